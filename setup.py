@@ -1,0 +1,44 @@
+"""The build: generate the native engine's sources from the primitives table, then compile it.
+
+Where there is no C compiler (or no Cython) the installation goes on without the native engine: the
+readable one runs then, and ``valuegrad`` says so.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+sys.path.insert(0, str(Path(__file__).parent / "src"))
+os.environ["VALUEGRAD_ENGINE"] = "readable"  # the build must not load a native engine that it replaces
+
+
+def native_engine():
+    from valuegrad.primitives.render import write_all
+
+    write_all()
+    try:
+        from Cython.Build import cythonize
+    except ImportError:
+        print("valuegrad: Cython is missing, so the native engine is not built", file=sys.stderr)
+        return []
+    package = "src/valuegrad"
+    flags = ["/O2", "/fp:precise"]
+    if os.name != "nt":
+        # No contraction: a*b + c must round twice, as Python does, for both engines to agree to the last bit.
+        flags = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wno-unused-function", "-Wno-unused-variable"]
+    flags += os.environ.get("VALUEGRAD_CFLAGS", "").split()
+    extension = Extension(
+        "valuegrad._native",
+        [f"{package}/_native.pyx"],
+        depends=[f"{package}/{name}" for name in ("_ieee.h", "_node.h", "_rules.h", "_constants.h")],
+        include_dirs=[package],
+        extra_compile_args=flags,
+        extra_link_args=os.environ.get("VALUEGRAD_LDFLAGS", "").split(),
+        optional=True,  # a failed compilation is a warning
+    )
+    return cythonize([extension], include_path=[package], quiet=True)
+
+
+setup(ext_modules=native_engine())

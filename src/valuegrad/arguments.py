@@ -1,0 +1,219 @@
+"""What both engines accept, and what they say when they do not.
+
+The engines share these functions so that they accept the same things and raise the same errors word
+for word; the native engine comes here only when its fast path does not know what it was given.
+
+Where to start reading: ``number``.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import sys
+from collections.abc import Iterable, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from valuegrad.errors import (
+    ForgetError,
+    IndexRangeError,
+    ShapeError,
+    StrictError,
+    ValueArgumentError,
+    ValueTypeError,
+)
+from valuegrad.primitives.row import Row
+
+_PACKAGE = str(Path(__file__).resolve().parent)
+
+
+def shown(x: Any) -> str:
+    """An object as an error message shows it: short, with its type."""
+    text = repr(x)
+    return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(x).__name__})"
+
+
+def number(x: Any, who: str) -> float:
+    """x as a float64, or ValueTypeError; ``who`` begins the message."""
+    if type(x) is float:
+        return x
+    if isinstance(x, Real):
+        try:
+            return float(x)
+        except OverflowError:
+            raise ValueArgumentError(
+                f"{who} got {shown(x)}, which is larger than any float64; give a number up to 1.8e308"
+            ) from None
+    if getattr(x, "ndim", None) == 0 and hasattr(x, "item"):  # an array of no dimensions is one number
+        return number(x.item(), who)
+    if type(x).__name__ == "Value":
+        raise ValueTypeError(
+            f"{who} got {shown(x)}, which is a Value already; use it as it is, or its number alone: v.data"
+        )
+    raise ValueTypeError(f"{who} got {shown(x)}; expected a real number (int, float or NumPy scalar) or a Value")
+
+
+def is_number(x: Any, value_type: type) -> bool:
+    """Whether x can take part in arithmetic with Values."""
+    return type(x) is value_type or isinstance(x, Real) or (getattr(x, "ndim", None) == 0 and hasattr(x, "item"))
+
+
+def integer(x: Any, who: str) -> int:
+    try:
+        return operator.index(x)
+    except TypeError:
+        raise ValueTypeError(f"{who} got {shown(x)}; expected an integer") from None
+
+
+def name(x: Any) -> str | None:
+    if x is None or type(x) is str:
+        return x
+    raise ValueTypeError(f"Value.name got {shown(x)}; expected text or None")
+
+
+def vector(xs: Any, row: Row) -> Sequence[Any]:
+    """The entries of a list-like argument."""
+    if type(xs) in (list, tuple):
+        return xs  # type: ignore[no-any-return]
+    if hasattr(xs, "tolist") and getattr(xs, "ndim", 0) == 1:
+        return xs.tolist()  # type: ignore[no-any-return]
+    if isinstance(xs, Iterable) and not isinstance(xs, (str, bytes)) and getattr(xs, "ndim", 1) == 1:
+        return list(xs)
+    raise ValueTypeError(f"{row.name}() got {shown(xs)}; expected a list of numbers and Values")
+
+
+def variadic(numbers: tuple[Any, ...], value_type: type) -> Any:
+    """``maximum(a, b)`` and ``maximum([a, b])`` mean the same."""
+    return numbers[0] if len(numbers) == 1 and not is_number(numbers[0], value_type) else numbers
+
+
+def check_lengths(row: Row, vectors: Sequence[Sequence[Any]]) -> None:
+    lengths = [len(xs) for xs in vectors]
+    if len(set(lengths)) > 1:
+        names = " and ".join(f"{who} of length {n}" for who, n in zip(row.arguments, lengths))
+        raise ShapeError(f"{row.name}() got {names}; give lists of one length")
+    if not lengths[0] and not row.allows_empty:
+        raise ShapeError(f"{row.name}() got an empty list; give at least one number")
+
+
+def static(row: Row, x: Any, length: int | None = None) -> float:
+    """The argument of a row that no gradient flows to; an index into ``length`` entries where there are any."""
+    who = f"{row.name}(), {row.static}"
+    if type(x).__name__ == "Value":
+        raise ValueTypeError(f"{who} got {shown(x)}; no gradient flows there: give a plain number, or v.data")
+    if length is not None:
+        return float(position(integer(x, who), length, who))
+    if row.integer_static:
+        x = integer(x, who)
+    fixed = number(x, who)
+    if fixed < row.static_from:
+        raise ValueArgumentError(f"{who} got {fixed:g}; expected {row.static_from:g} or more")
+    return fixed
+
+
+def position(index: int, length: int, who: str) -> int:
+    """An index as Python's lists take it, from the end if negative."""
+    if -length <= index < length:
+        return index + length if index < 0 else index
+    raise IndexRangeError(f"{who} got index {index}; there are {length} entries, so give {-length} to {length - 1}")
+
+
+def entry(xs: Any, index: Any) -> tuple[Any, int]:
+    """What ``take(xs, index)`` takes, and its position from the front."""
+    if not hasattr(xs, "__getitem__") or not hasattr(xs, "__len__") or isinstance(xs, (str, bytes)):
+        raise ValueTypeError(f"take() got {shown(xs)}; expected a list of numbers and Values")
+    where = position(integer(index, "take()"), len(xs), "take()")
+    return xs[where], where
+
+
+def unequal(children: int, local_grads: int) -> str:
+    return (
+        f"Value() got {children} children and {local_grads} local gradients; "
+        "give one local gradient (∂self/∂child) for each child"
+    )
+
+
+def unequal_write(values: int, numbers: int) -> str:
+    return f"write_data() got {values} Values and {numbers} numbers; give one float64 for each Value"
+
+
+def no_value(child: Any) -> str:
+    return f"Value(), children got {shown(child)}; every child must be a Value: wrap a number as Value(number)"
+
+
+def computed_data(value: Any) -> str:
+    return (
+        f"Value.data was set on {shown(value)}, which was computed by {value.op!r} from its children: "
+        "its local gradients would no longer belong to its number; set data on leaves, or make a new Value"
+    )
+
+
+def forgetting(how: str, value: Any) -> str:
+    return (
+        f"{how} got {shown(value)}: a Value must not forget how it was computed without a word; "
+        "take the number with v.data, or stay differentiable with vg.sin(v) and the like (valuegrad.math)"
+    )
+
+
+_COMPARISONS = {who: getattr(operator, who) for who in ("eq", "ne", "lt", "le", "gt", "ge")}
+
+
+def compare(how: str, value: Any, other: Any, value_type: type) -> Any:
+    """Values compare as their numbers do."""
+    if type(other) is value_type:
+        return _COMPARISONS[how](value.data, other.data)
+    if is_number(other, value_type):
+        return _COMPARISONS[how](value.data, number(other, "comparison"))
+    return NotImplemented
+
+
+def representation(value: Any) -> str:
+    label = "" if value.name is None else f", name={value.name!r}"
+    return f"Value(data={value.data!r}, grad={value.grad!r}{label})"
+
+
+def restore(value_type: type, data: float, grad: float, label: str | None) -> Any:
+    value = value_type(data, name=label)
+    value.grad = grad
+    return value
+
+
+def reduce(value: Any, value_type: type) -> tuple[Any, ...]:
+    """How leaves are copied and pickled; a computed Value says that its graph would be lost."""
+    if value.children:
+        raise ForgetError(
+            f"copying or pickling got {shown(value)}, which was computed by {value.op!r}: "
+            "a copy would lose its children; copy the leaves, or its number v.data"
+        )
+    return restore, (value_type, value.data, value.grad, value.name)
+
+
+def check_finite(
+    row: Row, out: float, inputs: Sequence[float], grads: Sequence[float], fixed: float | None
+) -> None:
+    """In strict mode: raise if finite inputs gave an infinite or undefined result or local gradient."""
+    if not all(map(math.isfinite, inputs)):
+        return  # the poison is older: the operation that made it was the one to raise
+    if math.isfinite(out) and all(map(math.isfinite, grads)):
+        return
+    listed = [repr(x) for x in inputs[:8]] + (["..."] if len(inputs) > 8 else [])
+    if fixed is not None:
+        listed.append(f"{row.static}={fixed!r}")
+    what = f"gave {out!r}" if not math.isfinite(out) else f"gave {out!r} with local gradients {tuple(grads[:8])}"
+    hint = ""
+    if row.name in ("pow", "power") and inputs[0] < 0.0:
+        hint = "; a negative number has no real fractional power: cbrt(x) gives the real cube root"
+    raise StrictError(
+        f"{row.name}({', '.join(listed)}) {what} from finite inputs, at {caller()}; "
+        f"expected finite numbers inside vg.strict(){hint}"
+    )
+
+
+def caller() -> str:
+    """The line outside this package that is running: ``file.py:12, in f``."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        frame = frame.f_back
+    return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"

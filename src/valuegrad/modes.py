@@ -1,0 +1,84 @@
+"""The two modes of calculation: ``no_grad`` and ``strict``.
+
+A mode belongs to the thread (and the asynchronous task) that entered it, and ends with its ``with``
+block, whatever happens inside.  The native engine asks ``active`` first: while no thread is in a mode,
+an operation pays nothing for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar
+from threading import Lock
+
+__all__ = ["NO_GRAD", "STRICT", "current", "no_grad", "strict"]
+
+NO_GRAD = 1
+STRICT = 2
+
+_mode: ContextVar[int] = ContextVar("valuegrad_mode", default=0)
+_lock = Lock()
+_entered = 0  # how many with-blocks are open in all threads
+_native_switch: Callable[[int], None] | None = None  # the native engine's function that learns of it
+
+
+def current() -> int:
+    """The modes this thread is in, as a sum of NO_GRAD and STRICT."""
+    return _mode.get()
+
+
+def use_native_switch(switch: Callable[[int], None]) -> None:
+    """Tell the native engine, from now on, how many with-blocks are open."""
+    global _native_switch
+    _native_switch = switch
+    switch(_entered)
+
+
+def _count(change: int) -> None:
+    global _entered
+    with _lock:
+        _entered += change
+        if _native_switch is not None:
+            _native_switch(_entered)
+
+
+@contextmanager
+def _entering(mode: int) -> Iterator[None]:
+    token = _mode.set(_mode.get() | mode)
+    _count(1)
+    try:
+        yield
+    finally:
+        _count(-1)
+        _mode.reset(token)
+
+
+def no_grad() -> AbstractContextManager[None]:
+    """Inside this block results are leaves: nothing is remembered, so evaluation is cheap.
+
+    Example:
+        >>> import valuegrad as vg
+        >>> with vg.no_grad():
+        ...     y = vg.Value(3.0) * 2
+        >>> y.data, y.children
+        (6.0, ())
+    """
+    return _entering(NO_GRAD)
+
+
+def strict() -> AbstractContextManager[None]:
+    """Inside this block the operation that turns finite inputs into nan or inf raises StrictError.
+
+    The message names the operation, its inputs and the line that ran it.  A local gradient that is not
+    finite counts too: the backward pass would carry it on.
+
+    Example:
+        >>> import valuegrad as vg
+        >>> with vg.strict():
+        ...     vg.log(vg.Value(0.0))
+        Traceback (most recent call last):
+            ...
+        valuegrad.errors.StrictError: log(0.0) gave -inf ...
+    """
+    return _entering(STRICT)

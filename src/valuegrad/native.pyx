@@ -1,0 +1,788 @@
+# cython: language_level=3, c_api_binop_methods=True, boundscheck=False, wraparound=False, cdivision=True
+# cython: embedsignature=False, always_allow_keywords=False, binding=False, auto_pickle=False
+"""The native engine: the readable engine's behaviour to the last bit, a hundred times as fast.
+
+What a Value is made of, how it is freed, and the backward sweep are in ``_node.h``; what the operations
+compute is generated from the primitives table (``_rules.h``).  ``primitives/render.py`` makes
+``_native.pyx``, which is compiled, from this file by filling in what stands between ``<<<`` and ``>>>``.
+This file lies between them and Python: it reads arguments, makes Values, and offers their attributes.
+Whatever is not a Value, float or int goes through ``arguments.py``, which both engines share.
+
+Where to start reading: ``operator2``.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from cpython.float cimport PyFloat_AS_DOUBLE
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyTypeObject, destructor
+from cpython.ref cimport Py_XDECREF, Py_XINCREF, PyObject
+
+from valuegrad import arguments, modes
+from valuegrad.errors import ComputedValueError, ForgetError, ShapeError, ValueTypeError
+from valuegrad.primitives import TABLE
+
+cdef extern from "_node.h":
+    ctypedef struct VgValue
+    ctypedef struct VgBlock:
+        PyObject *name
+        double *constants
+        double *local_grads
+        VgValue **children
+    ctypedef union VgSlot:
+        VgValue *child
+        double constant
+        VgBlock *block
+        PyObject *name
+    ctypedef struct VgValue:
+        double data
+        double grad
+        VgSlot slot[2]
+        double local_grad[2]
+        unsigned short op
+        unsigned short flags
+        unsigned int count
+        unsigned long long created
+    ctypedef struct VgSweep:
+        VgValue **order
+        size_t order_count
+    enum:
+        VG_LEAF, VG_CONSTANT, VG_CUSTOM
+        VG_EXTERNAL, VG_CONSTANT0, VG_CONSTANT1, VG_NAMED, VG_SKIPS_ZERO, VG_HAS_STATIC
+    ctypedef void (*VgRule)(Py_ssize_t n, const double *x, double s, double *result, double *g) noexcept
+    ctypedef struct VgOperation:
+        VgRule rule
+        void (*family_value)(Py_ssize_t n, const double *x, double *outs) noexcept
+        void (*family_grads)(Py_ssize_t n, const double *x, const double *outs, double i, double *g) noexcept
+        int arity, vectors, has_static, skips_zero, allows_empty
+    PyTypeObject *vg_type
+    unsigned long long vg_clock
+    VgSweep vg_sweep_state
+    VgValue *vg_new(double data) except NULL
+    VgBlock *vg_block(size_t count, int with_constants) except NULL
+    VgValue *vg_child(VgValue *v, unsigned int i) except NULL
+    double vg_local_grad(VgValue *v, unsigned int i)
+    int vg_make_external(VgValue *v) except -1
+    int vg_backward(VgValue *root, unsigned long long since) except -1
+    int vg_sweep(VgValue **roots, size_t count, unsigned long long since, int collect) except -1
+    void vg_dealloc(PyObject *v)
+    int VG_SMALL_INT(object a, double *x)
+    object VG_OBJECT(VgValue *v)  # hands the caller the one reference that vg_new made
+
+cdef extern from "_rules.h":
+    const VgOperation VG_OPERATIONS[]
+
+cdef extern from "Python.h":
+    Py_ssize_t PySequence_Fast_GET_SIZE(object)
+    PyObject **PySequence_Fast_ITEMS(object)
+    void Py_INCREF_VALUE "Py_INCREF"(VgValue *)
+
+# <<< opcodes: the numbers of the operations, and a digest of the sources >>>
+
+cdef list ROWS = [None] * FIRST_OPCODE + list(TABLE.values())
+cdef list NAMES = [None, "constant", "custom"] + list(TABLE)
+
+cdef int modes_entered = 0  # with-blocks of no_grad and strict that are open in any thread
+cdef int NO_GRAD = modes.NO_GRAD
+cdef int STRICT = modes.STRICT
+
+
+def set_modes_entered(int count):
+    """Called by ``modes`` whenever a with-block is entered or left."""
+    global modes_entered
+    modes_entered = count
+
+
+modes.use_native_switch(set_modes_entered)
+
+
+# ------------------------------------------------------------------------------------- reading arguments
+cdef inline VgValue *node(object v) noexcept:
+    return <VgValue *><PyObject *>v
+
+
+cdef enum Kind:
+    IS_VALUE
+    IS_NUMBER
+    IS_NEITHER
+
+
+cdef int read_slowly(object a, double *x) except -1:
+    if not arguments.is_number(a, Value):
+        return IS_NEITHER
+    x[0] = arguments.number(a, "arithmetic")
+    return IS_NUMBER
+
+
+cdef inline int read(object a, double *x) except -1:
+    """The number of a Value or of a plain number, and which of the two it was."""
+    if type(a) is Value:
+        x[0] = node(a).data
+        return IS_VALUE
+    if type(a) is float:
+        x[0] = PyFloat_AS_DOUBLE(a)
+        return IS_NUMBER
+    if type(a) is int and VG_SMALL_INT(a, x):
+        return IS_NUMBER
+    return read_slowly(a, x)
+
+
+cdef inline int read_or_raise(object a, double *x, int op) except -1:
+    cdef int kind = read(a, x)
+    if kind == IS_NEITHER:
+        arguments.number(a, ROWS[op].name + "()")
+    return kind
+
+
+# ----------------------------------------------------------------------------------------- making Values
+cdef int mode_of(int op, double out, Py_ssize_t n, const double *x, Py_ssize_t m, const double *g, object static) except -1:
+    """While some thread is in a mode: check the numbers if it is strict, and tell the mode."""
+    cdef Py_ssize_t i
+    cdef int mode = modes.current()
+    if mode & STRICT:
+        arguments.check_finite(ROWS[op], out, [x[i] for i in range(n)], [g[i] for i in range(m)], static)
+    return mode
+
+
+cdef inline object make1(int op, object a, double x, double s):
+    """Value(rule(a)) with one child inside; s is the static argument of operations that have one."""
+    cdef double out
+    cdef double g[1]
+    cdef VgValue *v
+    VG_OPERATIONS[op].rule(1, &x, s, &out, g)
+    if modes_entered and mode_of(op, out, 1, &x, 1, g, s if VG_OPERATIONS[op].has_static else None) & NO_GRAD:
+        return VG_OBJECT(vg_new(out))
+    v = vg_new(out)
+    v.op = op
+    v.count = 1
+    v.local_grad[0] = g[0]
+    v.local_grad[1] = s
+    v.slot[0].child = node(a)
+    Py_INCREF_VALUE(node(a))
+    return VG_OBJECT(v)
+
+
+cdef inline object make2(int op, object a, object b, int kind_a, int kind_b, const double *x):
+    """Value(rule(a, b)) with two children inside; a plain number stays a double in its slot."""
+    cdef double out
+    cdef double g[2]
+    cdef VgValue *v
+    VG_OPERATIONS[op].rule(2, x, 0.0, &out, g)
+    if modes_entered and mode_of(op, out, 2, x, 2, g, None) & NO_GRAD:
+        return VG_OBJECT(vg_new(out))
+    v = vg_new(out)
+    v.op = op
+    v.count = 2
+    v.local_grad[0] = g[0]
+    v.local_grad[1] = g[1]
+    if kind_a == IS_VALUE:
+        v.slot[0].child = node(a)
+        Py_INCREF_VALUE(node(a))
+    else:
+        v.slot[0].constant = x[0]
+        v.flags = VG_CONSTANT0
+    if kind_b == IS_VALUE:
+        v.slot[1].child = node(b)
+        Py_INCREF_VALUE(node(b))
+    else:
+        v.slot[1].constant = x[1]
+        v.flags |= VG_CONSTANT1
+    return VG_OBJECT(v)
+
+
+cdef inline void place(VgBlock *block, Py_ssize_t i, PyObject *item, double x) noexcept:
+    """Child i of a block: a Value, or a plain number."""
+    if item != NULL:
+        block.children[i] = <VgValue *>item
+        Py_INCREF_VALUE(<VgValue *>item)
+    else:
+        block.constants[i] = x
+
+
+cdef object make_external(int op, double out, Py_ssize_t count, VgBlock *block, double s):
+    """A Value that takes over a block; the block is freed if there is no memory for it."""
+    cdef VgValue *v
+    try:
+        v = vg_new(out)
+    except MemoryError:
+        PyMem_Free(block)  # its children were not counted yet
+        raise
+    v.op = op
+    v.count = count
+    v.flags = VG_EXTERNAL
+    if VG_OPERATIONS[op].skips_zero:
+        v.flags |= VG_SKIPS_ZERO
+    v.slot[0].block = block
+    v.local_grad[1] = s
+    return VG_OBJECT(v)
+
+
+# ------------------------------------------------------------------------------------- scalar operations
+cdef inline object operator2(int op, object a, object b):
+    """A binary operator: NotImplemented lets Python ask the other side."""
+    cdef double x[2]
+    cdef int kind_a = read(a, &x[0])
+    cdef int kind_b = read(b, &x[1])
+    if kind_a == IS_NEITHER or kind_b == IS_NEITHER:
+        return NotImplemented
+    return make2(op, a, b, kind_a, kind_b, x)
+
+
+cdef inline object apply1(int op, object a):
+    cdef double x, out
+    cdef double g[1]
+    if read_or_raise(a, &x, op) == IS_VALUE:
+        return make1(op, a, x, 0.0)
+    VG_OPERATIONS[op].rule(1, &x, 0.0, &out, g)
+    return out
+
+
+cdef inline object apply2(int op, object a, object b):
+    cdef double x[2]
+    cdef double g[2]
+    cdef double out
+    cdef int kind_a = read_or_raise(a, &x[0], op)
+    cdef int kind_b = read_or_raise(b, &x[1], op)
+    if kind_a == IS_VALUE or kind_b == IS_VALUE:
+        return make2(op, a, b, kind_a, kind_b, x)
+    VG_OPERATIONS[op].rule(2, x, 0.0, &out, g)
+    return out
+
+
+cdef object apply_scalars(int op, tuple args, double s):
+    """Any number of children, in a block."""
+    cdef double x[8]
+    cdef double g[8]
+    cdef PyObject *items[8]
+    cdef double out
+    cdef Py_ssize_t i, n = len(args), plain = 0
+    cdef VgBlock *block
+    for i in range(n):
+        items[i] = <PyObject *>args[i]
+        if read_or_raise(args[i], &x[i], op) != IS_VALUE:
+            items[i] = NULL
+            plain += 1
+    VG_OPERATIONS[op].rule(n, x, s, &out, g)
+    if plain == n:
+        return out
+    if modes_entered and mode_of(op, out, n, x, n, g, s if VG_OPERATIONS[op].has_static else None) & NO_GRAD:
+        return VG_OBJECT(vg_new(out))
+    block = vg_block(n, plain)
+    for i in range(n):
+        block.local_grads[i] = g[i]
+    result = make_external(op, out, n, block, s)
+    for i in range(n):
+        place(block, i, items[i], x[i])
+    return result
+
+
+cdef object apply3(int op, object a, object b, object c):
+    return apply_scalars(op, (a, b, c), 0.0)
+
+
+cdef object apply_static(int op, object a, object static):
+    cdef double x, out
+    cdef double g[1]
+    cdef double s = arguments.static(ROWS[op], static)
+    if read_or_raise(a, &x, op) == IS_VALUE:
+        return make1(op, a, x, s)
+    VG_OPERATIONS[op].rule(1, &x, s, &out, g)
+    return out
+
+
+cdef inline object power(object a, object b, bint as_operator):
+    cdef double x[2]
+    cdef double g[2]
+    cdef double out
+    cdef int kind_a = read(a, &x[0]) if as_operator else read_or_raise(a, &x[0], VG_pow)
+    cdef int kind_b = read(b, &x[1]) if as_operator else read_or_raise(b, &x[1], VG_pow)
+    if kind_a == IS_NEITHER or kind_b == IS_NEITHER:
+        return NotImplemented
+    if kind_b == IS_VALUE:
+        return make2(VG_power, a, b, kind_a, kind_b, x)
+    if kind_a == IS_VALUE:
+        return make1(VG_pow, a, x[0], x[1])
+    VG_OPERATIONS[VG_pow].rule(1, x, x[1], &out, g)
+    return out
+
+
+# ---------------------------------------------------------------------------------- operations on lists
+cdef enum:
+    ON_STACK = 256
+
+
+cdef Py_ssize_t gather(object xs, double *x, PyObject **items, int op) except -1:
+    """Read the entries of a list or tuple; the number of plain ones among them."""
+    cdef Py_ssize_t i, plain = 0, n = PySequence_Fast_GET_SIZE(xs)
+    cdef PyObject **entries = PySequence_Fast_ITEMS(xs)
+    cdef object entry
+    for i in range(n):
+        if type(<object>entries[i]) is Value:
+            x[i] = (<VgValue *>entries[i]).data
+            items[i] = entries[i]
+        else:
+            entry = <object>entries[i]
+            read_or_raise(entry, &x[i], op)
+            items[i] = NULL
+            plain += 1
+            if PySequence_Fast_GET_SIZE(xs) != n:
+                raise ShapeError(f"{ROWS[op].name}() got a list that changed its length while it was read; give a copy")
+            entries = PySequence_Fast_ITEMS(xs)
+    return plain
+
+
+cdef object apply_lists(int op, object xs, object ys, object static):
+    """One Value with a child for each entry."""
+    cdef double x_stack[ON_STACK]
+    cdef PyObject *items_stack[ON_STACK]
+    cdef double *x = x_stack
+    cdef PyObject **items = items_stack
+    cdef void *heap = NULL
+    cdef Py_ssize_t n, total
+    if type(xs) is not list and type(xs) is not tuple:
+        xs = arguments.vector(xs, ROWS[op])
+    n = total = PySequence_Fast_GET_SIZE(xs)
+    if ys is not None:
+        if type(ys) is not list and type(ys) is not tuple:
+            ys = arguments.vector(ys, ROWS[op])
+        if PySequence_Fast_GET_SIZE(ys) != n:
+            arguments.check_lengths(ROWS[op], (xs, ys))
+        total = 2 * n
+    if n == 0:
+        arguments.check_lengths(ROWS[op], (xs,))
+    if total > ON_STACK:
+        heap = PyMem_Malloc(total * (sizeof(double) + sizeof(PyObject *)))
+        if heap == NULL:
+            raise MemoryError()
+        x = <double *>heap
+        items = <PyObject **>(x + total)
+    try:
+        return combine(op, xs, ys, static, n, total, x, items)
+    finally:
+        PyMem_Free(heap)
+
+
+cdef inline object combine(
+    int op, object xs, object ys, object static, Py_ssize_t n, Py_ssize_t total, double *x, PyObject **items
+):
+    cdef double s = 0.0
+    cdef double out
+    cdef double g_inside[2]
+    cdef Py_ssize_t i, plain
+    cdef VgBlock *block
+    cdef object result
+    plain = gather(xs, x, items, op)
+    if ys is not None:
+        if type(xs) is list and plain:
+            xs = tuple(xs)  # what is read of ys must not run code that frees entries of xs
+        plain += gather(ys, x + n, items + n, op)
+    if static is not None:
+        s = arguments.static(ROWS[op], static, n)
+    if plain == total:
+        block = vg_block(total, 0)
+        VG_OPERATIONS[op].rule(n, x, s, &out, block.local_grads)
+        PyMem_Free(block)
+        return out
+    if total == 2 and static is None:
+        VG_OPERATIONS[op].rule(n, x, s, &out, g_inside)
+        if modes_entered and mode_of(op, out, total, x, total, g_inside, None) & NO_GRAD:
+            return VG_OBJECT(vg_new(out))
+        return make_inside(op, out, x, items, g_inside)
+    block = vg_block(total, plain)
+    VG_OPERATIONS[op].rule(n, x, s, &out, block.local_grads)
+    if modes_entered:
+        try:
+            if mode_of(op, out, total, x, total, block.local_grads, None if static is None else s) & NO_GRAD:
+                PyMem_Free(block)
+                return VG_OBJECT(vg_new(out))
+        except BaseException:
+            PyMem_Free(block)
+            raise
+    result = make_external(op, out, total, block, s)
+    for i in range(total):
+        place(block, i, items[i], x[i])
+    return result
+
+
+cdef object make_inside(int op, double out, const double *x, PyObject **items, const double *g):
+    """Two children, by their items."""
+    cdef int i
+    cdef VgValue *v = vg_new(out)
+    v.op = op
+    v.count = 2
+    for i in range(2):
+        v.local_grad[i] = g[i]
+        if items[i] != NULL:
+            v.slot[i].child = <VgValue *>items[i]
+            Py_INCREF_VALUE(v.slot[i].child)
+        else:
+            v.slot[i].constant = x[i]
+            v.flags |= VG_CONSTANT0 << i
+    return VG_OBJECT(v)
+
+
+cdef object apply_variadic(int op, tuple numbers):
+    return apply_lists(op, arguments.variadic(numbers, Value) if len(numbers) == 1 else numbers, None, None)
+
+
+cdef object apply_family(int op, object xs):
+    """A list with one Value for each entry, each a function of all entries."""
+    cdef Py_ssize_t i, j, n
+    cdef double *x
+    cdef double *outs
+    cdef PyObject **items
+    cdef VgBlock *block
+    cdef list results = []
+    entries = [entry for entry in arguments.vector(xs, ROWS[op])]
+    n = len(entries)
+    if n == 0:
+        return results
+    x = <double *>PyMem_Malloc(n * (2 * sizeof(double) + sizeof(PyObject *)))
+    if x == NULL:
+        raise MemoryError()
+    try:
+        outs = x + n
+        items = <PyObject **>(outs + n)
+        if gather(entries, x, items, op) == n:
+            VG_OPERATIONS[op].family_value(n, x, outs)
+            return [outs[i] for i in range(n)]
+        for i in range(n):
+            if items[i] == NULL:  # the outputs share their constants
+                entries[i] = VG_OBJECT(vg_new(x[i]))
+                items[i] = <PyObject *>entries[i]
+                node(entries[i]).op = VG_CONSTANT
+        VG_OPERATIONS[op].family_value(n, x, outs)
+        for i in range(n):
+            block = vg_block(n, 0)
+            VG_OPERATIONS[op].family_grads(n, x, outs, i, block.local_grads)
+            if modes_entered:
+                try:
+                    if mode_of(op, outs[i], n, x, n, block.local_grads, <double>i) & NO_GRAD:
+                        PyMem_Free(block)
+                        results.append(VG_OBJECT(vg_new(outs[i])))
+                        continue
+                except BaseException:
+                    PyMem_Free(block)
+                    raise
+            results.append(make_external(op, outs[i], n, block, i))
+            for j in range(n):
+                place(block, j, items[j], x[j])
+        return results
+    finally:
+        PyMem_Free(x)
+
+
+# ------------------------------------------------------------------------------------------------- Value
+@cython.final
+@cython.no_gc
+cdef class Value:
+    """A number that remembers how it was computed; see the readable engine, reference.Value."""
+
+    # The fields of VgValue in _node.h, which is how everything else sees them.
+    cdef double data_, grad_
+    cdef size_t slot0, slot1
+    cdef double local_grad0, local_grad1
+    cdef unsigned short op_, flags
+    cdef unsigned int count
+    cdef unsigned long long created
+
+    def __cinit__(self, data, children=(), local_grads=(), *, name=None):
+        cdef VgValue *v = node(self)
+        cdef VgBlock *block
+        cdef Py_ssize_t i, n
+        global vg_clock
+        vg_clock += 1
+        v.created = vg_clock
+        v.data = arguments.number(data, "Value()")
+        if children is not () or local_grads is not ():
+            children = tuple(children)
+            grads = [arguments.number(grad, "Value(), local_grads") for grad in local_grads]
+            for child in children:
+                if type(child) is not Value:
+                    raise ValueTypeError(arguments.no_value(child))
+            n = len(children)
+            if n != len(grads):
+                raise ShapeError(arguments.unequal(n, len(grads)))
+            if n:
+                block = vg_block(n, 0)
+                for i in range(n):
+                    block.local_grads[i] = grads[i]
+                    place(block, i, <PyObject *>children[i], 0.0)
+                v.slot[0].block = block
+                v.flags = VG_EXTERNAL
+                v.count = n
+                v.op = VG_CUSTOM
+        if name is not None:
+            set_name(v, name)
+
+    @property
+    def data(self):
+        """The number."""
+        return node(self).data
+
+    @data.setter
+    def data(self, data):
+        if node(self).count:
+            raise ComputedValueError(arguments.computed_data(self))
+        node(self).data = PyFloat_AS_DOUBLE(data) if type(data) is float else arguments.number(data, "Value.data")
+
+    @property
+    def grad(self):
+        """∂root/∂self of the backward pass; a leaf's adds up over passes."""
+        return node(self).grad
+
+    @grad.setter
+    def grad(self, grad):
+        node(self).grad = PyFloat_AS_DOUBLE(grad) if type(grad) is float else arguments.number(grad, "Value.grad")
+
+    @property
+    def children(self):
+        """The Values this one was computed from."""
+        cdef unsigned int i
+        return tuple([<object><PyObject *>vg_child(node(self), i) for i in range(node(self).count)])
+
+    @property
+    def local_grads(self):
+        """∂self/∂child, one for each child."""
+        cdef unsigned int i
+        return tuple([vg_local_grad(node(self), i) for i in range(node(self).count)])
+
+    @property
+    def name(self):
+        """A name for people."""
+        cdef VgValue *v = node(self)
+        if v.count == 0:
+            return <object>v.slot[0].name if v.flags & VG_NAMED else None
+        if v.flags & VG_EXTERNAL and v.slot[0].block.name != NULL:
+            return <object>v.slot[0].block.name
+        return None
+
+    @name.setter
+    def name(self, name):
+        set_name(node(self), name)
+
+    @property
+    def op(self):
+        """The operation: a row of the primitives table, "constant", "custom", or None for a leaf."""
+        return NAMES[node(self).op]
+
+    @property
+    def static(self):
+        """The operation's argument that no gradient flows to, such as the exponent of ``pow``."""
+        return node(self).local_grad[1] if VG_OPERATIONS[node(self).op].has_static else None
+
+    @property
+    def _created(self):
+        return node(self).created
+
+    def backward(self):
+        """Fill in ``grad`` of everything this Value was computed from: ∂self/∂each."""
+        vg_backward(node(self), 0)
+
+    def zero_grad(self):
+        """Set ``grad`` to 0."""
+        node(self).grad = 0.0
+
+    # <<< methods: operators and methods of the primitives table >>>
+
+    def pow(self, exponent, /):
+        """self ** exponent; a plain exponent gets no gradient."""
+        return power(self, exponent, False)
+
+    def __pow__(a, b, modulus):
+        return power(a, b, True) if modulus is None else NotImplemented
+
+    def __round__(self, digits=None):
+        return apply_static(VG_round, self, arguments.integer(digits or 0, "round()"))
+
+    def __divmod__(a, b):
+        if not (arguments.is_number(a, Value) and arguments.is_number(b, Value)):
+            return NotImplemented
+        return operator2(VG_floordiv, a, b), operator2(VG_mod, a, b)
+
+    def __pos__(self):
+        return self
+
+    def __bool__(self):
+        return node(self).data != 0.0
+
+    def __richcmp__(self, other, int how):
+        cdef double a = node(self).data, b
+        if read(other, &b) == IS_NEITHER:
+            return NotImplemented
+        if how == Py_LT:
+            return a < b
+        if how == Py_LE:
+            return a <= b
+        if how == Py_EQ:
+            return a == b
+        if how == Py_NE:
+            return a != b
+        return a > b if how == Py_GT else a >= b
+
+    def __hash__(self):
+        return <Py_hash_t>(<size_t><PyObject *>self >> 4)
+
+    def __repr__(self):
+        return arguments.representation(self)
+
+    def __format__(self, spec):
+        return format(node(self).data, spec) if spec else repr(self)
+
+    def __float__(self):
+        raise ForgetError(arguments.forgetting("float(v) or math's functions", self))
+
+    def __int__(self):
+        raise ForgetError(arguments.forgetting("int(v)", self))
+
+    def __complex__(self):
+        raise ForgetError(arguments.forgetting("complex(v)", self))
+
+    def __reduce__(self):
+        return arguments.reduce(self, Value)
+
+
+cdef int set_name(VgValue *v, object name) except -1:
+    """Names are rare: a leaf keeps its in a free slot, a computed Value in its block."""
+    cdef PyObject *old = NULL
+    cdef PyObject *new = NULL
+    arguments.name(name)
+    if name is not None:
+        new = <PyObject *>name
+    if v.count == 0:
+        if v.flags & VG_NAMED:
+            old = v.slot[0].name
+    else:
+        if not v.flags & VG_EXTERNAL:
+            if new == NULL:
+                return 0
+            vg_make_external(v)
+        old = v.slot[0].block.name
+    Py_XINCREF(new)
+    if v.count == 0:
+        v.slot[0].name = new
+        v.flags = v.flags | VG_NAMED if new != NULL else v.flags & ~VG_NAMED
+    else:
+        v.slot[0].block.name = new
+    Py_XDECREF(old)
+    return 0
+
+
+vg_type = <PyTypeObject *>Value
+if vg_type.tp_basicsize != sizeof(VgValue):
+    raise ImportError("the native engine's Value and _node.h's VgValue differ in size: rebuild valuegrad")
+vg_type.tp_dealloc = <destructor>vg_dealloc
+
+
+# --------------------------------------------------------------------------------------------- functions
+# <<< functions: the functions of the primitives table >>>
+
+
+def pow(base, exponent, /):
+    """base ** exponent; a plain exponent gets no gradient."""
+    return power(base, exponent, False)
+
+
+def where(condition, a, b, /):
+    """a if the condition holds, else b; the branch not taken gets no gradient."""
+    return apply_scalars(VG_where, (a, b), 1.0 if condition else 0.0)
+
+
+def take(xs, index, /):
+    """Entry ``index`` of a list of numbers (or of lists of numbers)."""
+    entry, position = arguments.entry(xs, index)
+    if isinstance(entry, (list, tuple)):
+        return [take(entry, i) for i in range(len(entry))]
+    return take_entry(entry, position)
+
+
+cdef object take_entry(object entry, double position):
+    cdef double x
+    if read_or_raise(entry, &x, VG_take) == IS_VALUE:
+        return make1(VG_take, entry, x, position)
+    return x
+
+
+def detach(a, /):
+    """The number alone: a new leaf that does not remember where it came from."""
+    return VG_OBJECT(vg_new(node(a).data)) if type(a) is Value else arguments.number(a, "detach()")
+
+
+def identity(Value a, /):
+    """``a`` itself, as a new Value that remembers ``a``."""
+    return apply1(VG_identity, a)
+
+
+# ---------------------------------------------------------------------------------------- whole graphs
+def sweep(Value root, unsigned long long since):
+    """The backward pass, leaving alone what was created before ``since``."""
+    vg_backward(node(root), since)
+
+
+def graph(roots, unsigned long long since=0):
+    """All Values the roots were computed from, themselves included, oldest first; none created before ``since``."""
+    cdef Py_ssize_t i
+    cdef list values = list(roots)
+    for root in values:
+        if type(root) is not Value:
+            raise ValueTypeError(arguments.no_value(root))
+    vg_sweep(<VgValue **>PySequence_Fast_ITEMS(values), len(values), since, 1)
+    order = [<object><PyObject *>vg_sweep_state.order[i] for i in range(vg_sweep_state.order_count - 1, -1, -1)]
+    return order
+
+
+# ---------------------------------------------------------------------------------------- many at a time
+cdef list checked(values):
+    """The Values as a list, or an error of ours."""
+    cdef list result = list(values)
+    for value in result:
+        if type(value) is not Value:
+            raise ValueTypeError(arguments.no_value(value))
+    return result
+
+
+def read_data(values):
+    """The numbers of many Values, as the bytes of float64s (for ``numpy.frombuffer``)."""
+    cdef list entries = checked(values)
+    cdef Py_ssize_t i, n = len(entries)
+    result = PyByteArray_FromStringAndSize(NULL, n * sizeof(double))
+    cdef double *numbers = <double *>PyByteArray_AS_STRING(result)
+    for i in range(n):
+        numbers[i] = node(entries[i]).data
+    return result
+
+
+def read_grads(values):
+    """The grads of many Values, as the bytes of float64s."""
+    cdef list entries = checked(values)
+    cdef Py_ssize_t i, n = len(entries)
+    result = PyByteArray_FromStringAndSize(NULL, n * sizeof(double))
+    cdef double *numbers = <double *>PyByteArray_AS_STRING(result)
+    for i in range(n):
+        numbers[i] = node(entries[i]).grad
+    return result
+
+
+def write_data(values, numbers):
+    """Set the numbers of many leaves from a buffer of float64s."""
+    cdef list entries = checked(values)
+    cdef Py_ssize_t i, n = len(entries)
+    cdef Py_buffer buffer
+    for value in entries:
+        if node(value).count:
+            raise ComputedValueError(arguments.computed_data(value))
+    PyObject_GetBuffer(numbers, &buffer, PyBUF_SIMPLE)
+    try:
+        if buffer.len != n * <Py_ssize_t>sizeof(double):
+            raise ShapeError(arguments.unequal_write(n, buffer.len // sizeof(double)))
+        for i in range(n):
+            node(entries[i]).data = (<double *>buffer.buf)[i]
+    finally:
+        PyBuffer_Release(&buffer)
+
+
+def zero_grads(values):
+    """Set the grads of many Values to 0."""
+    for value in checked(values):
+        node(value).grad = 0.0

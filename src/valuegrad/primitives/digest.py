@@ -1,0 +1,23 @@
+"""Which sources a native build belongs to, so that an out-of-date one is noticed at import."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from pathlib import Path
+
+__all__ = ["PACKAGE", "digest"]
+
+PACKAGE = Path(__file__).resolve().parent.parent
+SOURCES = ("table.py", "floats.py", "row.py", "algebra.py", "symbols.py", "render.py")
+SOURCES = (*[f"primitives/{name}" for name in SOURCES], "_ieee.h", "_node.h", "native.pyx")
+
+
+def digest() -> str:
+    """A digest of everything the native engine is made from; "" where not all of it is installed."""
+    result = sha256()
+    for name in SOURCES:
+        path = PACKAGE / name
+        if not path.exists():
+            return ""
+        result.update(path.read_bytes().replace(b"\r\n", b"\n"))
+    return result.hexdigest()[:16]
