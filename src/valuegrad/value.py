@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import warnings
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from valuegrad.errors import EngineWarning, ValueArgumentError
 from valuegrad.primitives import TABLE
@@ -52,16 +52,18 @@ def _choose() -> tuple[Any, str, str]:
 
 _engine, engine, engine_reason = _choose()
 
-Value = _engine.Value
 NAMES = [row.name for row in TABLE.values() if row.function] + ["pow", "where", "take", "detach"]
 """The functions that the engine offers, each also a name of the package."""
 
-globals().update({name: getattr(_engine, name) for name in NAMES})
-
-graph = _engine.graph
-sweep = _engine.sweep
-identity = _engine.identity
-read_data = _engine.read_data
-read_grads = _engine.read_grads
-write_data = _engine.write_data
-zero_grads = _engine.zero_grads
+if TYPE_CHECKING:  # both engines offer what this stub says; it is generated from the table
+    from valuegrad._native import *  # noqa: F403
+else:
+    globals().update({name: getattr(_engine, name) for name in NAMES})
+    Value = _engine.Value
+    graph = _engine.graph
+    sweep = _engine.sweep
+    identity = _engine.identity
+    read_data = _engine.read_data
+    read_grads = _engine.read_grads
+    write_data = _engine.write_data
+    zero_grads = _engine.zero_grads

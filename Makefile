@@ -1,0 +1,102 @@
+# make demo: watch a small GPT learn.  make test: check everything.  make help: the other targets.
+#
+# A bare machine needs Python 3.10 or newer, and a C compiler for the native engine (without one the
+# readable engine runs).  Another Python: make test PYTHON=python3.12.
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+PYTEST_ARGS ?=
+DEMO_STEPS ?= 1000
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+SOURCES := setup.py pyproject.toml MANIFEST.in README.md \
+	$(shell find src/valuegrad -type f ! -path '*/__pycache__/*' ! -name '_native.c' ! -name '_native.pyx' ! -name '*.pyi' \
+		! -name '_rules.h' ! -name '_constants.h' ! -name '*.so')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types tests bench sanitize clean
+
+help:
+	@echo "make demo      make $(VENV), install valuegrad, train a small GPT on names and let it invent some"
+	@echo "make test      make $(VENV), install valuegrad with the test tools; lint, types, tests on both engines"
+	@echo "make bench     measure the speed, against other packages where they are installed"
+	@echo "make sanitize  the tests on a native engine built with the address and undefined-behaviour sanitizers"
+	@echo "make clean     remove $(VENV) and everything that was built"
+	@echo "Settings: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) DEMO_STEPS=$(DEMO_STEPS) PYTEST_ARGS='$(PYTEST_ARGS)'"
+
+# ------------------------------------------------------------------------------------------ installing
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "valuegrad needs Python 3.10 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
+		echo "Name another one, for example: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+		echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+
+# What was copied into build/ before may be gone from the sources by now; what was compiled is kept.
+define install
+	@if [ -d build ]; then find build -type f ! -name '*.o' ! -name '*.so' ! -name '*.pyd' -delete; fi
+	@echo "installing valuegrad$(1) into $(VENV) ..."
+	@$(PIP) install --quiet ".$(1)"
+	@$(BIN)/python -c "import valuegrad as vg; print(f'engine: {vg.engine} ({vg.engine_reason})')"
+endef
+
+$(VENV)/.installed: $(BIN)/python $(SOURCES)
+	$(call install,[plot])
+	@touch $@
+
+$(VENV)/.installed-test: $(BIN)/python $(SOURCES)
+	$(call install,[test])
+	@touch $@ $(VENV)/.installed
+
+# ------------------------------------------------------------------------------------------------ demo
+demo: $(VENV)/.installed
+	@$(BIN)/python -c "import valuegrad as vg; print(f'engine: {vg.engine} ({vg.engine_reason})')"
+	$(BIN)/valuegrad train --data names --steps $(DEMO_STEPS) --out runs/demo
+	$(BIN)/valuegrad sample runs/demo
+
+# ------------------------------------------------------------------------------------------------ tests
+# The tests run what was installed, not the source tree: a file missing from the wheel is a failure.
+test: lint types tests
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed-test
+	$(BIN)/mypy
+
+tests: $(VENV)/.installed-test
+	@set -e; failed=0; \
+	engines=$$($(BIN)/python -c "import valuegrad as vg; print('readable native' if vg.engine == 'native' else 'readable')"); \
+	for engine in $$engines; do \
+		echo "== the $$engine engine"; \
+		VALUEGRAD_ENGINE=$$engine $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS) || failed=1; \
+	done; \
+	case $$engines in *native*) ;; *) \
+		$(BIN)/python -c "import valuegrad as vg; print('the native engine was not tested:', vg.engine_reason)";; esac; \
+	exit $$failed
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m benchmarks
+
+# Values freed too early, leaks and undefined behaviour.  Every object has its own allocation here (no
+# free list, no pools of Python's), so that the sanitizer sees it.
+SANITIZED := build/sanitize
+sanitize: $(VENV)/.installed-test
+	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/source
+	cp -R setup.py pyproject.toml MANIFEST.in LICENSE README.md src $(SANITIZED)/source
+	VALUEGRAD_CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -DVG_NO_FREE_LIST" \
+		VALUEGRAD_LDFLAGS="-fsanitize=address,undefined" \
+		$(PIP) install --quiet --no-deps --target $(SANITIZED)/installed $(SANITIZED)/source
+	PYTHONPATH=$(SANITIZED)/installed VALUEGRAD_ENGINE=native PYTHONMALLOC=malloc \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libstdc++.so)" \
+		$(BIN)/python -m pytest -p no:cacheprovider $(PYTEST_ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	rm -f src/valuegrad/_native.c src/valuegrad/_native.pyx src/valuegrad/_rules.h src/valuegrad/_constants.h
+	rm -f src/valuegrad/_native*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
