@@ -171,10 +171,11 @@ def _read(path: str) -> bytes:
         with open(path, "rb") as file:
             return file.read()
     except FileNotFoundError:
-        raise DatasetError(
-            f"data set {path!r} is neither a built-in data set nor a file here; {_choices(path)}; "
-            "or give the path of a text file with one document a line"
-        ) from None
+        if path in _catalogue():  # it was given as a Path
+            hint = f"give the text {path!r} for the built-in data set"
+        else:
+            hint = f"{_choices(path)}; or give the path of a text file with one document a line"
+        raise DatasetError(f"data set {path!r} is neither a built-in data set nor a file here; {hint}") from None
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
         if isinstance(error, DatasetError):
             raise
