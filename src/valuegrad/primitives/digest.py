@@ -9,7 +9,7 @@ __all__ = ["PACKAGE", "digest"]
 
 PACKAGE = Path(__file__).resolve().parent.parent
 SOURCES = ("table.py", "floats.py", "row.py", "algebra.py", "symbols.py", "render.py")
-SOURCES = (*[f"primitives/{name}" for name in SOURCES], "_ieee.h", "_node.h", "native.pyx")
+SOURCES = (*[f"primitives/{name}" for name in SOURCES], "_ieee.h", "_slab.h", "_node.h", "native.pyx")
 
 
 def digest() -> str:
