@@ -32,7 +32,7 @@ def native_engine():
     extension = Extension(
         "valuegrad._native",
         [f"{package}/_native.pyx"],
-        depends=[f"{package}/{name}" for name in ("_ieee.h", "_node.h", "_rules.h", "_constants.h")],
+        depends=[f"{package}/{name}" for name in ("_ieee.h", "_slab.h", "_node.h", "_rules.h", "_constants.h")],
         include_dirs=[package],
         extra_compile_args=flags,
         extra_link_args=os.environ.get("VALUEGRAD_LDFLAGS", "").split(),

@@ -20,6 +20,7 @@
 #include <Python.h>
 #include <stdint.h>
 #include <string.h>
+#include "_slab.h"
 
 typedef struct VgValue VgValue;
 
@@ -35,7 +36,6 @@ typedef union VgSlot {
     double constant;
     VgBlock *block;  /* slot 0 of a Value with VG_EXTERNAL */
     PyObject *name;  /* slot 0 of a leaf with VG_NAMED */
-    VgValue *next;   /* slot 0 while on a free list */
 } VgSlot;
 
 struct VgValue {
@@ -77,27 +77,19 @@ static PyTypeObject *vg_type;   /* set when the module is initialised */
 static uint64_t vg_clock = 0;   /* the creation number last given */
 
 /* ------------------------------------------------------------------------------------- birth and death */
-#ifdef VG_NO_FREE_LIST /* for leak checkers */
-enum { VG_FREE_MAX = 0 };
-#else
-enum { VG_FREE_MAX = 1 << 16 }; /* 5 MB */
-#endif
-static VgValue *vg_free_list = NULL;
-static int vg_free_count = 0;
 static VgValue *vg_dying = NULL; /* Values without references whose children still hold one */
 static int vg_draining = 0;
 
 /* A leaf of grad 0, or NULL with MemoryError. */
 static inline VgValue *vg_new(double data) {
-    VgValue *v = vg_free_list;
-    if (v != NULL) {
-        vg_free_list = v->slot[0].next;
-        vg_free_count--;
-    } else {
-        v = (VgValue *)PyObject_Malloc(sizeof(VgValue));
-        if (v == NULL) return (VgValue *)PyErr_NoMemory();
-    }
+    VgValue *v = (VgValue *)vg_allocate(sizeof(VgValue));
+    if (v == NULL) return (VgValue *)PyErr_NoMemory();
+#if defined(Py_REF_DEBUG) || defined(Py_GIL_DISABLED) || defined(Py_TRACE_REFS)
     PyObject_Init((PyObject *)v, vg_type);
+#else /* the same, inlined: the type is static, so it is not counted */
+    Py_SET_TYPE(v, vg_type);
+    Py_SET_REFCNT(v, 1);
+#endif
     v->data = data;
     v->grad = 0.0;
     v->op = VG_LEAF;
@@ -107,14 +99,11 @@ static inline VgValue *vg_new(double data) {
     return v;
 }
 
-static inline void vg_release(VgValue *v) {
-    if (vg_free_count < VG_FREE_MAX) {
-        v->slot[0].next = vg_free_list;
-        vg_free_list = v;
-        vg_free_count++;
-    } else {
-        PyObject_Free(v);
-    }
+/* tp_alloc, for Value(...) from Python. */
+static PyObject *vg_alloc(PyTypeObject *type, Py_ssize_t items) {
+    (void)type;
+    (void)items;
+    return (PyObject *)vg_new(0.0);
 }
 
 static inline void vg_drop_references(VgValue *v) {
@@ -144,12 +133,20 @@ static void vg_dealloc(PyObject *self) {
     vg_draining = 1;
     for (;;) {
         vg_drop_references(v);
-        vg_release(v);
+        vg_free(v);
         v = vg_dying;
         if (v == NULL) break;
         vg_dying = (VgValue *)(uintptr_t)v->created;
     }
     vg_draining = 0;
+}
+
+/* Make Cython's class ours: how its objects are born and die.  0 if the two layouts differ. */
+static int vg_take_over(PyTypeObject *type) {
+    vg_type = type;
+    type->tp_alloc = vg_alloc;
+    type->tp_dealloc = vg_dealloc;
+    return type->tp_basicsize == sizeof(VgValue);
 }
 
 /* A block with room for `count` children (all NULL), or NULL with MemoryError. */
@@ -199,6 +196,25 @@ static VgValue *vg_child(VgValue *v, uint32_t i) {
         v->flags &= ~(VG_CONSTANT0 << i);
     }
     return slot->child;
+}
+
+/* How many entries from the first on are Values; reads their data. */
+static inline Py_ssize_t vg_gather(PyObject **entries, Py_ssize_t n, double *x, PyObject **items) {
+    Py_ssize_t i = 0;
+    for (; i < n && Py_TYPE(entries[i]) == vg_type; i++) {
+        items[i] = entries[i];
+        x[i] = ((VgValue *)entries[i])->data;
+    }
+    return i;
+}
+
+/* Children of a block: a Value, or NULL for a plain number. */
+static inline void vg_adopt(VgBlock *block, Py_ssize_t n, PyObject **items, const double *x) {
+    for (Py_ssize_t i = 0; i < n; i++) {
+        block->children[i] = (VgValue *)items[i];
+        if (items[i] != NULL) Py_INCREF(items[i]);
+        else block->constants[i] = x[i];
+    }
 }
 
 /* Move children that lie inside into a block, where a name fits beside them.  -1 with MemoryError. */

@@ -16,7 +16,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyTypeObject, destructor
+from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyTypeObject
 from cpython.ref cimport Py_XDECREF, Py_XINCREF, PyObject
 
 from valuegrad import arguments, modes
@@ -56,8 +56,6 @@ cdef extern from "_node.h":
         void (*family_value)(Py_ssize_t n, const double *x, double *outs) noexcept
         void (*family_grads)(Py_ssize_t n, const double *x, const double *outs, double i, double *g) noexcept
         int arity, vectors, has_static, skips_zero, allows_empty
-    PyTypeObject *vg_type
-    unsigned long long vg_clock
     VgSweep vg_sweep_state
     VgValue *vg_new(double data) except NULL
     VgBlock *vg_block(size_t count, int with_constants) except NULL
@@ -66,7 +64,9 @@ cdef extern from "_node.h":
     int vg_make_external(VgValue *v) except -1
     int vg_backward(VgValue *root, unsigned long long since) except -1
     int vg_sweep(VgValue **roots, size_t count, unsigned long long since, int collect) except -1
-    void vg_dealloc(PyObject *v)
+    Py_ssize_t vg_gather(PyObject **entries, Py_ssize_t n, double *x, PyObject **items)
+    void vg_adopt(VgBlock *block, Py_ssize_t n, PyObject **items, const double *x)
+    int vg_take_over(PyTypeObject *type)
     int VG_SMALL_INT(object a, double *x)
     object VG_OBJECT(VgValue *v)  # hands the caller the one reference that vg_new made
 
@@ -191,15 +191,6 @@ cdef inline object make2(int op, object a, object b, int kind_a, int kind_b, con
     return VG_OBJECT(v)
 
 
-cdef inline void place(VgBlock *block, Py_ssize_t i, PyObject *item, double x) noexcept:
-    """Child i of a block: a Value, or a plain number."""
-    if item != NULL:
-        block.children[i] = <VgValue *>item
-        Py_INCREF_VALUE(<VgValue *>item)
-    else:
-        block.constants[i] = x
-
-
 cdef object make_external(int op, double out, Py_ssize_t count, VgBlock *block, double s):
     """A Value that takes over a block; the block is freed if there is no memory for it."""
     cdef VgValue *v
@@ -272,8 +263,7 @@ cdef object apply_scalars(int op, tuple args, double s):
     for i in range(n):
         block.local_grads[i] = g[i]
     result = make_external(op, out, n, block, s)
-    for i in range(n):
-        place(block, i, items[i], x[i])
+    vg_adopt(block, n, items, x)
     return result
 
 
@@ -314,21 +304,16 @@ cdef enum:
 
 cdef Py_ssize_t gather(object xs, double *x, PyObject **items, int op) except -1:
     """Read the entries of a list or tuple; the number of plain ones among them."""
-    cdef Py_ssize_t i, plain = 0, n = PySequence_Fast_GET_SIZE(xs)
-    cdef PyObject **entries = PySequence_Fast_ITEMS(xs)
-    cdef object entry
-    for i in range(n):
-        if type(<object>entries[i]) is Value:
-            x[i] = (<VgValue *>entries[i]).data
-            items[i] = entries[i]
-        else:
-            entry = <object>entries[i]
-            read_or_raise(entry, &x[i], op)
-            items[i] = NULL
-            plain += 1
-            if PySequence_Fast_GET_SIZE(xs) != n:
-                raise ShapeError(f"{ROWS[op].name}() got a list that changed its length while it was read; give a copy")
-            entries = PySequence_Fast_ITEMS(xs)
+    cdef Py_ssize_t plain = 0, n = PySequence_Fast_GET_SIZE(xs)
+    cdef Py_ssize_t i = vg_gather(PySequence_Fast_ITEMS(xs), n, x, items)
+    while i < n:
+        read_or_raise(<object>PySequence_Fast_ITEMS(xs)[i], &x[i], op)
+        items[i] = NULL
+        plain += 1
+        if PySequence_Fast_GET_SIZE(xs) != n:
+            raise ShapeError(f"{ROWS[op].name}() got a list that changed its length while it was read; give a copy")
+        i += 1
+        i += vg_gather(PySequence_Fast_ITEMS(xs) + i, n - i, x + i, items + i)
     return plain
 
 
@@ -369,7 +354,7 @@ cdef inline object combine(
     cdef double s = 0.0
     cdef double out
     cdef double g_inside[2]
-    cdef Py_ssize_t i, plain
+    cdef Py_ssize_t plain
     cdef VgBlock *block
     cdef object result
     plain = gather(xs, x, items, op)
@@ -400,8 +385,7 @@ cdef inline object combine(
             PyMem_Free(block)
             raise
     result = make_external(op, out, total, block, s)
-    for i in range(total):
-        place(block, i, items[i], x[i])
+    vg_adopt(block, total, items, x)
     return result
 
 
@@ -428,7 +412,7 @@ cdef object apply_variadic(int op, tuple numbers):
 
 cdef object apply_family(int op, object xs):
     """A list with one Value for each entry, each a function of all entries."""
-    cdef Py_ssize_t i, j, n
+    cdef Py_ssize_t i, n
     cdef double *x
     cdef double *outs
     cdef PyObject **items
@@ -466,8 +450,7 @@ cdef object apply_family(int op, object xs):
                     PyMem_Free(block)
                     raise
             results.append(make_external(op, outs[i], n, block, i))
-            for j in range(n):
-                place(block, j, items[j], x[j])
+            vg_adopt(block, n, items, x)
         return results
     finally:
         PyMem_Free(x)
@@ -491,9 +474,6 @@ cdef class Value:
         cdef VgValue *v = node(self)
         cdef VgBlock *block
         cdef Py_ssize_t i, n
-        global vg_clock
-        vg_clock += 1
-        v.created = vg_clock
         v.data = arguments.number(data, "Value()")
         if children is not () or local_grads is not ():
             children = tuple(children)
@@ -508,7 +488,7 @@ cdef class Value:
                 block = vg_block(n, 0)
                 for i in range(n):
                     block.local_grads[i] = grads[i]
-                    place(block, i, <PyObject *>children[i], 0.0)
+                vg_adopt(block, n, PySequence_Fast_ITEMS(children), NULL)
                 v.slot[0].block = block
                 v.flags = VG_EXTERNAL
                 v.count = n
@@ -669,10 +649,8 @@ cdef int set_name(VgValue *v, object name) except -1:
     return 0
 
 
-vg_type = <PyTypeObject *>Value
-if vg_type.tp_basicsize != sizeof(VgValue):
+if not vg_take_over(<PyTypeObject *>Value):
     raise ImportError("the native engine's Value and _node.h's VgValue differ in size: rebuild valuegrad")
-vg_type.tp_dealloc = <destructor>vg_dealloc
 
 
 # --------------------------------------------------------------------------------------------- functions
