@@ -28,8 +28,9 @@ help:
 
 # ------------------------------------------------------------------------------------------ installing
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
-		echo "valuegrad needs Python 3.10 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+		found=$$(command -v $(PYTHON) >/dev/null && $(PYTHON) --version 2>&1 || echo missing); \
+		echo "valuegrad needs Python 3.10 or newer; '$(PYTHON)' is $$found." >&2; \
 		echo "Name another one, for example: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
@@ -39,7 +40,6 @@ define install
 	@if [ -d build ]; then find build -type f ! -name '*.o' ! -name '*.so' ! -name '*.pyd' -delete; fi
 	@echo "installing valuegrad$(1) into $(VENV) ..."
 	@$(PIP) install --quiet ".$(1)"
-	@$(BIN)/python -c "import valuegrad as vg; print(f'engine: {vg.engine} ({vg.engine_reason})')"
 endef
 
 $(VENV)/.installed: $(BIN)/python $(SOURCES)
