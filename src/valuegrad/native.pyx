@@ -1,5 +1,5 @@
 # cython: language_level=3, c_api_binop_methods=True, boundscheck=False, wraparound=False, cdivision=True
-# cython: embedsignature=False, always_allow_keywords=False, binding=False, auto_pickle=False
+# cython: embedsignature=True, embedsignature.format=clinic, always_allow_keywords=False, binding=False, auto_pickle=False
 """The native engine: the readable engine's behaviour to the last bit, a hundred times as fast.
 
 What a Value is made of, how it is freed, and the backward sweep are in ``_node.h``; what the operations
@@ -302,19 +302,29 @@ cdef enum:
     ON_STACK = 256
 
 
-cdef Py_ssize_t gather(object xs, double *x, PyObject **items, int op) except -1:
-    """Read the entries of a list or tuple; the number of plain ones among them."""
+cdef Py_ssize_t gather(object xs, double *x, PyObject **items) noexcept:
+    """Read the entries of a list or tuple; how many are plain numbers, or -1 if one is neither Value, float nor int.
+
+    No Python code runs here, so the borrowed entries stay alive.
+    """
     cdef Py_ssize_t plain = 0, n = PySequence_Fast_GET_SIZE(xs)
-    cdef Py_ssize_t i = vg_gather(PySequence_Fast_ITEMS(xs), n, x, items)
+    cdef PyObject **entries = PySequence_Fast_ITEMS(xs)
+    cdef Py_ssize_t i = vg_gather(entries, n, x, items)
     while i < n:
-        read_or_raise(<object>PySequence_Fast_ITEMS(xs)[i], &x[i], op)
+        if type(<object>entries[i]) is float:
+            x[i] = PyFloat_AS_DOUBLE(<object>entries[i])
+        elif type(<object>entries[i]) is not int or not VG_SMALL_INT(<object>entries[i], &x[i]):
+            return -1
         items[i] = NULL
         plain += 1
-        if PySequence_Fast_GET_SIZE(xs) != n:
-            raise ShapeError(f"{ROWS[op].name}() got a list that changed its length while it was read; give a copy")
         i += 1
-        i += vg_gather(PySequence_Fast_ITEMS(xs) + i, n - i, x + i, items + i)
+        i += vg_gather(entries + i, n - i, x + i, items + i)
     return plain
+
+
+cdef list simplified(object xs, int op):
+    """The entries as Values and floats alone, or an error."""
+    return [x if type(x) is Value else arguments.number(x, ROWS[op].name + "()") for x in tuple(xs)]
 
 
 cdef object apply_lists(int op, object xs, object ys, object static):
@@ -354,16 +364,16 @@ cdef inline object combine(
     cdef double s = 0.0
     cdef double out
     cdef double g_inside[2]
-    cdef Py_ssize_t plain
+    cdef Py_ssize_t plain, plain_ys
     cdef VgBlock *block
     cdef object result
-    plain = gather(xs, x, items, op)
-    if ys is not None:
-        if type(xs) is list and plain:
-            xs = tuple(xs)  # what is read of ys must not run code that frees entries of xs
-        plain += gather(ys, x + n, items + n, op)
     if static is not None:
         s = arguments.static(ROWS[op], static, n)
+    plain = gather(xs, x, items)
+    plain_ys = 0 if ys is None else gather(ys, x + n, items + n)
+    if plain < 0 or plain_ys < 0:
+        return apply_lists(op, simplified(xs, op), None if ys is None else simplified(ys, op), static)
+    plain += plain_ys
     if plain == total:
         block = vg_block(total, 0)
         VG_OPERATIONS[op].rule(n, x, s, &out, block.local_grads)
@@ -418,7 +428,7 @@ cdef object apply_family(int op, object xs):
     cdef PyObject **items
     cdef VgBlock *block
     cdef list results = []
-    entries = [entry for entry in arguments.vector(xs, ROWS[op])]
+    entries = simplified(arguments.vector(xs, ROWS[op]), op)
     n = len(entries)
     if n == 0:
         return results
@@ -428,7 +438,7 @@ cdef object apply_family(int op, object xs):
     try:
         outs = x + n
         items = <PyObject **>(outs + n)
-        if gather(entries, x, items, op) == n:
+        if gather(entries, x, items) == n:
             VG_OPERATIONS[op].family_value(n, x, outs)
             return [outs[i] for i in range(n)]
         for i in range(n):
@@ -460,7 +470,18 @@ cdef object apply_family(int op, object xs):
 @cython.final
 @cython.no_gc
 cdef class Value:
-    """A number that remembers how it was computed; see the readable engine, reference.Value."""
+    """Value(data, children=(), local_grads=(), *, name=None)
+--
+
+A number that remembers how it was computed.
+
+Args:
+    data: the number; int, float or NumPy scalar, kept as a float64.
+    children: the Values it was computed from (none: a leaf, such as a parameter).
+    local_grads: for each child, ∂self/∂child.
+    name: a name for people.
+
+reference.Value, the readable engine, shows how it works."""
 
     # The fields of VgValue in _node.h, which is how everything else sees them.
     cdef double data_, grad_
