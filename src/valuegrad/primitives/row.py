@@ -34,7 +34,7 @@ class Row:
         function: also a function of the package.
         samples: argument tuples that the tests evaluate, edges among them.
         domain: for each argument the interval that tests draw from.
-        rtol: relative tolerance of value and local gradients against mpmath.
+        rtol: relative tolerance of value and local gradients against mpmath; by default nine roundings.
         atol: absolute tolerance, for functions with zeros that no float formula meets relatively.
         why: the reason for a tolerance that is not the default.
     """
@@ -56,7 +56,7 @@ class Row:
     function: bool = True
     samples: Sequence[tuple[Any, ...]] = ()
     domain: Sequence[tuple[float, float]] = ()
-    rtol: float = 4e-15
+    rtol: float = 1e-15
     atol: float = 0.0
     why: str = ""
     arguments: tuple[str, ...] = field(init=False)

@@ -1,0 +1,166 @@
+"""Every primitive's value and local gradients against mpmath at 50 digits (oracle.py)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import hypothesis.strategies as st
+import pytest
+from engines import ONCE, ROWS, on_values
+from hypothesis import assume, given, settings
+from oracle import ORACLES, as_float, differences, expected, is_edge, mp
+
+import valuegrad as vg
+from valuegrad import value as engine
+from valuegrad.primitives import TABLE, Row
+
+TINY = 4 * 5e-324  # results that round to subnormals have absolute errors
+POINTS = 600  # drawn for each row; 60 rows make more than 30,000
+
+pytestmark = ONCE
+
+
+def check(row: Row, args: tuple[Any, ...]) -> None:
+    value, grads = expected(row.name, args)
+    outs = on_values(engine, row, args)
+    if args in (([],), ([], [])):  # no Values went in, so a float comes out
+        outs = [engine.Value(outs[0])]
+    if not row.family:
+        value, grads = [value], [grads]
+    assert len(outs) == len(value)
+    for out, right, right_grads in zip(outs, value, grads):
+        close(row, f"{row.name}{args}", out.data, right)
+        assert len(out.local_grads) == len(right_grads)
+        for i, (got, right_grad) in enumerate(zip(out.local_grads, right_grads)):
+            close(row, f"∂{row.name}{args}/∂child {i}", got, right_grad)
+
+
+def close(row: Row, what: str, got: float, right: Any) -> None:
+    right = right if isinstance(right, float) else mp.mpf(right)
+    if not math.isfinite(as_float(right)):
+        assert got == as_float(right) or (math.isnan(got) and math.isnan(as_float(right))), (
+            f"{what}: {got!r}, not {right}"
+        )
+        return
+    error = abs(mp.mpf(got) - right) if math.isfinite(got) else math.inf
+    allowed = row.rtol * abs(right) + row.atol + TINY
+    assert error <= allowed, (
+        f"{what} is {got!r}, expected {mp.nstr(mp.mpf(right), 20)}, "
+        f"off by {float(error):.3g}, allowed {float(allowed):.3g}"
+    )
+
+
+def test_every_row_has_an_oracle() -> None:
+    missing = sorted(set(TABLE) - set(ORACLES))
+    assert not missing, (
+        f"no oracle for {', '.join(missing)}: write value (and, where it has kinks, local gradients) "
+        "in tests/oracle.py from a source other than the table"
+    )
+    assert not set(ORACLES) - set(TABLE), "oracles without a row"
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_every_row_has_samples_and_a_domain_for_each_argument(row: Row) -> None:
+    assert row.samples, "give samples, edges among them"
+    assert len(row.domain) == len(row.arguments)
+    assert all(low < high or (low == high == 0.0) for low, high in row.domain)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_tolerance_that_is_not_the_default_has_a_reason(row: Row) -> None:
+    default = {field.default for field in Row.__dataclass_fields__.values() if field.name == "rtol"}.pop()
+    assert (row.rtol == default and row.atol == 0.0) or row.why
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_value_and_local_gradients_at_the_samples(row: Row) -> None:
+    for args in row.samples:
+        check(row, args)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_the_sign_of_a_zero_result_at_a_zero_is_the_formulas(row: Row) -> None:
+    """f(-0.0) is -0.0 for odd functions of one number, as in C99's annex F."""
+    odd = {"sin", "tan", "asin", "atan", "sinh", "tanh", "asinh", "atanh", "erf", "expm1", "log1p", "cbrt", "sqrt"}
+    odd |= {"floor", "ceil", "trunc", "identity"}
+    if row.name not in odd:
+        pytest.skip("not an odd function of one number")
+    for zero in (0.0, -0.0):
+        (out,) = on_values(engine, row, (zero,))
+        assert out.data == 0.0
+        assert math.copysign(1.0, out.data) == math.copysign(1.0, zero)
+
+
+def drawn(row: Row) -> st.SearchStrategy[tuple[Any, ...]]:
+    """Arguments from the row's domain; numbers too small to square in floats become 0."""
+
+    def scalar(low: float, high: float) -> st.SearchStrategy[float]:
+        numbers = st.floats(low, high, allow_subnormal=False)
+        return numbers.map(lambda x: x if abs(x) > 1e-60 else max(low, min(high, 0.0)))
+
+    strategies = [scalar(low, high) for low, high in row.domain]
+    if row.static and not row.family and (row.integer_static or row.name in ("where", "take")):
+        low, high = row.domain[-1]
+        strategies[-1] = st.integers(math.ceil(low), math.floor(high)).map(float)
+    if not row.vectors:
+        return st.tuples(*strategies)
+    static = strategies[row.vectors :]
+    lengths = st.integers(1, 6)
+    if row.name == "cross_entropy":
+        return lengths.flatmap(
+            lambda n: st.tuples(st.lists(strategies[0], min_size=n, max_size=n), st.integers(0, n - 1).map(float))
+        )
+    return lengths.flatmap(
+        lambda n: st.tuples(*[st.lists(one, min_size=n, max_size=n) for one in strategies[: row.vectors]], *static)
+    )
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_value_and_local_gradients_at_points_drawn_from_the_domain(row: Row) -> None:
+    @settings(max_examples=POINTS)
+    @given(drawn(row))
+    def at(args: tuple[Any, ...]) -> None:
+        try:
+            expected(row.name, args)
+        except ZeroDivisionError:
+            assume(False)
+        check(row, args)
+
+    at()
+
+
+@pytest.mark.parametrize("name", [name for name, oracle in ORACLES.items() if oracle.grads])
+def test_the_oracles_closed_gradients_agree_with_its_differences(name: str) -> None:
+    """The oracle checks itself, away from kinks."""
+    row, oracle = TABLE[name], ORACLES[name]
+    kinked = {"maximum", "minimum", "round", "floor", "ceil", "trunc", "floordiv", "mod", "fmod"}
+    checked = 0
+    for args in row.samples:
+        finite = all(math.isfinite(x) for arg in args for x in (arg if isinstance(arg, list) else [arg]))
+        if not finite or is_edge(name, args) or row.family or name in kinked:
+            continue
+        if 0.0 in args or not all(
+            1e-9 < abs(x) < 1e9 for arg in args for x in (arg if isinstance(arg, list) else [arg])
+        ):
+            continue
+        exact = [[mp.mpf(x) for x in arg] if isinstance(arg, list) else mp.mpf(arg) for arg in args]
+        for closed, difference in zip(oracle.grads(*exact), differences(oracle, exact), strict=True):
+            assert abs(closed - difference) <= mp.mpf(10) ** -35 * (1 + abs(closed))
+        checked += 1
+    if not checked:
+        pytest.skip("all samples are kinks or edges")
+
+
+def test_a_wrong_row_would_be_found() -> None:
+    """The comparison has teeth: one ulp more than allowed fails."""
+    with pytest.raises(AssertionError, match="off by"):
+        close(TABLE["exp"], "exp(1)", math.e * (1 + 1e-14), mp.e)
+    with pytest.raises(AssertionError):
+        close(TABLE["exp"], "exp(1)", math.nan, mp.e)
+    with pytest.raises(AssertionError):
+        close(TABLE["log"], "log(0)", -1e308, -math.inf)
+
+
+def test_the_functions_of_the_package_are_the_engines() -> None:
+    assert engine.exp(engine.Value(1.0)).data == vg.exp(1.0)
