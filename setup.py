@@ -1,4 +1,4 @@
-"""The build: generate the native engine's sources from the primitives table, then compile it.
+"""The build: generate what is derived from the primitives table, then compile the native engine.
 
 Where there is no C compiler (or no Cython) the installation goes on without the native engine: the
 readable one runs then, and ``valuegrad`` says so.
@@ -15,9 +15,10 @@ os.environ["VALUEGRAD_ENGINE"] = "readable"  # the build must not load a native 
 
 
 def native_engine():
-    from valuegrad.primitives.render import write_all
+    from valuegrad.primitives import formulas, render, stubs
 
-    write_all()
+    for derived in (render, stubs, formulas):
+        derived.write_all()
     try:
         from Cython.Build import cythonize
     except ImportError:
