@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
+from zlib import crc32  # a change is to be noticed, not an attack fended off: cheap at every import
 
 __all__ = ["PACKAGE", "digest"]
 
@@ -16,10 +16,10 @@ SOURCES = (
 
 def digest() -> str:
     """A digest of everything the native engine is made from; "" where not all of it is installed."""
-    result = sha256()
+    result = 0
     for name in SOURCES:
         path = PACKAGE / name
         if not path.exists():
             return ""
-        result.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return result.hexdigest()[:16]
+        result = crc32(path.read_bytes().replace(b"\r\n", b"\n"), result)
+    return f"{result:08x}"
