@@ -1,0 +1,83 @@
+"""One operation recorded from Python, and a node of the backward pass: the chain s = s*x + y.
+
+An iteration of the chain is two operations.  Times are wall-clock, divided by the operations, and
+include Python's ``for`` loop (about 5 ns an operation).
+
+- record: build the chain; the graph is still held when the clock stops.
+- record and free: build it and let go of it.
+- backward: from the end of the chain to its leaves.
+
+Where to start reading: ``prepare``.
+"""
+
+import gc
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import contestants as field
+import harness
+
+METRICS = {
+    "record": "record, ns an operation",
+    "record_free": "record and free, ns an operation",
+    "backward": "backward, ns a node",
+}
+
+
+def chain(s: Any, x: Any, y: Any, iterations: int) -> Any:
+    """The workload: every contestant runs these very lines."""
+    for _ in range(iterations):
+        s = s * x + y
+    return s
+
+
+def prepare(name: str, settings: dict[str, Any]) -> tuple[str, harness.Measure]:
+    contestant = field.load(name)
+    iterations = settings["operations"] // 2
+    to_ns = 1e9 / (2 * iterations)
+
+    def leaves() -> list[Any]:
+        gc.collect()  # what came before is not this measurement's to clean up
+        numbers = [contestant.leaf(1.0), contestant.leaf(0.999), contestant.leaf(0.001)]
+        contestant.begin(*numbers)
+        return numbers
+
+    def measure() -> dict[str, float]:
+        s, x, y = leaves()
+        start = perf_counter()
+        s = chain(s, x, y, iterations)
+        recorded = perf_counter()
+        del s
+        contestant.release()
+        freed = perf_counter()
+        del x, y
+
+        s, x, y = leaves()
+        s = chain(s, x, y, iterations)
+        before = perf_counter()
+        contestant.gradient(s)
+        after = perf_counter()
+        check = contestant.grad(x)
+        del s
+        contestant.release()
+        return {
+            "record": (recorded - start) * to_ns,
+            "record_free": (freed - start) * to_ns,
+            "backward": (after - before) * to_ns,
+            "check": check,
+        }
+
+    return contestant.version, measure
+
+
+def run(operations: int, rounds: int, contestants: list[str] | None = None) -> harness.Report:
+    names = contestants or list(field.LOADERS)
+    runs, missing = harness.race(Path(__file__), names, rounds, {"operations": operations}, agree_within=1e-9)
+    settings = {"operations": operations, "rounds": rounds}
+    return harness.Report("The chain s = s*x + y", METRICS, settings, runs, missing)
+
+
+if __name__ == "__main__":
+    options = {"operations": (100_000, "length of the chain"), "rounds": (7, "measurements of each contestant")}
+    harness.main(prepare, run, __doc__.splitlines()[0], options)

@@ -1,0 +1,258 @@
+"""Runs contestants against each other, and prints, stores and compares what they measured.
+
+On a shared machine a number measured now and another measured a minute later are not comparable.
+So each contestant lives in a process of its own and waits; in every round each one measures once, in
+turn (A B C, A B C, ...).  A ratio is the median over the rounds of the ratios within a round.
+
+A benchmark script has ``prepare(contestant, settings)``, which returns a function that measures once
+and returns numbers by name, and ends in ``main(...)``.  Every measurement also returns ``check``, a
+number that the contestants must agree on: who computes something else is no comparison.
+
+Where to start reading: ``race``; then ``chain.py``, the simplest user.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+OURS = "valuegrad"
+Measure = Callable[[], dict[str, float]]
+Prepare = Callable[[str, dict[str, Any]], tuple[str, Measure]]
+
+
+@dataclass
+class Runs:
+    """What one contestant measured: for each metric a number a round."""
+
+    contestant: str
+    version: str
+    samples: dict[str, list[float]] = field(default_factory=dict)
+
+    def median(self, metric: str) -> float:
+        """The median over the rounds."""
+        return statistics.median(self.samples[metric])
+
+    def ratio(self, ours: "Runs", metric: str) -> float:
+        """How many times ours this one's number is: the median of the rounds' ratios."""
+        return statistics.median(a / b for a, b in zip(self.samples[metric], ours.samples[metric]))
+
+
+@dataclass
+class Report:
+    """A benchmark's result.
+
+    Args:
+        title: what was measured.
+        metrics: for each metric its heading, with the unit.
+        settings: sizes and rounds.
+        runs: the contestants that ran.
+        missing: the contestants that could not, and why.
+    """
+
+    title: str
+    metrics: dict[str, str]
+    settings: dict[str, Any]
+    runs: list[Runs]
+    missing: dict[str, str]
+
+    def of(self, contestant: str) -> Runs | None:
+        """The runs of this contestant, or None if it did not run."""
+        return next((runs for runs in self.runs if runs.contestant == contestant), None)
+
+
+def serve(prepare: Prepare, contestant: str, settings: dict[str, Any]) -> None:
+    """A contestant's process: say ready, then measure once for each line that comes in."""
+    try:
+        version, measure = prepare(contestant, settings)
+    except ImportError as error:
+        print(json.dumps({"missing": str(error)}), flush=True)
+        return
+    print(json.dumps({"version": version}), flush=True)
+    for _ in sys.stdin:
+        print(json.dumps(measure()), flush=True)
+
+
+def with_deep_stack(function: Callable[[], None]) -> None:
+    """Run a function where recursion is as deep as a long chain: the peers' backward passes recurse."""
+    sys.setrecursionlimit(10**8)
+    threading.stack_size(1 << 30)  # reserved, not used up; Python 3.10 takes half a kilobyte a call
+    thread = threading.Thread(target=function)
+    thread.start()
+    thread.join()
+
+
+class Process:
+    """A contestant that waits in a process of its own."""
+
+    def __init__(self, script: Path, contestant: str, settings: dict[str, Any]) -> None:
+        command = [sys.executable, str(script), "--contestant", contestant, "--settings", json.dumps(settings)]
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        pipe = subprocess.PIPE
+        self.contestant = contestant
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+        self.greeting = self.read()
+
+    def read(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.contestant} failed with exit code {self.process.wait()}; its error stands above")
+        return json.loads(line)
+
+    def measure(self) -> dict[str, float]:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def race(
+    script: Path, contestants: list[str], rounds: int, settings: dict[str, Any], agree_within: float
+) -> tuple[list[Runs], dict[str, str]]:
+    """Let the contestants measure in turn.
+
+    Args:
+        script: the benchmark script; it is started once for each contestant.
+        contestants: names that its ``prepare`` knows.
+        rounds: how many times each measures; one round before them warms up and is thrown away.
+        settings: passed to ``prepare``.
+        agree_within: relative tolerance within which their ``check`` numbers must agree.
+
+    Returns:
+        The runs of those that could be loaded, and for the others the reason.
+
+    Raises:
+        SystemExit: a contestant failed, or they computed different numbers.
+    """
+    processes = [Process(script, name, settings) for name in contestants]
+    missing = {p.contestant: p.greeting["missing"] for p in processes if "missing" in p.greeting}
+    running = [p for p in processes if p.contestant not in missing]
+    runs = [Runs(p.contestant, p.greeting["version"]) for p in running]
+    try:
+        for number in range(-1 if rounds > 1 else 0, rounds):
+            checks = {}
+            for process, run in zip(running, runs):
+                measured = process.measure()
+                checks[run.contestant] = check = measured.pop("check")
+                expected = next(iter(checks.values()))
+                if not abs(check - expected) <= agree_within * abs(expected):
+                    raise SystemExit(f"round {number}: the contestants computed different numbers: {checks}")
+                if number >= 0:
+                    for metric, x in measured.items():
+                        run.samples.setdefault(metric, []).append(x)
+    finally:
+        for process in processes:
+            process.stop()
+    return runs, missing
+
+
+# ------------------------------------------------------------------------------------------ what is shown
+def short(x: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{x:,.0f}" if abs(x) >= 100 else f"{x:.3g}"
+
+
+def cells(report: Report) -> tuple[list[str], list[list[str]]]:
+    """Headings and rows: each contestant's medians, with their ratios to ours."""
+    ours = report.of(OURS)
+    rows = []
+    for runs in report.runs:
+        row = [f"{runs.contestant} ({runs.version})"]
+        for metric in report.metrics:
+            if metric not in runs.samples:
+                row.append("–")
+            elif ours is None or runs is ours or metric not in ours.samples:
+                row.append(short(runs.median(metric)))
+            else:
+                row.append(f"{short(runs.median(metric))} (×{short(runs.ratio(ours, metric))})")
+        rows.append(row)
+    rows += [[f"{name}: did not run ({reason})"] + [""] * len(report.metrics) for name, reason in report.missing.items()]
+    return ["", *report.metrics.values()], rows
+
+
+def show(report: Report) -> None:
+    """Print the table."""
+    from rich.console import Console
+    from rich.table import Table
+
+    headings, rows = cells(report)
+    table = Table(title=report.title, title_justify="left", caption=about(report), caption_justify="left")
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def markdown(report: Report) -> str:
+    """The table in Markdown."""
+    headings, rows = cells(report)
+    lines = [headings, ["---"] + ["---:"] * len(report.metrics), *rows]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"### {report.title}\n\n{table}\n\n{about(report)}\n"
+
+
+def about(report: Report) -> str:
+    """The settings, in a line."""
+    return ", ".join(f"{name.replace('_', ' ')}: {x}" for name, x in report.settings.items()) + "."
+
+
+def machine() -> str:
+    """Processor, cores, system and Python."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        processor = next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        pass
+    system = f"{platform.system()} {platform.machine()}"
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"{processor}, {os.cpu_count()} cores, {system}, {python}"
+
+
+def store(path: Path, reports: list[Report]) -> None:
+    """Write the reports, every sample included, as JSON."""
+    content = {"machine": machine(), "reports": [asdict(report) for report in reports]}
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+# ------------------------------------------------------------------------------------------ a script's end
+def main(prepare: Prepare, run: Callable[..., Report], summary: str, options: dict[str, tuple[Any, str]]) -> None:
+    """The command line of a benchmark script.
+
+    Args:
+        prepare: makes a contestant's measurement, in its process.
+        run: runs the benchmark; takes the options by name, and ``contestants``.
+        summary: what the script measures.
+        options: for each option its default and its help.
+    """
+    parser = argparse.ArgumentParser(description=summary, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    for name, (default, text) in options.items():
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=text)
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="run these contestants alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to this file")
+    parser.add_argument("--contestant", help=argparse.SUPPRESS)
+    parser.add_argument("--settings", type=json.loads, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.contestant is not None:
+        with_deep_stack(lambda: serve(prepare, arguments.contestant, arguments.settings))
+        return
+    report = run(contestants=arguments.only, **{name: getattr(arguments, name) for name in options})
+    show(report)
+    if arguments.json is not None:
+        store(arguments.json, [report])

@@ -1,0 +1,65 @@
+"""Memory a node: the chain s = s*x + y, held.
+
+Each contestant records a chain of N operations and one of 2N in two fresh processes; the difference
+of their peak memory (``resource.getrusage``) divided by N is what a node costs, allocator and
+all, and leaves out the interpreter and the library.
+
+Where to start reading: ``prepare``.
+"""
+
+import gc
+import sys
+from pathlib import Path
+from typing import Any
+
+import contestants as field
+import harness
+from chain import chain
+
+METRICS = {"node": "bytes a node"}
+
+
+def peak() -> int:
+    """The process's peak memory so far, in bytes."""
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def prepare(name: str, settings: dict[str, Any]) -> tuple[str, harness.Measure]:
+    contestant = field.load(name)
+
+    def measure() -> dict[str, float]:
+        gc.collect()
+        before = peak()
+        s, x, y = contestant.leaf(1.0), contestant.leaf(0.999), contestant.leaf(0.001)
+        contestant.begin(s, x, y)
+        s = chain(s, x, y, settings["operations"] // 2)
+        after = peak()
+        if after == before:
+            # Linux counts the parent's memory at the start in a child's peak: a short chain hides below it.
+            raise SystemExit(f"{name}: the chain did not raise the peak of {before} bytes; give more --operations")
+        contestant.gradient(s)
+        return {"peak": after, "check": contestant.grad(x)}
+
+    return contestant.version, measure
+
+
+def run(operations: int, contestants: list[str] | None = None) -> harness.Report:
+    names = contestants or list(field.LOADERS)
+    runs, missing = [], {}
+    for name in names:
+        peaks = []
+        for length in (operations, 2 * operations):
+            done, absent = harness.race(Path(__file__), [name], 1, {"operations": length}, agree_within=0.0)
+            missing.update(absent)
+            peaks += [run.samples["peak"][0] for run in done]
+        if len(peaks) == 2:
+            runs.append(harness.Runs(name, done[0].version, {"node": [(peaks[1] - peaks[0]) / operations]}))
+    settings = {"operations": f"{operations} and {2 * operations}"}
+    return harness.Report("Memory of the chain s = s*x + y", METRICS, settings, runs, missing)
+
+
+if __name__ == "__main__":
+    options = {"operations": (400_000, "length of the shorter chain")}
+    harness.main(prepare, run, __doc__.splitlines()[0], options)
