@@ -153,7 +153,7 @@ def _logsumexp(xs: list[Any]) -> Any:
 
 
 def _cross_entropy(xs: list[Any], target: Any) -> Any:
-    with mp.workdps(DIGITS + int(max(xs) - min(xs))):  # the result can be as small as exp(min - max)
+    with mp.workdps(mp.dps + int(max(xs) - min(xs))):  # the result can be as small as exp(min - max)
         return _logsumexp(xs) - xs[int(target)]
 
 
