@@ -177,10 +177,6 @@ static inline int VG_SMALL_INT(PyObject *a, double *x) {
     return !overflow;
 }
 
-static inline double vg_local_grad(VgValue *v, uint32_t i) {
-    return v->flags & VG_EXTERNAL ? v->slot[0].block->local_grads[i] : v->local_grad[i];
-}
-
 /* Child i, borrowed; a constant becomes a Value now.  NULL with MemoryError. */
 static VgValue *vg_child(VgValue *v, uint32_t i) {
     VgSlot *slot = &v->slot[i];
@@ -411,7 +407,10 @@ static int vg_sweep(VgValue **roots, size_t root_count, uint64_t since, int coll
         for (size_t i = 0; i < count && result == 0; i++) { /* those still too old move to the front */
             VgValue *v = q->beyond[i];
             v->flags &= ~VG_QUEUED;
-            if (vg_place(q, v) < 0) result = -1;
+            if (vg_place(q, v) < 0) {
+                result = -1;
+                while (++i < count) q->beyond[i]->flags &= ~VG_QUEUED;
+            }
         }
         if (result == 0) result = vg_drain(q);
     }

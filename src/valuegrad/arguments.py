@@ -84,6 +84,11 @@ def vector(xs: Any, row: Row) -> Sequence[Any]:
     raise ValueTypeError(f"{row.name}() got {shown(xs)}; expected a list of numbers and Values")
 
 
+def simplified(xs: Iterable[Any], row: Row, value_type: type) -> list[Any]:
+    """Entries of a list as Values and floats alone."""
+    return [x if type(x) is value_type else number(x, f"{row.name}()") for x in tuple(xs)]
+
+
 def variadic(numbers: tuple[Any, ...], value_type: type) -> Any:
     """``maximum(a, b)`` and ``maximum([a, b])`` mean the same."""
     return numbers[0] if len(numbers) == 1 and not is_number(numbers[0], value_type) else numbers

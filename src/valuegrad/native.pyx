@@ -15,9 +15,10 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.float cimport PyFloat_AS_DOUBLE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyTypeObject
-from cpython.ref cimport Py_XDECREF, Py_XINCREF, PyObject
+from cpython.ref cimport Py_INCREF, Py_XDECREF, Py_XINCREF, PyObject
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 
 from valuegrad import arguments, modes
 from valuegrad.errors import ComputedValueError, ForgetError, ShapeError, ValueTypeError
@@ -46,7 +47,7 @@ cdef extern from "_node.h":
         unsigned long long created
     ctypedef struct VgSweep:
         VgValue **order
-        size_t order_count
+        size_t order_count, order_capacity
     enum:
         VG_LEAF, VG_CONSTANT, VG_CUSTOM
         VG_EXTERNAL, VG_CONSTANT0, VG_CONSTANT1, VG_NAMED, VG_SKIPS_ZERO, VG_HAS_STATIC
@@ -56,11 +57,11 @@ cdef extern from "_node.h":
         void (*family_value)(Py_ssize_t n, const double *x, double *outs) noexcept
         void (*family_grads)(Py_ssize_t n, const double *x, const double *outs, double i, double *g) noexcept
         int arity, vectors, has_static, skips_zero, allows_empty
+    unsigned long long vg_clock
     VgSweep vg_sweep_state
     VgValue *vg_new(double data) except NULL
     VgBlock *vg_block(size_t count, int with_constants) except NULL
     VgValue *vg_child(VgValue *v, unsigned int i) except NULL
-    double vg_local_grad(VgValue *v, unsigned int i)
     int vg_make_external(VgValue *v) except -1
     int vg_backward(VgValue *root, unsigned long long since) except -1
     int vg_sweep(VgValue **roots, size_t count, unsigned long long since, int collect) except -1
@@ -136,12 +137,21 @@ cdef inline int read_or_raise(object a, double *x, int op) except -1:
 
 
 # ----------------------------------------------------------------------------------------- making Values
+cdef tuple tuple_of(const double *numbers, Py_ssize_t n):
+    cdef Py_ssize_t i
+    cdef tuple result = PyTuple_New(n)
+    for i in range(n):
+        number = numbers[i]
+        Py_INCREF(number)
+        PyTuple_SET_ITEM(result, i, number)
+    return result
+
+
 cdef int mode_of(int op, double out, Py_ssize_t n, const double *x, Py_ssize_t m, const double *g, object static) except -1:
     """While some thread is in a mode: check the numbers if it is strict, and tell the mode."""
-    cdef Py_ssize_t i
     cdef int mode = modes.current()
     if mode & STRICT:
-        arguments.check_finite(ROWS[op], out, [x[i] for i in range(n)], [g[i] for i in range(m)], static)
+        arguments.check_finite(ROWS[op], out, tuple_of(x, n), tuple_of(g, m), static)
     return mode
 
 
@@ -302,6 +312,10 @@ cdef enum:
     ON_STACK = 256
 
 
+cdef object simplified(object xs, int op):
+    return arguments.simplified(xs, ROWS[op], Value)
+
+
 cdef Py_ssize_t gather(object xs, double *x, PyObject **items) noexcept:
     """Read the entries of a list or tuple; how many are plain numbers, or -1 if one is neither Value, float nor int.
 
@@ -320,11 +334,6 @@ cdef Py_ssize_t gather(object xs, double *x, PyObject **items) noexcept:
         i += 1
         i += vg_gather(entries + i, n - i, x + i, items + i)
     return plain
-
-
-cdef list simplified(object xs, int op):
-    """The entries as Values and floats alone, or an error."""
-    return [x if type(x) is Value else arguments.number(x, ROWS[op].name + "()") for x in tuple(xs)]
 
 
 cdef object apply_lists(int op, object xs, object ys, object static):
@@ -346,6 +355,8 @@ cdef object apply_lists(int op, object xs, object ys, object static):
         total = 2 * n
     if n == 0:
         arguments.check_lengths(ROWS[op], (xs,))
+    if modes_entered:  # Python code will run between reading the entries and adopting them
+        xs, ys = tuple(xs), None if ys is None else tuple(ys)
     if total > ON_STACK:
         heap = PyMem_Malloc(total * (sizeof(double) + sizeof(PyObject *)))
         if heap == NULL:
@@ -440,7 +451,7 @@ cdef object apply_family(int op, object xs):
         items = <PyObject **>(outs + n)
         if gather(entries, x, items) == n:
             VG_OPERATIONS[op].family_value(n, x, outs)
-            return [outs[i] for i in range(n)]
+            return list(tuple_of(outs, n))
         for i in range(n):
             if items[i] == NULL:  # the outputs share their constants
                 entries[i] = VG_OBJECT(vg_new(x[i]))
@@ -541,13 +552,18 @@ reference.Value, the readable engine, shows how it works."""
     def children(self):
         """The Values this one was computed from."""
         cdef unsigned int i
-        return tuple([<object><PyObject *>vg_child(node(self), i) for i in range(node(self).count)])
+        cdef tuple result = PyTuple_New(node(self).count)
+        for i in range(node(self).count):
+            child = <object><PyObject *>vg_child(node(self), i)
+            Py_INCREF(child)
+            PyTuple_SET_ITEM(result, i, child)
+        return result
 
     @property
     def local_grads(self):
         """∂self/∂child, one for each child."""
-        cdef unsigned int i
-        return tuple([vg_local_grad(node(self), i) for i in range(node(self).count)])
+        cdef VgValue *v = node(self)
+        return tuple_of(v.slot[0].block.local_grads if v.flags & VG_EXTERNAL else v.local_grad, v.count)
 
     @property
     def name(self):
@@ -719,6 +735,12 @@ def sweep(Value root, unsigned long long since):
     vg_backward(node(root), since)
 
 
+def advance_clock(unsigned long long count):
+    """Go on as if ``count`` Values had been created (tests reach the far end of the sweep with it)."""
+    global vg_clock
+    vg_clock += count
+
+
 def graph(roots, unsigned long long since=0):
     """All Values the roots were computed from, themselves included, oldest first; none created before ``since``."""
     cdef Py_ssize_t i
@@ -727,8 +749,17 @@ def graph(roots, unsigned long long since=0):
         if type(root) is not Value:
             raise ValueTypeError(arguments.no_value(root))
     vg_sweep(<VgValue **>PySequence_Fast_ITEMS(values), len(values), since, 1)
-    order = [<object><PyObject *>vg_sweep_state.order[i] for i in range(vg_sweep_state.order_count - 1, -1, -1)]
-    return order
+    cdef Py_ssize_t n = vg_sweep_state.order_count
+    cdef VgValue **order = vg_sweep_state.order
+    vg_sweep_state.order = NULL  # ours now: making a list may run code that sweeps again
+    vg_sweep_state.order_capacity = 0
+    try:
+        result = [None] * n
+        for i in range(n):
+            result[n - 1 - i] = <object><PyObject *>order[i]
+        return result
+    finally:
+        PyMem_RawFree(order)
 
 
 # ---------------------------------------------------------------------------------------- many at a time
