@@ -723,11 +723,13 @@ def graph(roots, unsigned long long since=0):
     """All Values the roots were computed from, themselves included, oldest first; none created before ``since``."""
     cdef Py_ssize_t i
     cdef list values = list(roots)
+    cdef list order = []  # made before the sweep: a collection of garbage between the two could run another one
     for root in values:
         if type(root) is not Value:
             raise ValueTypeError(arguments.no_value(root))
     vg_sweep(<VgValue **>PySequence_Fast_ITEMS(values), len(values), since, 1)
-    order = [<object><PyObject *>vg_sweep_state.order[i] for i in range(vg_sweep_state.order_count - 1, -1, -1)]
+    for i in range(<Py_ssize_t>vg_sweep_state.order_count - 1, -1, -1):
+        order.append(<object><PyObject *>vg_sweep_state.order[i])
     return order
 
 
