@@ -31,6 +31,7 @@ __all__ = ["Nudge", "NudgeTable", "nudge_effects", "nudge_table", "nudge_tables"
 
 LONGEST_LABEL = 16  # characters; a longer operation is referred to by its number, as equations are: (2)
 LONGEST_REASON = 12  # characters; a longer one would push the figures out of the table
+WIDEST_CALCULATION = 20  # characters; with a wider one there is a line for each input too
 WIDEST_TITLE = 9  # in the terminal a longer column title is broken into lines, so that the figures have room
 MOST_COLUMNS = 3  # an operation of more inputs is shown with one line for each of them
 WORKING = Working()
@@ -85,7 +86,8 @@ class NudgeTable:
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
         """The table as texts: its header, and a line for each nudge."""
-        if self.whole or len(self.rows) > MOST_COLUMNS:
+        widest = max([len(row.calculation) for row in self.rows], default=0)
+        if self.whole or len(self.rows) > MOST_COLUMNS or widest > WIDEST_CALCULATION:
             header = ["Input", "Value", "Nudged to"]
             lines = [[row.label, figure(row.value), figure(row.nudged, row.value)] for row in self.rows]
         else:
@@ -143,7 +145,8 @@ class NudgeTable:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption_justify="left")
         for title in header:
             broken = wrap(title, WIDEST_TITLE, break_long_words=False)
-            table.add_column(Styled(title.replace(" to ", "\nto ") if "Nudge " in title else "\n".join(broken)))
+            shown = title.replace(" to ", "\nto ") if "Nudge " in title else "\n".join(broken)
+            table.add_column(Styled(shown), overflow="fold")
         for line in lines:
             table.add_row(*map(Styled, line))
         if self.notes():
