@@ -82,18 +82,18 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks
 
 # Values freed too early, leaks and undefined behaviour.  Every object has its own allocation here (no
-# free list, no pools of Python's), so that the sanitizer sees it.
+# slabs, no pools of Python's), so that the sanitizer sees it.
 SANITIZED := build/sanitize
 sanitize: $(VENV)/.installed-test
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/source
 	cp -R setup.py pyproject.toml MANIFEST.in LICENSE README.md src $(SANITIZED)/source
-	VALUEGRAD_CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -DVG_NO_FREE_LIST" \
+	VALUEGRAD_CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -DVG_NO_SLABS" \
 		VALUEGRAD_LDFLAGS="-fsanitize=address,undefined" \
 		$(PIP) install --quiet --no-deps --target $(SANITIZED)/installed $(SANITIZED)/source
 	PYTHONPATH=$(SANITIZED)/installed VALUEGRAD_ENGINE=native PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 		LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libstdc++.so)" \
-		$(BIN)/python -m pytest -p no:cacheprovider $(PYTEST_ARGS)
+		$(BIN)/python -m pytest -n $(JOBS) -p no:cacheprovider $(PYTEST_ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -37,9 +37,11 @@ def native_engine():
         include_dirs=[package],
         extra_compile_args=flags,
         extra_link_args=os.environ.get("VALUEGRAD_LDFLAGS", "").split(),
-        optional=True,  # a failed compilation is a warning
     )
-    return cythonize([extension], include_path=[package], quiet=True)
+    extensions = cythonize([extension], include_path=[package], quiet=True)
+    for extension in extensions:
+        extension.optional = True  # a failed compilation is a warning; cythonize() would forget it
+    return extensions
 
 
 setup(ext_modules=native_engine())

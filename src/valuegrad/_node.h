@@ -161,9 +161,12 @@ static VgBlock *vg_block(size_t count, int with_constants) {
     return block;
 }
 
-static inline VgValue *vg_constant(double data) {
+/* A child for a plain number, as old as its parent. */
+static inline VgValue *vg_constant(VgValue *parent, double data) {
     VgValue *v = vg_new(data);
-    if (v != NULL) v->op = VG_CONSTANT;
+    if (v == NULL) return NULL;
+    v->op = VG_CONSTANT;
+    v->created = parent->created;
     return v;
 }
 
@@ -182,11 +185,11 @@ static VgValue *vg_child(VgValue *v, uint32_t i) {
     VgSlot *slot = &v->slot[i];
     if (v->flags & VG_EXTERNAL) {
         VgBlock *block = v->slot[0].block;
-        if (block->children[i] == NULL) block->children[i] = vg_constant(block->constants[i]);
+        if (block->children[i] == NULL) block->children[i] = vg_constant(v, block->constants[i]);
         return block->children[i];
     }
     if (v->flags & (VG_CONSTANT0 << i)) {
-        VgValue *child = vg_constant(slot->constant);
+        VgValue *child = vg_constant(v, slot->constant);
         if (child == NULL) return NULL;
         slot->child = child;
         v->flags &= ~(VG_CONSTANT0 << i);
@@ -253,6 +256,8 @@ typedef struct VgSweep {
     size_t bucket_count;
     VgValue **beyond; /* older than all buckets */
     size_t beyond_count, beyond_capacity;
+    VgValue **constants; /* while collecting: they may be newer than their parents, so they come last */
+    size_t constant_count, constant_capacity;
     VgValue **order; /* what was reached, newest first */
     size_t order_count, order_capacity;
 } VgSweep;
@@ -314,11 +319,18 @@ static inline int vg_place(VgSweep *q, VgValue *v) {
     return vg_put_aside(q, v, bucket) < 0 ? -1 : 1;
 }
 
+static int vg_collect_constant(VgSweep *q, VgValue *v) {
+    if (v->flags & VG_QUEUED) return 0;
+    if (vg_append(&q->constants, &q->constant_count, &q->constant_capacity, v) < 0) return -1;
+    v->flags |= VG_QUEUED;
+    return 1;
+}
+
 /* Follow one edge.  Constants collect no gradient; a leaf's grad adds up over passes. */
 static inline int vg_follow(VgSweep *q, VgValue *child, double local_grad, double grad) {
     int placed;
     if (child->created < q->since) return 0;
-    if (q->collect) return vg_place(q, child);
+    if (q->collect) return child->op == VG_CONSTANT ? vg_collect_constant(q, child) : vg_place(q, child);
     if (child->count == 0) {
         if (child->op != VG_CONSTANT) child->grad += local_grad * grad;
         return 0;
@@ -390,9 +402,13 @@ static int vg_sweep(VgValue **roots, size_t root_count, uint64_t since, int coll
     int result = 0;
     q->since = since;
     q->collect = collect;
-    q->order_count = q->beyond_count = q->far_count = 0;
+    q->order_count = q->constant_count = q->beyond_count = q->far_count = 0;
     for (size_t i = 0; i < root_count && result == 0; i++) {
         if (roots[i]->created < since || (roots[i]->flags & VG_QUEUED)) continue;
+        if (collect && roots[i]->op == VG_CONSTANT) {
+            if (vg_collect_constant(q, roots[i]) < 0) result = -1;
+            continue;
+        }
         result = vg_append(&q->beyond, &q->beyond_count, &q->beyond_capacity, roots[i]);
         if (result == 0) roots[i]->flags |= VG_QUEUED;
     }
@@ -413,6 +429,10 @@ static int vg_sweep(VgValue **roots, size_t root_count, uint64_t since, int coll
             }
         }
         if (result == 0) result = vg_drain(q);
+    }
+    for (size_t i = 0; i < q->constant_count; i++) {
+        q->constants[i]->flags &= ~VG_QUEUED;
+        if (result == 0) result = vg_append(&q->order, &q->order_count, &q->order_capacity, q->constants[i]);
     }
     if (result < 0) { /* leave no marks behind */
         for (size_t i = 0; i < q->far_count; i++) q->far[i].value->flags &= ~VG_QUEUED;

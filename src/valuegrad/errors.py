@@ -19,6 +19,7 @@ __all__ = [
     "IndexRangeError",
     "ShapeError",
     "StrictError",
+    "TrainingError",
     "ValueArgumentError",
     "ValueTypeError",
     "ValuegradError",
@@ -75,6 +76,10 @@ class DatasetError(ValuegradError, ValueError):
 
 class CheckpointError(ValuegradError, ValueError):
     """A checkpoint is missing, damaged, of another shape, or from a newer version."""
+
+
+class TrainingError(ValuegradError, ArithmeticError):
+    """Training went bad: the loss is no finite number any more."""
 
 
 class EngineWarning(UserWarning):

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from threading import Lock
 
-__all__ = ["NO_GRAD", "STRICT", "current", "no_grad", "strict"]
+__all__ = ["NO_GRAD", "STRICT", "current", "no_grad", "strict", "without"]
 
 NO_GRAD = 1
 STRICT = 2
@@ -51,6 +51,19 @@ def _entering(mode: int) -> Iterator[None]:
         yield
     finally:
         _count(-1)
+        _mode.reset(token)
+
+
+@contextmanager
+def without(modes: int) -> Iterator[None]:
+    """Inside this block these modes are off, whatever they are outside.
+
+    Derivatives of functions need it: ``grad(f)(x)`` asks what f remembers, inside ``no_grad`` too.
+    """
+    token = _mode.set(_mode.get() & ~modes)
+    try:
+        yield
+    finally:
         _mode.reset(token)
 
 

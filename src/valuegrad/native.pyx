@@ -15,7 +15,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.float cimport PyFloat_AS_DOUBLE
-from cpython.mem cimport PyMem_Free, PyMem_Malloc, PyMem_RawFree
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, Py_XINCREF, PyObject
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
@@ -47,7 +47,7 @@ cdef extern from "_node.h":
         unsigned long long created
     ctypedef struct VgSweep:
         VgValue **order
-        size_t order_count, order_capacity
+        size_t order_count
     enum:
         VG_LEAF, VG_CONSTANT, VG_CUSTOM
         VG_EXTERNAL, VG_CONSTANT0, VG_CONSTANT1, VG_NAMED, VG_SKIPS_ZERO, VG_HAS_STATIC
@@ -745,21 +745,14 @@ def graph(roots, unsigned long long since=0):
     """All Values the roots were computed from, themselves included, oldest first; none created before ``since``."""
     cdef Py_ssize_t i
     cdef list values = list(roots)
+    cdef list order = []  # made before the sweep: a collection of garbage between the two could run another one
     for root in values:
         if type(root) is not Value:
             raise ValueTypeError(arguments.no_value(root))
     vg_sweep(<VgValue **>PySequence_Fast_ITEMS(values), len(values), since, 1)
-    cdef Py_ssize_t n = vg_sweep_state.order_count
-    cdef VgValue **order = vg_sweep_state.order
-    vg_sweep_state.order = NULL  # ours now: making a list may run code that sweeps again
-    vg_sweep_state.order_capacity = 0
-    try:
-        result = [None] * n
-        for i in range(n):
-            result[n - 1 - i] = <object><PyObject *>order[i]
-        return result
-    finally:
-        PyMem_RawFree(order)
+    for i in range(<Py_ssize_t>vg_sweep_state.order_count - 1, -1, -1):
+        order.append(<object><PyObject *>vg_sweep_state.order[i])
+    return order
 
 
 # ---------------------------------------------------------------------------------------- many at a time

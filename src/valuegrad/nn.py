@@ -318,10 +318,10 @@ class MLP(Module):
         last = len(n_outs) - 1
         self.layers = [Layer(sizes[i], sizes[i + 1], i != last, rng=rng) for i in range(len(n_outs))]
 
-    def __call__(self, x: Sequence[Value | float]) -> Any:
+    def __call__(self, x: Any) -> Any:
         """The last layer's activations: a list, or one Value if it has one neuron."""
         for layer in self.layers:
-            x = layer([x] if type(x) is Value else x)
+            x = layer([x] if isinstance(x, Value) else x)
         return x
 
     def __repr__(self) -> str:

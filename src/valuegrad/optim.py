@@ -162,7 +162,7 @@ class Optimizer:
             grads, _ = _clipped(grads, self.clip_norm)
         data = np.frombuffer(read_data(self.parameters))
         self.steps += 1
-        write_data(self.parameters, self._moved(data, grads, rate))
+        write_data(self.parameters, self._moved(data, grads, rate).data)
         return rate
 
     def _moved(self, data: Array, grads: Array, rate: float) -> Array:
@@ -316,9 +316,7 @@ class AdamW(Adam):
         weight_decay: float = 0.01,
         clip_norm: float | None = None,
     ) -> None:
-        super().__init__(
-            parameters, learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, clip_norm=clip_norm
-        )
+        super().__init__(parameters, learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, clip_norm=clip_norm)
         self.weight_decay = number(weight_decay, "AdamW(), weight_decay")
 
     def _moved(self, data: Array, grads: Array, rate: float) -> Array:

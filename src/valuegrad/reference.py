@@ -190,16 +190,18 @@ class Value:
 # ------------------------------------------------------------------------------------------ operations
 def remembered(row: Row, out: float, children: Iterable[Any], grads: Iterable[float], static: float | None) -> Value:
     """The result of an operation; plain numbers among the children become constants."""
-    value = Value(out)
     mode = modes.current()
     if mode & modes.STRICT:
         children, grads = list(children), list(grads)
         arguments.check_finite(row, out, [c._data if type(c) is Value else c for c in children], grads, static)
-    if not mode & modes.NO_GRAD:
-        value._children = tuple([child if type(child) is Value else constant(child) for child in children])
-        value._local_grads = tuple(grads)
-        value._op = row.name if value._children else None
-        value._static = static
+    if mode & modes.NO_GRAD:
+        return Value(out)
+    children = tuple([child if type(child) is Value else constant(child) for child in children])
+    value = Value(out)  # after its constants: a child is older than its parents
+    value._children = children
+    value._local_grads = tuple(grads)
+    value._op = row.name
+    value._static = static
     return value
 
 

@@ -11,26 +11,30 @@ from __future__ import annotations
 
 import os
 import warnings
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from valuegrad.errors import EngineWarning, ValueArgumentError
 from valuegrad.primitives import TABLE
 
+NO_BUILD = "no native build was found"
 REBUILD = "install valuegrad again with a C compiler to have the native engine (pip install --no-cache-dir .)"
 
 
 def _native() -> tuple[ModuleType | None, str]:
     """The native engine, or None and why."""
     try:
-        from valuegrad import _native
+        native = import_module("valuegrad._native")
+    except ModuleNotFoundError:
+        return None, f"{NO_BUILD}; {REBUILD}"
     except ImportError as error:
-        return None, f"no native build was found ({error}); {REBUILD}"
+        return None, f"the native build cannot be loaded ({error}); {REBUILD}"
     from valuegrad.primitives.digest import digest
 
-    if digest() not in ("", _native.DIGEST):
+    if digest() not in ("", native.DIGEST):
         return None, f"the native build is out of date: its sources have changed since; {REBUILD}"
-    return _native, "the native build is there and up to date"
+    return native, "the native build is there and up to date"
 
 
 def _choose() -> tuple[Any, str, str]:
@@ -41,7 +45,7 @@ def _choose() -> tuple[Any, str, str]:
         native, reason = _native()
         if native is not None:
             return native, "native", reason
-        if wanted == "native" or "out of date" in reason:
+        if wanted == "native" or not reason.startswith(NO_BUILD):
             warnings.warn(f"the readable engine runs instead of the native one: {reason}", EngineWarning)
     else:
         reason = "VALUEGRAD_ENGINE=readable asks for it"

@@ -62,7 +62,8 @@ class ModelSettings:
         if count > MOST_PARAMETERS:
             raise ValueArgumentError(
                 f"a model of n_layer {self.n_layer}, n_embd {self.n_embd}, block_size {self.block_size} and "
-                f"{vocabulary} tokens has {count:,} parameters; expected at most {MOST_PARAMETERS:,}: choose smaller sizes"
+                f"{vocabulary} tokens has {count:,} parameters; expected at most {MOST_PARAMETERS:,}: "
+                "choose smaller sizes"
             )
         return count
 
@@ -119,7 +120,8 @@ class TrainingSettings:
             raise ValueArgumentError(f"warm_up is {self.warm_up}; expected less than steps, which is {self.steps}")
         if self.weight_decay and self.optimizer != "adamw":
             raise ValueArgumentError(
-                f"weight_decay is {self.weight_decay:g} with optimizer {self.optimizer!r}; only 'adamw' has weight decay"
+                f"weight_decay is {self.weight_decay:g} with optimizer {self.optimizer!r}; "
+                "only 'adamw' has weight decay"
             )
 
 

@@ -1,0 +1,5 @@
+"""``python -m valuegrad`` is the command ``valuegrad``."""
+
+from valuegrad.cli import main
+
+main(prog_name="valuegrad")

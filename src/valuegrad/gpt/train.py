@@ -1,0 +1,261 @@
+"""Training: one document a step, with nothing printed and nothing written.
+
+Data structures: a ``Trainer`` is the whole state of a run: documents, model, optimiser, random state and
+the losses so far.  Iterating over it trains; each step is reported as a ``StepReport``.  Between two steps
+``checkpoint()`` gives all that is needed to go on later, bit for bit, with ``Trainer.resume``.
+
+All randomness comes from one generator, in the original's order: the documents are shuffled, then the
+weights are drawn.  Training itself draws nothing, and samples are drawn from a copy.
+
+Where to start reading: ``Trainer.__init__``, then ``Trainer.train_step``.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+import valuegrad as vg
+from valuegrad import optim
+from valuegrad.arguments import shown
+from valuegrad.errors import CheckpointError, TrainingError, ValueArgumentError, ValueTypeError
+from valuegrad.gpt.checkpoint import Checkpoint
+from valuegrad.gpt.model import GPT
+from valuegrad.gpt.sampling import TEMPERATURE, sample
+from valuegrad.gpt.settings import ModelSettings, TrainingSettings
+from valuegrad.gpt.tokenizer import Tokenizer
+from valuegrad.value import Value, read_data
+
+__all__ = ["StepReport", "Trainer", "evaluate", "fingerprint", "running_mean"]
+
+SMOOTHED_OVER = 50  # steps
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What happened in one step.
+
+    Args:
+        step: its number, 1 for the first.
+        loss: the loss on its document before the step, in nats a token.
+        learning_rate: how far the step went.
+        tokens: how many tokens were predicted.
+    """
+
+    step: int
+    loss: float
+    learning_rate: float
+    tokens: int
+
+
+class Trainer:
+    """A training run.
+
+    Args:
+        documents: the texts to learn from, none of them empty; their characters are the alphabet.
+        model: the model's sizes; the defaults if None.
+        training: how to train; the defaults if None.
+        data_name: what a checkpoint says the documents are, for people and for resuming.
+
+    Raises:
+        ValueArgumentError: no documents, or an empty one.
+        ValueTypeError: a document that is not text.
+
+    Example:
+        >>> trainer = Trainer(["anna", "bob"], training=TrainingSettings(steps=2))
+        >>> for report in trainer:
+        ...     print(report.step, round(report.loss, 1))
+        1 1.5
+        2 1.6
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[str],
+        model: ModelSettings | None = None,
+        training: TrainingSettings | None = None,
+        *,
+        data_name: str = "",
+    ) -> None:
+        _check_documents(documents)
+        self.model_settings = model or ModelSettings()
+        self.settings = training or TrainingSettings()
+        self.data_name = data_name
+        self.fingerprint = fingerprint(documents)
+        self.tokenizer = Tokenizer.of(documents)
+        self.model_settings.parameters(self.tokenizer.vocabulary)  # raises if there are too many
+
+        self.rng = random.Random(self.settings.seed)
+        shuffled = list(documents)
+        self.rng.shuffle(shuffled)
+        held_out = int(len(shuffled) * self.settings.eval_fraction)
+        self.documents = shuffled[: len(shuffled) - held_out]
+        self.held_out = shuffled[len(shuffled) - held_out :]
+
+        self.model = GPT(self.tokenizer.vocabulary, self.model_settings, self.rng)
+        self.optimizer = _optimizer(self.model.parameters(), self.settings)
+        self.step = 0  # how many are done
+        self.losses: list[float] = []
+        self.evaluations: list[tuple[int, float]] = []  # after which step, loss on held-out documents
+
+    def __iter__(self) -> Iterator[StepReport]:
+        """Train until the last step; stopping in between is fine, and a new loop goes on from there."""
+        while self.step < self.settings.steps:
+            yield self.train_step()
+
+    def train_step(self) -> StepReport:
+        """Learn from the next document.
+
+        Raises:
+            TrainingError: the loss is nan or infinite; nothing was learned from it.
+        """
+        document = self.documents[self.step % len(self.documents)]
+        tokens = self.tokenizer.document(document, self.model_settings.block_size)
+        self.optimizer.zero_grad()
+        loss = self.model.loss(tokens)
+        if not math.isfinite(loss.data):
+            raise TrainingError(
+                f"step {self.step + 1} gave a loss of {loss.data!r} on {shown(document)}; "
+                f"expected a finite number: try a learning rate below {self.settings.learning_rate:g}, or clip_norm 1"
+            )
+        loss.backward()
+        rate = self.optimizer.step()
+        self.losses.append(loss.data)
+        self.step += 1
+        return StepReport(self.step, loss.data, rate, len(tokens) - 1)
+
+    @property
+    def smoothed_loss(self) -> float:
+        """The mean loss of the last 50 steps; nan before the first."""
+        recent = self.losses[-SMOOTHED_OVER:]
+        return sum(recent) / len(recent) if recent else math.nan
+
+    def evaluate(self, most: int | None = None) -> float | None:
+        """The loss on documents that were held out; it is kept in ``evaluations``.
+
+        Args:
+            most: look at this many of them at most; at all if None.
+
+        Returns:
+            The mean loss, or None if no documents are held out.
+        """
+        documents = self.held_out[:most]
+        if not documents:
+            return None
+        loss = evaluate(self.model, self.tokenizer, documents)
+        self.evaluations = [e for e in self.evaluations if e[0] != self.step] + [(self.step, loss)]
+        return loss
+
+    def samples(self, count: int, *, temperature: float = TEMPERATURE) -> list[str]:
+        """Texts that the model writes now, drawn from a copy of the random state: training goes on undisturbed."""
+        rng = copy.deepcopy(self.rng)
+        return [sample(self.model, self.tokenizer, rng, temperature=temperature) for _ in range(count)]
+
+    def checkpoint(self) -> Checkpoint:
+        """All that is needed to go on later; take it between two steps."""
+        weights = {}
+        for name, matrix in self.model.matrices().items():
+            rows = np.frombuffer(read_data([weight for row in matrix for weight in row]))
+            weights[name] = rows.reshape(len(matrix), -1)
+        return Checkpoint(
+            model_settings=self.model_settings,
+            settings=self.settings,
+            characters=self.tokenizer.characters,
+            data_name=self.data_name,
+            fingerprint=self.fingerprint,
+            step=self.step,
+            random_state=self.rng.getstate(),
+            weights=weights,
+            optimizer={name: array.copy() for name, array in self.optimizer.memory.items()},
+            losses=np.array(self.losses, dtype=np.float64),
+            evaluations=list(self.evaluations),
+        )
+
+    @classmethod
+    def resume(cls, checkpoint: Checkpoint, documents: Sequence[str]) -> Trainer:
+        """Go on from a checkpoint, bit for bit as if never stopped.
+
+        Args:
+            checkpoint: what ``checkpoint()`` gave or ``Checkpoint.load`` read.
+            documents: the documents of the run, in the same order.
+
+        Raises:
+            CheckpointError: the documents are others.
+        """
+        _check_documents(documents)
+        if fingerprint(documents) != checkpoint.fingerprint:
+            raise CheckpointError(
+                f"the data are not those of the run, {checkpoint.data_name!r}: they have changed since, or another "
+                "data set was given; a run goes on only with the documents it began with"
+            )
+        trainer = cls(documents, checkpoint.model_settings, checkpoint.settings, data_name=checkpoint.data_name)
+        checkpoint.write_weights(trainer.model)
+        trainer.optimizer.load_state({"steps": checkpoint.step, **checkpoint.optimizer})
+        trainer.rng.setstate(checkpoint.random_state)
+        trainer.step = checkpoint.step
+        trainer.losses = checkpoint.losses.tolist()
+        trainer.evaluations = list(checkpoint.evaluations)
+        return trainer
+
+
+def evaluate(model: GPT, tokenizer: Tokenizer, documents: Sequence[str]) -> float:
+    """The mean over the documents of their losses, each in nats a token; nothing is learned from them.
+
+    Raises:
+        ValueArgumentError: no documents, or a character that the model has never seen.
+    """
+    _check_documents(documents)
+    length = model.settings.block_size
+    with vg.no_grad():
+        losses = [model.loss(tokenizer.document(document, length)).data for document in documents]
+    return sum(losses) / len(losses)
+
+
+def fingerprint(documents: Sequence[str]) -> str:
+    """A digest of the documents, by which a resumed run recognises its data."""
+    return hashlib.sha256("\n".join(documents).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def running_mean(losses: Sequence[float]) -> list[float]:
+    """For each step the smoothed loss of that step."""
+    means, total = [], 0.0
+    for i, loss in enumerate(losses):
+        total += loss - (losses[i - SMOOTHED_OVER] if i >= SMOOTHED_OVER else 0.0)
+        means.append(total / min(i + 1, SMOOTHED_OVER))
+    return means
+
+
+def _check_documents(documents: Sequence[str]) -> None:
+    if isinstance(documents, str) or not all(isinstance(document, str) for document in documents):
+        wrong = documents if isinstance(documents, str) else next(d for d in documents if not isinstance(d, str))
+        raise ValueTypeError(f"documents got {shown(wrong)}; expected a list of texts")
+    if not documents or not all(documents):
+        raise ValueArgumentError(
+            f"documents got {'an empty text' if documents else 'no texts'}; give at least one, none of them empty"
+        )
+
+
+def _optimizer(parameters: list[Value], settings: TrainingSettings) -> optim.Optimizer:
+    """The optimiser that the settings ask for."""
+    rate, steps = settings.learning_rate, settings.steps
+    schedules = {
+        "linear": optim.linear(rate, steps),
+        "cosine": optim.cosine(rate, steps),
+        "constant": optim.constant(rate),
+    }
+    schedule = schedules[settings.schedule]
+    if settings.warm_up:
+        schedule = optim.warm_up(schedule, settings.warm_up)
+    clip_norm = settings.clip_norm or None
+    if settings.optimizer == "sgd":
+        return optim.SGD(parameters, schedule, momentum=settings.beta1, clip_norm=clip_norm)
+    means = {"beta1": settings.beta1, "beta2": settings.beta2, "epsilon": settings.epsilon}
+    if settings.optimizer == "adamw":
+        return optim.AdamW(parameters, schedule, **means, weight_decay=settings.weight_decay, clip_norm=clip_norm)
+    return optim.Adam(parameters, schedule, **means, clip_norm=clip_norm)

@@ -1,0 +1,31 @@
+"""Numbers that explain themselves: nudge tables, written expressions, gradient checks.
+
+Everything here is imported when first used, as some of it needs NumPy or a terminal.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_LAZY = {
+    "Effects": "valuegrad.inspect.nudge",
+    "Expression": "valuegrad.inspect.expression",
+    "NudgeTable": "valuegrad.inspect.nudge",
+    "check_gradients": "valuegrad.inspect.check",
+    "nudge_effects": "valuegrad.inspect.nudge",
+    "nudge_table": "valuegrad.inspect.nudge",
+    "nudge_tables": "valuegrad.inspect.nudge",
+}
+
+__all__ = [*_LAZY]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'valuegrad.inspect' has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])
