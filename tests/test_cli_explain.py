@@ -7,6 +7,7 @@ import re
 import pytest
 from click.testing import CliRunner, Result
 
+from valuegrad.cli import main
 from valuegrad.cli.explain import explain
 
 
@@ -73,8 +74,17 @@ def test_the_nudge_can_be_chosen():
     assert ["3", "9", "2.99 ** 2", "8.9401", "-0.0599", "6 (= 2 * 3)", "-0.06"] in lines("a**2", "a=3", "--nudge=-0.01")
 
 
-def test_an_expression_may_begin_with_a_minus():
-    assert run("-a", "a=3").output.startswith("-a = -3   for a = 3\n")
+@pytest.mark.parametrize("expression", ["-a", "-alpha", "-h*2", "-h", "--a", "-log(h)"])
+def test_an_expression_may_begin_with_a_minus(expression):
+    name = re.findall(r"alpha|a|h", expression)[-1]
+    # as a part of the whole program, whose -h asks for help
+    result = CliRunner(env={"COLUMNS": "80"}).invoke(main, ["explain", expression, f"{name}=1"])
+    assert result.output.startswith(f"{expression} = ")
+    assert result.exit_code == 0
+
+
+def test_a_lone_h_asks_for_help():
+    assert run("-h").output == run("--help").output
 
 
 def test_an_input_may_be_worked_out_or_be_no_number():

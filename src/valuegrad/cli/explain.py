@@ -32,12 +32,17 @@ class _Functions(click.Command):
         super().format_epilog(ctx, formatter)
 
 
-@click.command(cls=_Functions, context_settings={"ignore_unknown_options": True})
+# An expression may begin with a minus, so "-alpha" is no row of short options, -h among them.
+SETTINGS = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+
+
+@click.command(cls=_Functions, context_settings=SETTINGS)
 @click.argument("expression", metavar="EXPRESSION")
 @click.argument("inputs", metavar="[NAME=NUMBER]...", nargs=-1)
 @click.option("--nudge", default=0.001, show_default=True, metavar="NUMBER", help="By how much each input is moved.")
 @click.option("--format", "layout", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
-def explain(expression: str, inputs: tuple[str, ...], nudge: float, layout: str) -> None:
+@click.pass_context
+def explain(ctx: click.Context, expression: str, inputs: tuple[str, ...], nudge: float, layout: str) -> None:
     """Show what each operation of EXPRESSION does, and what a nudge to each input changes.
 
     \b
@@ -49,6 +54,9 @@ def explain(expression: str, inputs: tuple[str, ...], nudge: float, layout: str)
     An expression has numbers, names, + - * / // % **, brackets, and the functions below; pi, inf and nan
     are known.  Put it in quotes, so that the shell leaves it alone.
     """
+    if expression == "-h" and not inputs:
+        click.echo(ctx.get_help())
+        return
     try:
         parsed = Expression(expression)
         numbers = _numbers(inputs)

@@ -329,7 +329,7 @@ def _computed_from(root: Value) -> list[Value]:
         if value not in seen:
             seen.add(value)
             stack.extend(value.children)
-    # Leaves first: the constants of an operation are made after its result.
+    # Leaves first: an operation's constants may be of its own age.
     return sorted(seen, key=lambda value: (bool(value.children), value._created))
 
 
