@@ -16,7 +16,7 @@ Where to start reading: ``Linearised.__init__``, then ``pullback``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from valuegrad import value as engine
@@ -28,12 +28,20 @@ from valuegrad.value import Value
 __all__ = ["VALUES", "Linearised", "depends_on_older"]
 
 
+def _with_integer(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function whose last argument is an integer, for rules, in which every number is a float."""
+    return lambda *args: function(*args[:-1], int(args[-1]))
+
+
 class _Values(ListAlgebra):
     """Rules on Values and floats: a choice looks at the numbers, all else is the package's functions."""
 
     def __init__(self) -> None:
         super().__init__(TABLE)
         functions = {name: getattr(engine, name) for name in engine.NAMES if name != "where"}
+        for row in TABLE.values():
+            if row.integer_static and row.function:
+                functions[row.name] = _with_integer(functions[row.name])
         self.__dict__.update(functions, product=functions["prod"], norm_of=functions["norm"])
 
     @staticmethod
@@ -47,6 +55,10 @@ class _Values(ListAlgebra):
     @staticmethod
     def where(condition: bool, a: Any, b: Any) -> Any:
         return a if condition else b
+
+    @staticmethod
+    def round(a: Any, digits: float) -> Any:
+        return round(a, int(digits)) if type(a) is Value else FLOATS.round(a, digits)
 
     @staticmethod
     def largest(xs: Sequence[Any]) -> float:

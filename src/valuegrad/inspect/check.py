@@ -27,7 +27,8 @@ from typing import Any
 
 from valuegrad import arguments, modes
 from valuegrad.errors import GradientCheckError, IndexRangeError, ValueArgumentError, ValueTypeError
-from valuegrad.functional import Tree, jacobian
+from valuegrad.functional import jacobian
+from valuegrad.structures import Tree
 from valuegrad.value import Value
 
 __all__ = ["Component", "GradientCheck", "check_gradients"]
