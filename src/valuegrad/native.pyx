@@ -139,6 +139,7 @@ cdef inline int read_or_raise(object a, double *x, int op) except -1:
 # ----------------------------------------------------------------------------------------- making Values
 cdef tuple tuple_of(const double *numbers, Py_ssize_t n):
     cdef Py_ssize_t i
+    cdef object number
     cdef tuple result = PyTuple_New(n)
     for i in range(n):
         number = numbers[i]
