@@ -44,6 +44,8 @@ def valuegrad(engine: str) -> Contestant:
     os.environ["VALUEGRAD_ENGINE"] = engine
     import valuegrad as vg
 
+    if vg.engine != engine:
+        raise SystemExit(f"valuegrad runs on the {vg.engine} engine instead of the {engine} one: {vg.engine_reason}")
     return Contestant(vg.__version__, vg.Value, vg.Value.backward, lambda leaf: leaf.grad)
 
 

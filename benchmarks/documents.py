@@ -25,3 +25,14 @@ def known_losses() -> list[float]:
     if not (NAMES.exists() and LOSSES.exists()):
         return []
     return [float(line) for line in LOSSES.read_text(encoding="utf-8").split()]
+
+
+def check_losses(contestant: str, losses: list[float]) -> None:
+    """Stop if losses of a training run are not the original's, as far as those are known.
+
+    Raises:
+        SystemExit: one is off by more than 1e-9.
+    """
+    for step, (loss, known) in enumerate(zip(losses, known_losses()), 1):
+        if not abs(loss - known) <= 1e-9:
+            raise SystemExit(f"{contestant}: the loss of step {step} is {loss!r}; the original's is {known!r}")

@@ -18,6 +18,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import sysconfig
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -84,11 +85,21 @@ def serve(prepare: Prepare, contestant: str, settings: dict[str, Any]) -> None:
 
 def with_deep_stack(function: Callable[[], None]) -> None:
     """Run a function where recursion is as deep as a long chain: the peers' backward passes recurse."""
+    failures: list[BaseException] = []
+
+    def guarded() -> None:
+        try:
+            function()
+        except BaseException as error:  # a thread would end without a word to the caller
+            failures.append(error)
+
     sys.setrecursionlimit(10**8)
     threading.stack_size(1 << 30)  # reserved, not used up; Python 3.10 takes half a kilobyte a call
-    thread = threading.Thread(target=function)
+    thread = threading.Thread(target=guarded)
     thread.start()
     thread.join()
+    for failure in failures:
+        raise failure
 
 
 class Process:
@@ -103,6 +114,7 @@ class Process:
         self.greeting = self.read()
 
     def read(self) -> dict[str, Any]:
+        """What the contestant says next."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
@@ -110,12 +122,14 @@ class Process:
         return json.loads(line)
 
     def measure(self) -> dict[str, float]:
+        """Let it measure once."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return self.read()
 
     def stop(self) -> None:
+        """End its process."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         self.process.wait()
@@ -181,7 +195,8 @@ def cells(report: Report) -> tuple[list[str], list[list[str]]]:
             else:
                 row.append(f"{short(runs.median(metric))} (×{short(runs.ratio(ours, metric))})")
         rows.append(row)
-    rows += [[f"{name}: did not run ({reason})"] + [""] * len(report.metrics) for name, reason in report.missing.items()]
+    for name, reason in report.missing.items():
+        rows.append([f"{name}: did not run ({reason})"] + [""] * len(report.metrics))
     return ["", *report.metrics.values()], rows
 
 
@@ -213,7 +228,7 @@ def about(report: Report) -> str:
 
 
 def machine() -> str:
-    """Processor, cores, system and Python."""
+    """Processor, cores, system and Python, and whether that is one that was built to be fast."""
     processor = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -222,7 +237,8 @@ def machine() -> str:
         pass
     system = f"{platform.system()} {platform.machine()}"
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"{processor}, {os.cpu_count()} cores, {system}, {python}"
+    build = "" if "--enable-optimizations" in (sysconfig.get_config_var("CONFIG_ARGS") or "") else "out"
+    return f"{processor}, {os.cpu_count()} cores, {system}, {python} (built with{build} profile-guided optimisation)"
 
 
 def store(path: Path, reports: list[Report]) -> None:

@@ -81,13 +81,12 @@ def document_loss(weights, tokens):
     return (1 / n) * sum(losses)
 
 
-def losses(Value: Any, documents: list[str], backward: Any = None, total_steps: int = 1000) -> Iterator[tuple[float, float]]:
+def losses(Value: Any, documents: list[str], total_steps: int = 1000) -> Iterator[tuple[float, float]]:
     """Train, one document a step.
 
     Args:
         Value: the class, or whatever makes a Value from a float.
         documents: what to learn from.
-        backward: runs the backward pass from the loss; the class's own method if it is None.
         total_steps: the steps over which the learning rate falls to 0.
 
     Yields:
@@ -117,7 +116,7 @@ def losses(Value: Any, documents: list[str], backward: Any = None, total_steps: 
         tokens = [bos, *map(characters.index, document), bos]
         start = perf_counter()
         loss = document_loss(weights, tokens)
-        loss.backward() if backward is None else backward(loss)
+        loss.backward()
         rate = LEARNING_RATE * (1 - step / total_steps)
         for i, p in enumerate(parameters):
             grad = p.grad

@@ -1,0 +1,101 @@
+"""All benchmarks with one command; writes the tables into README.md.
+
+    pip install -r benchmarks/requirements.txt
+    python benchmarks/run_all.py
+
+Where to start reading: ``SUMMARY``, then ``run``.
+"""
+
+import argparse
+import datetime
+import shlex
+import sys
+from pathlib import Path
+
+import chain
+import gpt
+import harness
+import memory
+import step
+
+README = Path(__file__).with_name("README.md")
+BEGIN, END = "<!-- measured: begin (written by run_all.py) -->", "<!-- measured: end -->"
+
+# what | report | metric | unit | what was to be reached
+SUMMARY = [
+    ("one operation recorded from Python, chain s = s*x + y", "chain", "record", "ns", "50 or less, 35 the aim"),
+    ("the same, with freeing", "chain", "record_free", "ns", "–"),
+    ("backward, a node", "chain", "backward", "ns", "20 or less, 10 the aim"),
+    ("memory, a node", "memory", "node", "bytes", "80 or less"),
+    ("microgpt's kind of script with our Value, a step", "step", "step", "ms", "13 or less"),
+    ("our GPT, a step", "gpt", "step", "ms", "1.3 or less"),
+]
+
+
+def run(quick: bool) -> dict[str, harness.Report]:
+    """Every benchmark, one after the other; within each the contestants take turns."""
+    if quick:
+        return {
+            "chain": chain.run(operations=20_000, rounds=3),
+            "memory": memory.run(operations=200_000),
+            "step": step.run(rounds=3, steps=1),
+            "gpt": gpt.run(rounds=3, steps=5),
+        }
+    return {
+        "chain": chain.run(operations=100_000, rounds=9),
+        "memory": memory.run(operations=200_000),
+        "step": step.run(rounds=7, steps=3),
+        "gpt": gpt.run(rounds=15, steps=20),
+    }
+
+
+def summary(reports: dict[str, harness.Report]) -> str:
+    """One line for each of the numbers that were to be reached, with how many times ours the others take."""
+    lines = ["| what | valuegrad | to reach | the others |", "|---|---:|---|---|"]
+    for what, report, metric, unit, goal in SUMMARY:
+        runs = reports[report].runs
+        ours = reports[report].of(harness.OURS)
+        if ours is None:
+            continue
+        others = [
+            f"{r.contestant} ×{harness.short(r.ratio(ours, metric))}"
+            for r in runs
+            if r is not ours and metric in r.samples
+        ]
+        lines.append(f"| {what} | {harness.short(ours.median(metric))} {unit} | {goal} | {', '.join(others)} |")
+    return "\n".join(lines) + "\n"
+
+
+def replaced(text: str, section: str) -> str:
+    """The text with what stands between the markers replaced.
+
+    Raises:
+        ValueError: the markers are missing.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise ValueError(f"README.md lacks the lines {BEGIN!r} and {END!r}, between which the tables go")
+    return f"{before}{BEGIN}\n\n{section}\n{END}{after}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="small sizes; README.md stays as it is")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample to this file")
+    arguments = parser.parse_args()
+    reports = run(arguments.quick)
+    for report in reports.values():
+        harness.show(report)
+    command = shlex.join(["python", "benchmarks/run_all.py", *sys.argv[1:]])
+    about = f"{harness.machine()}. {datetime.date.today()}, `{command}`."
+    tables = "\n".join(harness.markdown(report) for report in reports.values())
+    section = f"{about}\n\n{summary(reports)}\n{tables}"
+    if not arguments.quick:
+        README.write_text(replaced(README.read_text(encoding="utf-8"), section), encoding="utf-8")
+    if arguments.json is not None:
+        harness.store(arguments.json, list(reports.values()))
+
+
+if __name__ == "__main__":
+    main()
