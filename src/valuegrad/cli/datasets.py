@@ -71,7 +71,8 @@ def _show(name: str, samples: int) -> None:
     half = lengths[(len(lengths) - 1) // 2]
     rows["Documents"] = f"{len(lengths):,}, of {lengths[0]} to {lengths[-1]} characters (half of them up to {half})"
     alphabet = data.alphabet
-    rows["Characters"] = f"{data.characters:,}, {len(alphabet)} different: {printable(alphabet[:200]).replace(' ', '␣')}"
+    shown = printable(alphabet[:200]).replace(" ", "␣")
+    rows["Characters"] = f"{data.characters:,}, {len(alphabet)} different: {shown}"
     rows["Settings"] = " ".join(f"--{key.replace('_', '-')} {number}" for key, number in data.settings.items())
     for what, text in rows.items():
         if text:
@@ -80,11 +81,11 @@ def _show(name: str, samples: int) -> None:
     console.print(Text(data.name, "bold"))
     console.print()
     console.print(facts)
-    shown = min(samples, len(data.documents))
-    if shown:
-        console.print(Text(f"\n{shown} of the documents, from first to last", "bold"))
-    for i in range(shown):
-        document = data.documents[i * (len(data.documents) - 1) // max(shown - 1, 1)]
+    count = min(samples, len(data.documents))
+    if count:
+        console.print(Text(f"\n{count} of the documents, from first to last", "bold"))
+    for i in range(count):
+        document = data.documents[i * (len(data.documents) - 1) // max(count - 1, 1)]
         console.print(Text("  " + printable(document[:LONGEST])), no_wrap=True, overflow="ellipsis")
 
 
