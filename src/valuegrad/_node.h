@@ -146,6 +146,7 @@ static int vg_take_over(PyTypeObject *type) {
     vg_type = type;
     type->tp_alloc = vg_alloc;
     type->tp_dealloc = vg_dealloc;
+    type->tp_name = "valuegrad.Value"; /* under either engine: so pickles go from one to the other */
     return type->tp_basicsize == sizeof(VgValue);
 }
 

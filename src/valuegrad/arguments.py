@@ -57,7 +57,10 @@ def number(x: Any, who: str) -> float:
 
 def is_number(x: Any, value_type: type) -> bool:
     """Whether x can take part in arithmetic with Values."""
-    return type(x) is value_type or isinstance(x, Real) or (getattr(x, "ndim", None) == 0 and hasattr(x, "item"))
+    if type(x) is value_type or isinstance(x, Real):
+        return True
+    # An array of no dimensions is one number; one of Python objects knows itself what to do with them.
+    return getattr(x, "ndim", None) == 0 and hasattr(x, "item") and getattr(x, "dtype", None) != object
 
 
 def integer(x: Any, who: str) -> int:
@@ -142,6 +145,13 @@ def unequal(children: int, local_grads: int) -> str:
 
 def unequal_write(values: int, numbers: int) -> str:
     return f"write_data() got {values} Values and {numbers} numbers; give one float64 for each Value"
+
+
+def no_subclass(cls: type) -> str:
+    return (
+        f"class {cls.__name__} was derived from Value, which is final in both engines: "
+        "keep a Value in an attribute instead, or write a function that makes one"
+    )
 
 
 def no_value(child: Any) -> str:

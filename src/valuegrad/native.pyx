@@ -109,14 +109,19 @@ cdef enum Kind:
     IS_NEITHER
 
 
-cdef int read_slowly(object a, double *x) except -1:
+cdef int read_slowly(object a, double *x, int op) except -1:
     if not arguments.is_number(a, Value):
         return IS_NEITHER
-    x[0] = arguments.number(a, "arithmetic")
+    x[0] = arguments.number(a, who(op))
     return IS_NUMBER
 
 
-cdef inline int read(object a, double *x) except -1:
+cdef str who(int op):
+    """Who an error message says it is from; operation 0 stands for the comparisons."""
+    return "pow()" if op == VG_power else ROWS[op].name + "()" if op else "comparison"
+
+
+cdef inline int read(object a, double *x, int op) except -1:
     """The number of a Value or of a plain number, and which of the two it was."""
     if type(a) is Value:
         x[0] = node(a).data
@@ -126,13 +131,13 @@ cdef inline int read(object a, double *x) except -1:
         return IS_NUMBER
     if type(a) is int and VG_SMALL_INT(a, x):
         return IS_NUMBER
-    return read_slowly(a, x)
+    return read_slowly(a, x, op)
 
 
 cdef inline int read_or_raise(object a, double *x, int op) except -1:
-    cdef int kind = read(a, x)
+    cdef int kind = read(a, x, op)
     if kind == IS_NEITHER:
-        arguments.number(a, ROWS[op].name + "()")
+        arguments.number(a, who(op))
     return kind
 
 
@@ -224,8 +229,8 @@ cdef object make_external(int op, double out, Py_ssize_t count, VgBlock *block, 
 cdef inline object operator2(int op, object a, object b):
     """A binary operator: NotImplemented lets Python ask the other side."""
     cdef double x[2]
-    cdef int kind_a = read(a, &x[0])
-    cdef int kind_b = read(b, &x[1])
+    cdef int kind_a = read(a, &x[0], op)
+    cdef int kind_b = read(b, &x[1], op)
     if kind_a == IS_NEITHER or kind_b == IS_NEITHER:
         return NotImplemented
     return make2(op, a, b, kind_a, kind_b, x)
@@ -296,8 +301,8 @@ cdef inline object power(object a, object b, bint as_operator):
     cdef double x[2]
     cdef double g[2]
     cdef double out
-    cdef int kind_a = read(a, &x[0]) if as_operator else read_or_raise(a, &x[0], VG_pow)
-    cdef int kind_b = read(b, &x[1]) if as_operator else read_or_raise(b, &x[1], VG_pow)
+    cdef int kind_a = read(a, &x[0], VG_pow) if as_operator else read_or_raise(a, &x[0], VG_pow)
+    cdef int kind_b = read(b, &x[1], VG_pow) if as_operator else read_or_raise(b, &x[1], VG_pow)
     if kind_a == IS_NEITHER or kind_b == IS_NEITHER:
         return NotImplemented
     if kind_b == IS_VALUE:
@@ -627,7 +632,7 @@ reference.Value, the readable engine, shows how it works."""
 
     def __richcmp__(self, other, int how):
         cdef double a = node(self).data, b
-        if read(other, &b) == IS_NEITHER:
+        if read(other, &b, 0) == IS_NEITHER:
             return NotImplemented
         if how == Py_LT:
             return a < b

@@ -45,6 +45,7 @@ class Value:
         (15.0, 5.0, (5.0, 3.0))
     """
 
+    __module__ = "valuegrad"  # under either engine: so pickles go from one to the other
     __slots__ = ("_children", "_created", "_data", "_grad", "_local_grads", "_name", "_op", "_static")
 
     def __init__(
@@ -68,6 +69,9 @@ class Value:
                 raise ValueTypeError(arguments.no_value(child))
         if len(self._children) != len(self._local_grads):
             raise ShapeError(arguments.unequal(len(self._children), len(self._local_grads)))
+
+    def __init_subclass__(cls) -> None:
+        raise ValueTypeError(arguments.no_subclass(cls))
 
     @property
     def data(self) -> float:
@@ -259,7 +263,7 @@ def apply_family(row: Row, xs: Any) -> list[Any]:
 def pow(base: Any, exponent: Any) -> Any:
     """base ** exponent; a plain exponent gets no gradient."""
     if type(exponent) is Value:
-        return apply(TABLE["power"], (base, exponent))
+        return apply(TABLE["power"], (base if type(base) is Value else arguments.number(base, "pow()"), exponent))
     return apply(TABLE["pow"], (base,), arguments.number(exponent, "pow()"))
 
 
