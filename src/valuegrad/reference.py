@@ -233,7 +233,7 @@ def apply_static(row: Row, args: Sequence[Any], static: Any) -> Any:
 
 def apply_lists(row: Row, lists: Sequence[Any], static: Any = None) -> Any:
     """Apply an operation on lists of numbers: one Value with a child for each entry."""
-    vectors = [arguments.vector(xs, row) for xs in lists]
+    vectors = [tuple(arguments.vector(xs, row)) for xs in lists]  # reading a number may change the caller's list
     arguments.check_lengths(row, vectors)
     numbers = [[x._data if type(x) is Value else arguments.number(x, f"{row.name}()") for x in xs] for xs in vectors]
     fixed = None if static is None else arguments.static(row, static, len(numbers[0]))
@@ -248,7 +248,7 @@ def apply_lists(row: Row, lists: Sequence[Any], static: Any = None) -> Any:
 
 def apply_family(row: Row, xs: Any) -> list[Any]:
     """Apply an operation with one output for each entry of its list."""
-    entries = arguments.vector(xs, row)
+    entries = tuple(arguments.vector(xs, row))
     numbers = [x._data if type(x) is Value else arguments.number(x, f"{row.name}()") for x in entries]
     outs = row.value(FLOATS, numbers) if numbers else []
     if Value not in map(type, entries):
