@@ -82,6 +82,7 @@ from valuegrad.errors import GradientCheckError as GradientCheckError
 from valuegrad.errors import IndexRangeError as IndexRangeError
 from valuegrad.errors import ShapeError as ShapeError
 from valuegrad.errors import StrictError as StrictError
+from valuegrad.errors import TrainingError as TrainingError
 from valuegrad.errors import ValueArgumentError as ValueArgumentError
 from valuegrad.errors import ValuegradError as ValuegradError
 from valuegrad.errors import ValueTypeError as ValueTypeError
@@ -112,6 +113,7 @@ __all__ = [
     "IndexRangeError",
     "ShapeError",
     "StrictError",
+    "TrainingError",
     "Value",
     "ValueArgumentError",
     "ValueTypeError",
