@@ -53,7 +53,7 @@ $(VENV)/.installed-test: $(BIN)/python $(SOURCES)
 # ------------------------------------------------------------------------------------------------ demo
 demo: $(VENV)/.installed
 	@$(BIN)/python -c "import valuegrad as vg; print(f'engine: {vg.engine} ({vg.engine_reason})')"
-	$(BIN)/valuegrad train --data names --steps $(DEMO_STEPS) --out runs/demo
+	$(BIN)/valuegrad train --data names --steps $(DEMO_STEPS) --out runs/demo --force
 	$(BIN)/valuegrad sample runs/demo
 
 # ------------------------------------------------------------------------------------------------ tests

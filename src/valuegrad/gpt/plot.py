@@ -55,26 +55,28 @@ def save_png(path: str | os.PathLike[str], losses: Sequence[float], evaluations:
     write_atomically(Path(path), picture.getvalue())
 
 
-def terminal(
-    losses: Sequence[float], evaluations: Sequence[tuple[int, float]], *, width: int = 80, color: bool = True
-) -> str:
+def terminal(losses: Sequence[float], evaluations: Sequence[tuple[int, float]], *, width: int = 80) -> str:
     """The same picture in characters, ready to print; without the single steps, which would fill it."""
-    import plotext
+    import plotext  # type: ignore[import-untyped]
 
-    plotext.clear_figure()
-    plotext.plotsize(max(30, min(width, 100)), 16)
-    steps, _ = _thinned(losses)
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(max(40, min(width, 100)), 14)
     smoothed = running_mean(losses)
-    plotext.plot(steps, [smoothed[step - 1] for step in steps], label="loss, mean of 50 steps", marker="braille")
+    steps, _ = _thinned(losses)
+    line = figure.signal(steps, [smoothed[step - 1] for step in steps], marker="braille").lines()
+    figure.draw(line)
+    legend = "loss, mean of 50 steps"
     if evaluations:
         at, values = zip(*evaluations)
-        plotext.scatter(list(at), list(values), label="held-out documents", marker="o")
-    plotext.xlabel("step")
-    if not color:
-        plotext.theme("clear")
-    picture: str = plotext.build()
-    plotext.clear_figure()
-    return picture if color else plotext.uncolorize(picture)
+        figure.draw(figure.signal(list(at), list(values), marker="o"))
+        legend += "; o: on held-out documents"
+    marks = sorted({max(1, round(len(losses) * quarter / 4)) for quarter in range(5)})
+    figure.ruler("x").ticks(marks, [str(mark) for mark in marks])
+    figure.theme("colorless")
+    picture: str = figure.build().string(colorless=True)
+    figure.clear()
+    return f"{legend}\n{picture}"
 
 
 def _thinned(losses: Sequence[float]) -> tuple[list[int], list[float]]:

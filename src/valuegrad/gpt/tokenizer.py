@@ -65,8 +65,8 @@ class Tokenizer:
         except KeyError:
             unknown = "".join(dict.fromkeys(c for c in text if c not in self._token))
             raise ValueArgumentError(
-                f"the text {shown(text)} has characters the model has never seen: {unknown!r}; "
-                f"it knows {shown(self.characters)[:-6]}"
+                f"the text {_short(text)} has characters that the model has never seen: {_short(unknown)}; "
+                f"it knows {_short(self.characters)}"
             ) from None
 
     def document(self, text: str, length: int | None = None) -> list[int]:
@@ -84,3 +84,7 @@ class Tokenizer:
     def decode(self, tokens: Sequence[int]) -> str:
         """The text of tokens; ``bos`` gives nothing."""
         return "".join([self.characters[token] for token in tokens if token != self.bos])
+
+
+def _short(text: str) -> str:
+    return repr(text) if len(text) <= 60 else repr(text[:57]) + "..."
