@@ -60,7 +60,7 @@ def is_number(x: Any, value_type: type) -> bool:
     if type(x) is value_type or isinstance(x, Real):
         return True
     # An array of no dimensions is one number; one of Python objects knows itself what to do with them.
-    return getattr(x, "ndim", None) == 0 and hasattr(x, "item") and getattr(x, "dtype", None) != object
+    return getattr(x, "ndim", None) == 0 and hasattr(x, "item") and str(getattr(x, "dtype", "")) != "object"
 
 
 def integer(x: Any, who: str) -> int:
