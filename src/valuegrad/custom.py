@@ -177,6 +177,6 @@ def primitive(name: str, value: Callable[..., Any], local_grads: Callable[..., A
         >>> sinc(0.5)
         0.958851077208406
         >>> vg.grad(sinc)(0.5), vg.grad(vg.grad(sinc))(0.5)
-        (-0.16253703..., -0.30870293...)
+        (-0.16253703..., -0.30870295...)
     """
     return Primitive(name, value, local_grads)

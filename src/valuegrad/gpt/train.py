@@ -72,7 +72,7 @@ class Trainer:
         >>> for report in trainer:
         ...     print(report.step, round(report.loss, 1))
         1 1.5
-        2 1.6
+        2 1.7
     """
 
     def __init__(
