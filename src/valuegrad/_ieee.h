@@ -192,7 +192,7 @@ static double ieee_digamma(double a) {
 static double ieee_polygamma(double a, double n) {
     const double sign = fmod(n, 2.0) == 1.0 ? 1.0 : -1.0;
     double factorial = 1.0, shift = 0.0, r, total, coefficient;
-    if (a != a || a < -1000.0) return NAN;
+    if (a != a || a < -1000.0 || n > 170.0) return NAN; /* 171! is no double */
     if (a == INFINITY) return 0.0 * sign;
     if (a <= 0.0 && a == floor(a)) return sign > 0.0 ? INFINITY : NAN;
     for (double k = 2.0; k <= n; k = k + 1.0) factorial = factorial * k;

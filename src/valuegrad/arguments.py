@@ -178,7 +178,7 @@ _COMPARISONS = {who: getattr(operator, who) for who in ("eq", "ne", "lt", "le", 
 def compare(how: str, value: Any, other: Any, value_type: type) -> Any:
     """Values compare as their numbers do."""
     if type(other) is value_type:
-        return _COMPARISONS[how](value.data, other.data)
+        return _COMPARISONS[how](value.data, getattr(other, "data"))  # noqa: B009 (its type is not known here)
     if is_number(other, value_type):
         return _COMPARISONS[how](value.data, number(other, "comparison"))
     return NotImplemented
@@ -205,9 +205,7 @@ def reduce(value: Any, value_type: type) -> tuple[Any, ...]:
     return restore, (value_type, value.data, value.grad, value.name)
 
 
-def check_finite(
-    row: Row, out: float, inputs: Sequence[float], grads: Sequence[float], fixed: float | None
-) -> None:
+def check_finite(row: Row, out: float, inputs: Sequence[float], grads: Sequence[float], fixed: float | None) -> None:
     """In strict mode: raise if finite inputs gave an infinite or undefined result or local gradient."""
     if not all(map(math.isfinite, inputs)):
         return  # the poison is older: the operation that made it was the one to raise

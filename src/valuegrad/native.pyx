@@ -498,7 +498,7 @@ Args:
     local_grads: for each child, ∂self/∂child.
     name: a name for people.
 
-reference.Value, the readable engine, shows how it works."""
+reference/value.py, the readable engine, shows how it works."""
 
     # The fields of VgValue in _node.h, which is how everything else sees them.
     cdef double data_, grad_

@@ -4,7 +4,7 @@ Both offer the same names (``Value`` and one function for each row of the primit
 numbers to the last bit.  The environment variable ``VALUEGRAD_ENGINE`` (``native`` or ``readable``)
 chooses; ``valuegrad.engine`` tells which one runs, and ``valuegrad.engine_reason`` why.
 
-Where to start reading: ``_choose``; then ``reference.py``, the readable engine.
+Where to start reading: ``_choose``; then ``reference/value.py``, the readable engine.
 """
 
 from __future__ import annotations

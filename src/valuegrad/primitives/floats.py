@@ -338,10 +338,11 @@ def digamma(a: float) -> float:
 def polygamma(a: float, n: float) -> float:
     """The n-th derivative of digamma, n >= 1: recurrence up to 10 + n, asymptotic series (A&S 6.4.6, 6.4.11).
 
-    For arguments below -1000 the recurrence would take too many steps: nan says so.
+    For arguments below -1000 the recurrence would take too many steps, and from n = 171 on n! is too large:
+    nan says so.
     """
     sign = 1.0 if math.fmod(n, 2.0) == 1.0 else -1.0  # (-1)**(n+1)
-    if a != a or a < -1000.0:
+    if a != a or a < -1000.0 or n > 170.0:  # 171! is no float64
         return nan
     if a == inf:
         return 0.0 * sign

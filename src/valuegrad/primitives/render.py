@@ -12,6 +12,7 @@ Where to start reading: ``scalar_rule``.
 
 from __future__ import annotations
 
+import math
 import re
 import textwrap
 from pathlib import Path
@@ -127,7 +128,7 @@ FIRST_OPCODE = 3
 def constants() -> str:
     """``_constants.h``."""
     text = "/* Generated from primitives/floats.py by primitives/render.py.  Do not edit. */\n"
-    text += f"#define VG_PI {literal(floats.math.pi)}\n"
+    text += f"#define VG_PI {literal(math.pi)}\n"
     for name, value in vars(floats).items():
         if name.isupper() and isinstance(value, float):
             text += f"#define VG_{name} {literal(value)}\n"

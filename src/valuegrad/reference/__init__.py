@@ -1,0 +1,15 @@
+"""The readable engine: the executable specification of what a Value does.
+
+Every result, every gradient and every error of the native engine is this one's, to the last bit; it is
+slower, and meant to be read: ``value.py`` first (the class and the backward pass), then ``operations.py``
+(how the primitives table becomes functions and methods), and ``protocol.py`` when curious.
+"""
+
+from __future__ import annotations
+
+from valuegrad.reference import operations
+from valuegrad.reference.value import Value, graph, sweep
+
+__all__ = ["Value", "graph", "sweep"]
+
+globals().update(operations.offered())
