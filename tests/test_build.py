@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tarfile
 from importlib import metadata
 from pathlib import Path
@@ -57,7 +58,7 @@ def test_installation_holds_the_sources_that_an_out_of_date_engine_is_told_by():
 
 
 def test_install_requires_nothing_that_no_page_explains():
-    required = {line.split(">")[0] for line in metadata.requires("valuegrad") or [] if "extra" not in line}
+    required = {re.split("[<>=~ ]", line)[0] for line in metadata.requires("valuegrad") or [] if "extra" not in line}
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     section = page.split("## Run-time")[1].split("## ")[0]
     explained = {line.split("`")[1] for line in section.splitlines() if line.startswith("| `")}

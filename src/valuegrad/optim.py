@@ -161,12 +161,15 @@ class Optimizer:
         if self.clip_norm is not None:
             grads, _ = _clipped(grads, self.clip_norm)
         data = np.frombuffer(read_data(self.parameters))
+        data, memory = self._moved(data, grads, rate)
+        # All is calculated before anything changes, so that an error leaves no half of a step.
+        write_data(self.parameters, data.data)
+        self.memory = memory
         self.steps += 1
-        write_data(self.parameters, self._moved(data, grads, rate).data)
         return rate
 
-    def _moved(self, data: Array, grads: Array, rate: float) -> Array:
-        """The parameters' new numbers."""
+    def _moved(self, data: Array, grads: Array, rate: float) -> tuple[Array, dict[str, Array]]:
+        """The parameters' new numbers, and the new ``memory``."""
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -244,9 +247,9 @@ class SGD(Optimizer):
         super().__init__(parameters, learning_rate, clip_norm=clip_norm)
         self.momentum = _share(momentum, "SGD(), momentum")
 
-    def _moved(self, data: Array, grads: Array, rate: float) -> Array:
-        velocity = self.memory["velocity"] = self.momentum * self.memory["velocity"] + grads
-        return data - rate * velocity
+    def _moved(self, data: Array, grads: Array, rate: float) -> tuple[Array, dict[str, Array]]:
+        velocity = self.momentum * self.memory["velocity"] + grads
+        return data - rate * velocity, {"velocity": velocity}
 
 
 class Adam(Optimizer):
@@ -282,12 +285,13 @@ class Adam(Optimizer):
         self.beta2 = _share(beta2, f"{type(self).__name__}(), beta2")
         self.epsilon = number(epsilon, f"{type(self).__name__}(), epsilon")
 
-    def _moved(self, data: Array, grads: Array, rate: float) -> Array:
-        m = self.memory["m"] = self.beta1 * self.memory["m"] + (1 - self.beta1) * grads
-        v = self.memory["v"] = self.beta2 * self.memory["v"] + (1 - self.beta2) * (grads * grads)
-        m_hat = m / (1 - self.beta1**self.steps)
-        v_hat = v / (1 - self.beta2**self.steps)
-        return data - rate * m_hat / (np.sqrt(v_hat) + self.epsilon)
+    def _moved(self, data: Array, grads: Array, rate: float) -> tuple[Array, dict[str, Array]]:
+        t = self.steps + 1
+        m = self.beta1 * self.memory["m"] + (1 - self.beta1) * grads
+        v = self.beta2 * self.memory["v"] + (1 - self.beta2) * (grads * grads)
+        m_hat = m / (1 - self.beta1**t)
+        v_hat = v / (1 - self.beta2**t)
+        return data - rate * m_hat / (np.sqrt(v_hat) + self.epsilon), {"m": m, "v": v}
 
 
 class AdamW(Adam):
@@ -319,7 +323,7 @@ class AdamW(Adam):
         super().__init__(parameters, learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, clip_norm=clip_norm)
         self.weight_decay = number(weight_decay, "AdamW(), weight_decay")
 
-    def _moved(self, data: Array, grads: Array, rate: float) -> Array:
+    def _moved(self, data: Array, grads: Array, rate: float) -> tuple[Array, dict[str, Array]]:
         return super()._moved(data * (1 - rate * self.weight_decay), grads, rate)
 
 

@@ -251,9 +251,17 @@ def _loop(trainer: Trainer, output: Output, log: Log, stop: Stop, shown: Progres
             if report.step % output.checkpoint_every == 0:
                 trainer.checkpoint().save(output.folder)
                 saved = report.step
-    finally:
-        if trainer.step != saved and len(trainer.losses) == trainer.step:  # what was learned is kept, even on an error
-            trainer.checkpoint().save(output.folder)
+    except Interrupted:
+        raise  # perhaps in the middle of a step: the last checkpoint is the one to go on from
+    except Exception:
+        _save_unless(saved, trainer, output)  # what was learned is kept
+        raise
+    _save_unless(saved, trainer, output)
+
+
+def _save_unless(saved: int, trainer: Trainer, output: Output) -> None:
+    if trainer.step != saved:
+        trainer.checkpoint().save(output.folder)
 
 
 def _finish(trainer: Trainer, output: Output) -> None:

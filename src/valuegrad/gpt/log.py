@@ -15,6 +15,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -79,11 +80,16 @@ class Log:
     def write(self, step: int, loss: float, eval_loss: float | None = None) -> None:
         """Add the line of one step; it is handed to the system at once."""
         if self._file is not None:
-            self._file.write(line(step, loss, eval_loss))
+            try:
+                self._file.write(line(step, loss, eval_loss))
+            except OSError as error:
+                error.filename = self._file.name  # the disk is full: which one?
+                raise
 
     def __enter__(self) -> Log:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError) if error else nullcontext():  # what cannot be written was told of already
+                self._file.close()
