@@ -79,7 +79,25 @@ def test_value_and_local_gradients_at_the_samples(row: Row) -> None:
         check(row, args)
 
 
-ODD = ["sin", "tan", "asin", "atan", "sinh", "tanh", "asinh", "atanh", "erf", "expm1", "log1p", "cbrt", "sqrt", "floor", "ceil", "trunc", "identity"]
+ODD = [
+    "sin",
+    "tan",
+    "asin",
+    "atan",
+    "sinh",
+    "tanh",
+    "asinh",
+    "atanh",
+    "erf",
+    "expm1",
+    "log1p",
+    "cbrt",
+    "sqrt",
+    "floor",
+    "ceil",
+    "trunc",
+    "identity",
+]
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -220,7 +220,8 @@ def test_truth_is_that_of_the_number() -> None:
 
 # --------------------------------------------------------------------------------------------- forgetting
 @pytest.mark.parametrize(
-    "forget", [float, int, complex, math.sin, math.sqrt, math.isnan, lambda v: "%f" % v]  # noqa: UP031
+    "forget",
+    [float, int, complex, math.sin, math.sqrt, math.isnan, lambda v: "%f" % v],  # noqa: UP031
 )
 def test_a_value_does_not_forget_silently(forget: object) -> None:
     with pytest.raises(vg.ForgetError, match=r"v\.data.*vg\.sin"):

@@ -21,10 +21,11 @@ from typing import Any
 from valuegrad.primitives import floats
 from valuegrad.primitives.digest import PACKAGE, digest
 from valuegrad.primitives.row import Row
-from valuegrad.primitives.symbols import Symbol, Symbols, Vector, literal
+from valuegrad.primitives.symbols import Symbol, Symbols, literal
 from valuegrad.primitives.table import TABLE
 
 __all__ = ["write_all"]
+
 
 def scalar_rule(row: Row) -> str:
     """``vg_value_<name>(a, b, ...)`` and ``vg_rule_<name>``: value and local gradients in one go."""
@@ -81,7 +82,8 @@ def family_rule(row: Row) -> str:
     m = Symbols(TABLE, buffer="g")
     grads = row.local_grads(m, *_vector_arguments(row, m), m.array("outs"), Symbol(m, "i"))
     m.store(grads, "g")
-    text += f"static void vg_grads_{row.name}(ptrdiff_t n, const double *x, const double *outs, double i, double *g) {{\n"
+    text += f"static void vg_grads_{row.name}"
+    text += "(ptrdiff_t n, const double *x, const double *outs, double i, double *g) {\n"
     return text + "\n".join(["    (void)x;", *_arrays(row), *m.lines, "}"]) + "\n"
 
 
@@ -191,9 +193,9 @@ def native() -> str:
     """``_native.pyx``: the handwritten native.pyx, filled in."""
     text = (PACKAGE / "native.pyx").read_text(encoding="utf-8")
     for name, part in (("opcodes", opcodes()), ("methods", methods()), ("functions", functions())):
-        pattern = rf"^( *)# <<< {name}: .* >>>\n"
-        indent = re.search(pattern, text, re.MULTILINE).group(1)  # type: ignore[union-attr]
-        text = re.sub(pattern, lambda _: textwrap.indent(part.lstrip("\n"), indent), text, count=1, flags=re.MULTILINE)
+        marker = re.search(rf"^( *)# <<< {name}: .* >>>\n", text, re.MULTILINE)
+        assert marker is not None, f"native.pyx has no line '# <<< {name}: ... >>>'"
+        text = text[: marker.start()] + textwrap.indent(part.lstrip("\n"), marker[1]) + text[marker.end() :]
     return "# Generated from native.pyx and primitives/table.py by primitives/render.py.  Do not edit.\n" + text
 
 
