@@ -111,7 +111,6 @@ class Process:
         pipe = subprocess.PIPE
         self.contestant = contestant
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
-        self.greeting = self.read()
 
     def read(self) -> dict[str, Any]:
         """What the contestant says next."""
@@ -129,10 +128,12 @@ class Process:
         return self.read()
 
     def stop(self) -> None:
-        """End its process."""
+        """End its process: it has nothing left to read."""
         assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait()
+        self.process.stdout.close()
 
 
 def race(
@@ -153,11 +154,16 @@ def race(
     Raises:
         SystemExit: a contestant failed, or they computed different numbers.
     """
+    runs, running, missing = [], [], {}
     processes = [Process(script, name, settings) for name in contestants]
-    missing = {p.contestant: p.greeting["missing"] for p in processes if "missing" in p.greeting}
-    running = [p for p in processes if p.contestant not in missing]
-    runs = [Runs(p.contestant, p.greeting["version"]) for p in running]
     try:
+        for process in processes:
+            greeting = process.read()
+            if "missing" in greeting:
+                missing[process.contestant] = greeting["missing"]
+            else:
+                running.append(process)
+                runs.append(Runs(process.contestant, greeting["version"]))
         for number in range(-1 if rounds > 1 else 0, rounds):
             checks = {}
             for process, run in zip(running, runs):

@@ -43,7 +43,7 @@ def run(quick: bool) -> dict[str, harness.Report]:
         }
     return {
         "chain": chain.run(operations=100_000, rounds=9),
-        "memory": memory.run(operations=200_000),
+        "memory": memory.run(operations=1_000_000),
         "step": step.run(rounds=7, steps=3),
         "gpt": gpt.run(rounds=15, steps=20),
     }

@@ -1,0 +1,153 @@
+"""The benchmark scripts run, compare what they say they compare, and notice who computes something else.
+
+Nothing here is timed: sizes are tiny, and the peers from other packages need not be installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import valuegrad as vg
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+pytestmark = pytest.mark.skipif(
+    vg.engine == "readable", reason="each script starts both engines by itself: once is enough"
+)
+
+
+def module(name: str) -> ModuleType:
+    """A file of benchmarks/, which is no package."""
+    specification = importlib.util.spec_from_file_location(f"benchmarks_{name}", BENCHMARKS / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    loaded = importlib.util.module_from_spec(specification)
+    sys.modules[specification.name] = loaded
+    specification.loader.exec_module(loaded)
+    return loaded
+
+
+def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(BENCHMARKS / script), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", timeout=300)
+
+
+def samples(tmp_path: Path, script: str, *arguments: str) -> dict[str, dict[str, list[float]]]:
+    """What each contestant measured in a run of a script."""
+    done = run(script, *arguments, "--json", str(tmp_path / "out.json"))
+    assert done.returncode == 0, done.stderr
+    (report,) = json.loads((tmp_path / "out.json").read_text())["reports"]
+    assert not report["missing"]
+    return {runs["contestant"]: runs["samples"] for runs in report["runs"]}
+
+
+def test_chain_measures_every_metric_in_every_round(tmp_path):
+    names = ["valuegrad", "valuegrad, readable engine", "plain class", "plain class, no collector"]
+    measured = samples(tmp_path, "chain.py", "--operations", "200", "--rounds", "3", "--only", *names)
+    assert list(measured) == names
+    for metrics in measured.values():
+        assert set(metrics) == {"record", "record_free", "backward"}
+        assert all(len(rounds) == 3 and min(rounds) > 0 for rounds in metrics.values())
+
+
+def test_chain_agrees_with_its_derivative_in_forward_mode(tmp_path):
+    # The contestant without a graph calculates the gradient by itself; race() compares it with ours.
+    measured = samples(
+        tmp_path,
+        "chain.py",
+        "--operations",
+        "200",
+        "--rounds",
+        "1",
+        "--only",
+        "floats that remember nothing",
+        "valuegrad",
+    )
+    assert len(measured) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the resource module is not on Windows")
+def test_memory_of_a_node_lies_between_a_value_and_a_few(tmp_path):
+    measured = samples(tmp_path, "memory.py", "--operations", "300000", "--only", "valuegrad")
+    # 80 bytes a Value; memory is taken 2 MB at a time, which is 7 bytes a node at this length.
+    assert 72 <= measured["valuegrad"]["node"][0] <= 88
+
+
+def test_script_trains_alike_with_either_class(tmp_path):
+    # race() stops when the losses differ by 1e-9, and check_losses when the original's are known and missed.
+    measured = samples(tmp_path, "step.py", "--rounds", "1", "--steps", "2", "--only", "valuegrad", "plain class")
+    assert len(measured) == 2
+
+
+def test_gpt_step_runs(tmp_path):
+    measured = samples(tmp_path, "gpt.py", "--rounds", "1", "--steps", "2", "--only", "valuegrad")
+    assert measured["valuegrad"]["step"][0] > 0
+
+
+def test_plain_class_has_the_gradients_of_ours():
+    def expression(Value):
+        a, b = Value(0.5), Value(3.0)
+        out = (a * b - 1).exp() / (b + 2).log() + (-a) ** 3 + (2 - b).relu() + (1 / b).relu()
+        out.backward()
+        return out.data, a.grad, b.grad
+
+    # Division is one operation in ours and two in the plain class: a few roundings apart.
+    assert expression(vg.Value) == pytest.approx(expression(module("plain_value").Value), rel=1e-14)
+
+
+def test_missing_package_is_said_and_the_others_run(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r})\n"
+        "import harness\n"
+        "def prepare(name, settings):\n"
+        "    if name == 'absent':\n"
+        "        raise ImportError('No module named absent')\n"
+        "    return '1', lambda: {'x': 2.0, 'check': {'other': 8.0}.get(name, 7.0)}\n"
+        "harness.main(prepare, None, '', {})\n"
+    )
+    harness = module("harness")
+    runs, missing = harness.race(script, ["present", "absent"], 2, {}, agree_within=0.0)
+    assert [(r.contestant, r.samples) for r in runs] == [("present", {"x": [2.0, 2.0]})]
+    assert missing == {"absent": "No module named absent"}
+    with pytest.raises(SystemExit, match="different numbers"):
+        harness.race(script, ["present", "other"], 1, {}, agree_within=1e-9)
+
+
+def test_failing_contestant_stops_the_run(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(
+        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r})\n"
+        "import harness\n"
+        "def prepare(name, settings):\n"
+        "    raise ValueError('broken')\n"
+        "harness.main(prepare, None, '', {})\n"
+    )
+    with pytest.raises(SystemExit, match="broken one failed with exit code 1"):
+        module("harness").race(script, ["broken one"], 1, {}, agree_within=0.0)
+
+
+def test_ratio_is_the_median_of_the_rounds_ratios():
+    harness = module("harness")
+    ours = harness.Runs("valuegrad", "1", {"t": [1.0, 10.0, 2.0]})
+    other = harness.Runs("other", "1", {"t": [2.0, 30.0, 8.0]})
+    assert other.ratio(ours, "t") == 3.0  # of 2, 3 and 4; the ratio of the medians would be 4
+
+
+def test_tables_go_between_the_markers(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    run_all = module("run_all")
+    readme = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
+    filled = run_all.replaced(readme, "the tables")
+    assert filled.count("the tables") == readme.split(run_all.BEGIN)[0].count("the tables") + 1
+    assert filled.split(run_all.BEGIN)[0] == readme.split(run_all.BEGIN)[0]
+    assert filled.split(run_all.END)[1] == readme.split(run_all.END)[1]
+    assert run_all.replaced(filled, "the tables") == filled
+    with pytest.raises(ValueError, match="lacks the lines"):
+        run_all.replaced("nothing here", "the tables")
