@@ -188,7 +188,7 @@ def _local_grads(who: str, v: Value, children: Sequence[Value], families: dict[A
         return used.local_grads(arguments, v)
     static = [] if v.static is None else [v.static]
     if row.family:  # one rule for all outputs, which asks for all of them
-        key = (row.name, *[c._created for c in children])
+        key = (row.name, *map(id, children))
         if key not in families:
             families[key] = getattr(engine, row.name)(arguments)
         return row.local_grads(VALUES, arguments, families[key], *static)  # type: ignore[no-any-return]
