@@ -457,7 +457,7 @@ def test_output_that_is_no_number_says_to_use_jacobian() -> None:
 
 
 def test_output_none_asks_for_a_return() -> None:
-    with pytest.raises(vg.ValueTypeError, match="gave None.*return"):
+    with pytest.raises(vg.ValueTypeError, match=r"gave None.*return"):
         vg.grad(lambda x: None)(1.0)
 
 

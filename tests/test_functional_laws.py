@@ -105,7 +105,7 @@ def test_jvp_is_linear_in_the_tangent(program: Any, x: Any, u: Any, v: Any, a: f
 @given(steps, points, points)
 def test_product_rule(program: Any, x: Any, u: Any) -> None:
     outputs = function(program)
-    value, tangent = vg.jvp(lambda xs: outputs(xs)[0] * outputs(xs)[-1], x, u)
+    _value, tangent = vg.jvp(lambda xs: outputs(xs)[0] * outputs(xs)[-1], x, u)
     values, tangents = vg.jvp(outputs, x, u)
     assert tangent == pytest.approx(values[0] * tangents[-1] + tangents[0] * values[-1], **CLOSE)
 

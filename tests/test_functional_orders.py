@@ -6,10 +6,10 @@ import random
 from typing import Any
 
 import pytest
-
-import valuegrad as vg
 from engines import ROWS, call
 from oracle import ORACLES, mp
+
+import valuegrad as vg
 from valuegrad import value as engine
 from valuegrad.primitives import Row
 
