@@ -21,7 +21,7 @@ SOURCES := setup.py pyproject.toml MANIFEST.in README.md \
 help:
 	@echo "make demo      make $(VENV), install valuegrad, train a small GPT on names and let it invent some"
 	@echo "make test      make $(VENV), install valuegrad with the test tools; lint, types, tests on both engines"
-	@echo "make bench     measure the speed, against other packages where they are installed"
+	@echo "make bench     measure the speed, against those of benchmarks/requirements.txt that are installed"
 	@echo "make sanitize  the tests on a native engine built with the address and undefined-behaviour sanitizers"
 	@echo "make clean     remove $(VENV) and everything that was built"
 	@echo "Settings: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) DEMO_STEPS=$(DEMO_STEPS) PYTEST_ARGS='$(PYTEST_ARGS)'"
@@ -79,7 +79,7 @@ tests: $(VENV)/.installed-test
 	exit $$failed
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m benchmarks
+	$(BIN)/python benchmarks/run_all.py
 
 # Values freed too early, leaks and undefined behaviour.  Every object has its own allocation here (no
 # slabs, no pools of Python's), so that the sanitizer sees it.
