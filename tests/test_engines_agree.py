@@ -100,13 +100,13 @@ class Play:
         self.log: list[Any] = []
         self.mode = 0
         for step in steps:
-            token = modes._mode.set(self.mode)
+            token = modes.variable.set(self.mode)
             modes._count(1)
             try:
                 getattr(self, f"do_{step[0]}")(*step[1:])
             finally:
                 modes._count(-1)
-                modes._mode.reset(token)
+                modes.variable.reset(token)
 
     def pick(self, operand: Any) -> Any:
         if isinstance(operand, list):

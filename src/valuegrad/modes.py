@@ -17,7 +17,7 @@ __all__ = ["NO_GRAD", "STRICT", "current", "no_grad", "strict", "without"]
 NO_GRAD = 1
 STRICT = 2
 
-_mode: ContextVar[int] = ContextVar("valuegrad_mode", default=0)
+variable: ContextVar[int] = ContextVar("valuegrad_mode", default=0)
 _lock = Lock()
 _entered = 0  # how many with-blocks are open in all threads
 _native_switch: Callable[[int], None] | None = None  # the native engine's function that learns of it
@@ -25,7 +25,7 @@ _native_switch: Callable[[int], None] | None = None  # the native engine's funct
 
 def current() -> int:
     """The modes this thread is in, as a sum of NO_GRAD and STRICT."""
-    return _mode.get()
+    return variable.get()
 
 
 def use_native_switch(switch: Callable[[int], None]) -> None:
@@ -45,13 +45,13 @@ def _count(change: int) -> None:
 
 @contextmanager
 def _entering(mode: int) -> Iterator[None]:
-    token = _mode.set(_mode.get() | mode)
+    token = variable.set(variable.get() | mode)
     _count(1)
     try:
         yield
     finally:
         _count(-1)
-        _mode.reset(token)
+        variable.reset(token)
 
 
 @contextmanager
@@ -60,11 +60,11 @@ def without(modes: int) -> Iterator[None]:
 
     Derivatives of functions need it: ``grad(f)(x)`` asks what f remembers, inside ``no_grad`` too.
     """
-    token = _mode.set(_mode.get() & ~modes)
+    token = variable.set(variable.get() & ~modes)
     try:
         yield
     finally:
-        _mode.reset(token)
+        variable.reset(token)
 
 
 def no_grad() -> AbstractContextManager[None]:

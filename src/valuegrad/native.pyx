@@ -77,6 +77,7 @@ cdef extern from "_rules.h":
 cdef extern from "Python.h":
     Py_ssize_t PySequence_Fast_GET_SIZE(object)
     PyObject **PySequence_Fast_ITEMS(object)
+    int PyContextVar_Get(object variable, PyObject *default, PyObject **value) except -1
     void Py_INCREF_VALUE "Py_INCREF"(VgValue *)
 
 # <<< opcodes: the numbers of the operations, and a digest of the sources >>>
@@ -85,6 +86,7 @@ cdef list ROWS = [None] * FIRST_OPCODE + list(TABLE.values())
 cdef list NAMES = [None, "constant", "custom"] + list(TABLE)
 
 cdef int modes_entered = 0  # with-blocks of no_grad and strict that are open in any thread
+cdef object MODE = modes.variable
 cdef int NO_GRAD = modes.NO_GRAD
 cdef int STRICT = modes.STRICT
 
@@ -153,9 +155,19 @@ cdef tuple tuple_of(const double *numbers, Py_ssize_t n):
     return result
 
 
+cdef int current_mode() except -1:
+    """``modes.current()``, without a Python call: evaluation in ``no_grad`` asks at every operation."""
+    cdef PyObject *found = NULL
+    cdef int mode
+    PyContextVar_Get(MODE, NULL, &found)
+    mode = <object>found
+    Py_XDECREF(found)
+    return mode
+
+
 cdef int mode_of(int op, double out, Py_ssize_t n, const double *x, Py_ssize_t m, const double *g, object static) except -1:
     """While some thread is in a mode: check the numbers if it is strict, and tell the mode."""
-    cdef int mode = modes.current()
+    cdef int mode = current_mode()
     if mode & STRICT:
         arguments.check_finite(ROWS[op], out, tuple_of(x, n), tuple_of(g, m), static)
     return mode
