@@ -412,7 +412,7 @@ def test_no_grad_inside_is_kept() -> None:
 def test_strict_mode_does_not_see_choices_that_were_not_taken() -> None:
     zero = Value(0.0)
     with vg.strict():
-        assert vg.grad(lambda a: a**zero)(0.5 * 0 + 2.0).data == 0.0
+        assert vg.grad(lambda a: a**zero)(2.0).data == 0.0
         assert vg.grad(lambda b: Value(0.0) ** b)(Value(2.0)).data == 0.0
         with pytest.raises(vg.StrictError):
             vg.grad(vg.log)(0.0)

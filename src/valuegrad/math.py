@@ -173,7 +173,7 @@ def _rounding(name: str) -> _Callable[[_Any], _Any]:
             return on_values(x)
         try:
             return on_numbers(x)
-        except (OverflowError, ValueError):  # there is no integer
+        except (OverflowError, TypeError, ValueError):  # there is no integer, or no number
             return _number(x, name)
 
     rounding.__name__ = rounding.__qualname__ = name
