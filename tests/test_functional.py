@@ -418,6 +418,18 @@ def test_strict_mode_does_not_see_choices_that_were_not_taken() -> None:
             vg.grad(vg.log)(0.0)
 
 
+def test_data_set_inside_the_function_is_noticed_where_the_derivative_would_be_wrong() -> None:
+    w = Value(2.0)
+
+    def f(x: Any) -> Any:
+        y = x * w
+        w.data = 5.0
+        return y * y
+
+    with pytest.raises(vg.DerivativeError, match=r"computed by 'mul'.*other data.*was 2\.0 and would be 5\.0"):
+        vg.grad(f)(3.0)
+
+
 # ------------------------------------------------------------------------------------------ custom Values
 def halves(x: Any) -> Any:
     """A custom operation, as the tutorial writes it."""

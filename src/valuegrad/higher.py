@@ -17,6 +17,7 @@ Where to start reading: ``Linearised.__init__``, then ``pullback``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import isclose, isnan
 from typing import Any
 
 from valuegrad import value as engine
@@ -108,6 +109,8 @@ class Linearised:
             if any(p is not None for p in positions):
                 over_values = v in remembering
                 local_grads = _local_grads(who, v, children, families) if over_values else v.local_grads
+                if over_values:
+                    _check_unchanged(who, v, local_grads)
                 skips_zero = v.op == "where"
                 position[v] = len(self.ends)
                 for p, grad in zip(positions, local_grads):
@@ -199,3 +202,15 @@ def _local_grads(who: str, v: Value, children: Sequence[Value], families: dict[A
     if row.vectors == 1:
         return row.local_grads(VALUES, arguments, *static, v)  # type: ignore[no-any-return]
     return row.local_grads(VALUES, *arguments, *static, v)  # type: ignore[no-any-return]
+
+
+def _check_unchanged(who: str, v: Value, local_grads: Sequence[Any]) -> None:
+    """The rules see what the children's numbers are now: they must be what they were when v was computed."""
+    for grad, then in zip(local_grads, v.local_grads):
+        now = grad.data if type(grad) is Value else grad
+        if now != then and not isclose(now, then, rel_tol=1e-12) and not (isnan(now) and isnan(then)):
+            raise DerivativeError(
+                f"{who} met a Value ({v.data!r}, computed by {v.op!r}) one of whose children got other data since: "
+                f"its local gradient was {then!r} and would be {now!r}; set data outside of the function that is "
+                "differentiated, or use a new Value"
+            )
