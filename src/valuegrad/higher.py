@@ -74,6 +74,9 @@ class _Values(ListAlgebra):
 VALUES = _Values()
 
 
+SKIPS_ZERO = {row.name for row in TABLE.values() if row.skips_zero}
+
+
 def depends_on_older(outputs: Sequence[Value], since: int) -> bool:
     """Whether anything that the outputs were computed from, themselves included, was created before ``since``."""
     return len(engine.graph(outputs)) > len(engine.graph(outputs, since))
@@ -105,19 +108,21 @@ class Linearised:
                 continue  # a leaf or an input
             if remembers and any(c in remembering or (c._created < since and c.op != "constant") for c in children):
                 remembering.add(v)
-            positions = [position.get(c) for c in children]
-            if any(p is not None for p in positions):
-                over_values = v in remembering
-                local_grads = _local_grads(who, v, children, families) if over_values else v.local_grads
-                if over_values:
-                    _check_unchanged(who, v, local_grads)
-                skips_zero = v.op == "where"
-                position[v] = len(self.ends)
-                for p, grad in zip(positions, local_grads):
-                    if p is not None and not (skips_zero and grad == 0.0):
-                        self.children.append(p)
-                        self.local_grads.append(grad)
-                self.ends.append(len(self.children))
+            if not any(map(position.__contains__, children)):
+                continue  # it does not depend on the inputs
+            local_grads: Sequence[Any] = v.local_grads
+            if v in remembering:
+                over_values = _local_grads(who, v, children, families)
+                _check_unchanged(who, v, over_values)
+                local_grads = over_values
+            skips_zero = v.op in SKIPS_ZERO
+            for c, grad in zip(children, local_grads):
+                p = position.get(c)
+                if p is not None and not (skips_zero and grad == 0.0):
+                    self.children.append(p)
+                    self.local_grads.append(grad)
+            position[v] = len(self.ends)
+            self.ends.append(len(self.children))
         self.outputs = [position.get(y) if type(y) is Value else None for y in outputs]
 
     def pullback(self, cotangents: Sequence[Any]) -> list[Any]:
