@@ -54,7 +54,7 @@ $(VENV)/.installed-test: $(BIN)/python $(SOURCES)
 demo: $(VENV)/.installed
 	@$(BIN)/python -c "import valuegrad as vg; print(f'engine: {vg.engine} ({vg.engine_reason})')"
 	$(BIN)/valuegrad train --data names --steps $(DEMO_STEPS) --out runs/demo --force
-	$(BIN)/valuegrad sample runs/demo
+	$(BIN)/valuegrad sample runs/demo --n 5 --prefix jo
 
 # ------------------------------------------------------------------------------------------------ tests
 # The tests run what was installed, not the source tree: a file missing from the wheel is a failure.
