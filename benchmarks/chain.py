@@ -1,6 +1,6 @@
 """One operation recorded from Python, and a node of the backward pass: the chain s = s*x + y.
 
-An iteration of the chain is two operations.  Times are wall-clock, divided by the operations, and
+An iteration of the chain is two operations.  Times are the process's processor time, divided by the operations, and
 include Python's ``for`` loop and its dispatch of the two operators; what these cost alone, on floats
 that remember nothing, is measured beside.
 
@@ -13,7 +13,7 @@ Where to start reading: ``prepare``.
 
 import gc
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import contestants as field
@@ -38,9 +38,9 @@ FLOATS = "floats that remember nothing"
 
 def floats(iterations: int, to_ns: float) -> dict[str, float]:
     """The loop on Python's floats; the gradient to compare is had in forward mode, untimed."""
-    start = perf_counter()
+    start = process_time()
     chain(1.0, 0.999, 0.001, iterations)
-    after = perf_counter()
+    after = process_time()
     s, tangent = 1.0, 0.0
     for _ in range(iterations):
         s, tangent = s * 0.999 + 0.001, s + tangent * 0.999
@@ -62,19 +62,19 @@ def prepare(name: str, settings: dict[str, Any]) -> tuple[str, harness.Measure]:
 
     def measure() -> dict[str, float]:
         s, x, y = leaves()
-        start = perf_counter()
+        start = process_time()
         s = chain(s, x, y, iterations)
-        recorded = perf_counter()
+        recorded = process_time()
         del s
         contestant.release()
-        freed = perf_counter()
+        freed = process_time()
         del x, y
 
         s, x, y = leaves()
         s = chain(s, x, y, iterations)
-        before = perf_counter()
+        before = process_time()
         contestant.gradient(s)
-        after = perf_counter()
+        after = process_time()
         check = contestant.grad(x)
         del s
         contestant.release()

@@ -3,6 +3,7 @@
 On a shared machine a number measured now and another measured a minute later are not comparable.
 So each contestant lives in a process of its own and waits; in every round each one measures once, in
 turn (A B C, A B C, ...).  A ratio is the median over the rounds of the ratios within a round.
+Scripts take processor time: where the processor is shared, a clock on the wall counts the others' work.
 
 A benchmark script has ``prepare(contestant, settings)``, which returns a function that measures once
 and returns numbers by name, and ends in ``main(...)``.  Every measurement also returns ``check``, a

@@ -15,7 +15,7 @@ Where to start reading: ``losses``.
 import argparse
 import random
 from collections.abc import Iterator
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 EMBD, HEADS, LAYERS, BLOCK = 16, 4, 1, 16
@@ -90,7 +90,7 @@ def losses(Value: Any, documents: list[str], total_steps: int = 1000) -> Iterato
         total_steps: the steps over which the learning rate falls to 0.
 
     Yields:
-        For each step its loss, and the seconds that it took from making the graph until it was freed.
+        For each step its loss, and the seconds of processor time from making the graph until it was freed.
     """
     random.seed(42)
     documents = list(documents)
@@ -114,7 +114,7 @@ def losses(Value: Any, documents: list[str], total_steps: int = 1000) -> Iterato
     for step in range(total_steps):
         document = documents[step % len(documents)]
         tokens = [bos, *map(characters.index, document), bos]
-        start = perf_counter()
+        start = process_time()
         loss = document_loss(weights, tokens)
         loss.backward()
         rate = LEARNING_RATE * (1 - step / total_steps)
@@ -128,7 +128,7 @@ def losses(Value: Any, documents: list[str], total_steps: int = 1000) -> Iterato
             p.grad = 0
         number = loss.data
         del loss
-        yield number, perf_counter() - start
+        yield number, process_time() - start
 
 
 def main() -> None:

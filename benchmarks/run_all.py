@@ -1,4 +1,4 @@
-"""All benchmarks with one command; writes the tables into README.md.
+"""All benchmarks with one command; writes the tables into README.md here, and the summary into the project's.
 
     pip install -r benchmarks/requirements.txt
     python benchmarks/run_all.py
@@ -18,8 +18,12 @@ import harness
 import memory
 import step
 
-README = Path(__file__).with_name("README.md")
-BEGIN, END = "<!-- measured: begin (written by run_all.py) -->", "<!-- measured: end -->"
+TABLES = Path(__file__).with_name("README.md")
+FRONT = Path(__file__).parent.parent / "README.md"
+MARKERS = {
+    TABLES: ("<!-- measured: begin (written by run_all.py) -->", "<!-- measured: end -->"),
+    FRONT: ("<!-- speed: begin -->", "<!-- speed: end -->"),
+}
 
 # what | report | metric | unit | what was to be reached
 SUMMARY = [
@@ -51,7 +55,7 @@ def run(quick: bool) -> dict[str, harness.Report]:
 
 def summary(reports: dict[str, harness.Report]) -> str:
     """One line for each of the numbers that were to be reached, with how many times ours the others take."""
-    lines = ["| what | valuegrad | to reach | the others |", "|---|---:|---|---|"]
+    lines = ["| what | valuegrad, median (best) | to reach | the others |", "|---|---:|---|---|"]
     for what, report, metric, unit, goal in SUMMARY:
         runs = reports[report].runs
         ours = reports[report].of(harness.OURS)
@@ -62,21 +66,23 @@ def summary(reports: dict[str, harness.Report]) -> str:
             for r in runs
             if r is not ours and metric in r.samples
         ]
-        lines.append(f"| {what} | {harness.short(ours.median(metric))} {unit} | {goal} | {', '.join(others)} |")
+        mine = f"{harness.short(ours.median(metric))} {unit} ({harness.short(min(ours.samples[metric]))})"
+        lines.append(f"| {what} | {mine} | {goal} | {', '.join(others)} |")
     return "\n".join(lines) + "\n"
 
 
-def replaced(text: str, section: str) -> str:
-    """The text with what stands between the markers replaced.
+def filled_in(path: Path, section: str) -> str:
+    """The file's text with what stands between its markers replaced.
 
     Raises:
-        ValueError: the markers are missing.
+        SystemExit: the markers are missing.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"README.md lacks the lines {BEGIN!r} and {END!r}, between which the tables go")
-    return f"{before}{BEGIN}\n\n{section}\n{END}{after}"
+    begin, end = MARKERS[path]
+    before, found, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, found_too, after = rest.partition(end)
+    if not (found and found_too):
+        raise SystemExit(f"{path} lacks the lines {begin} and {end}, between which the tables go")
+    return f"{before}{begin}\n\n{section}\n{end}{after}"
 
 
 def main() -> None:
@@ -90,9 +96,10 @@ def main() -> None:
     command = shlex.join(["python", "benchmarks/run_all.py", *sys.argv[1:]])
     about = f"{harness.machine()}. {datetime.date.today()}, `{command}`."
     tables = "\n".join(harness.markdown(report) for report in reports.values())
-    section = f"{about}\n\n{summary(reports)}\n{tables}"
+    sections = {TABLES: f"{about}\n\n{summary(reports)}\n{tables}", FRONT: f"{summary(reports)}\n{about}\n"}
     if not arguments.quick:
-        README.write_text(replaced(README.read_text(encoding="utf-8"), section), encoding="utf-8")
+        for path, section in sections.items():
+            path.write_text(filled_in(path, section), encoding="utf-8")
     if arguments.json is not None:
         harness.store(arguments.json, list(reports.values()))
 

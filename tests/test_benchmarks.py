@@ -140,14 +140,20 @@ def test_ratio_is_the_median_of_the_rounds_ratios():
     assert other.ratio(ours, "t") == 3.0  # of 2, 3 and 4; the ratio of the medians would be 4
 
 
-def test_tables_go_between_the_markers(monkeypatch):
+def test_tables_go_between_the_markers(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(BENCHMARKS)
     run_all = module("run_all")
-    readme = (BENCHMARKS / "README.md").read_text(encoding="utf-8")
-    filled = run_all.replaced(readme, "the tables")
-    assert filled.count("the tables") == readme.split(run_all.BEGIN)[0].count("the tables") + 1
-    assert filled.split(run_all.BEGIN)[0] == readme.split(run_all.BEGIN)[0]
-    assert filled.split(run_all.END)[1] == readme.split(run_all.END)[1]
-    assert run_all.replaced(filled, "the tables") == filled
-    with pytest.raises(ValueError, match="lacks the lines"):
-        run_all.replaced("nothing here", "the tables")
+    page = tmp_path / "page.md"
+    monkeypatch.setitem(run_all.MARKERS, page, ("<begin>", "<end>"))
+    page.write_text("before\n<begin>\nold\n<end>\nafter\n")
+    assert run_all.filled_in(page, "new\n") == "before\n<begin>\n\nnew\n\n<end>\nafter\n"
+    page.write_text("no markers")
+    with pytest.raises(SystemExit, match="lacks the lines"):
+        run_all.filled_in(page, "new")
+
+
+def test_both_pages_have_their_markers(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    run_all = module("run_all")
+    for page in (run_all.TABLES, run_all.FRONT):
+        assert "the tables" in run_all.filled_in(page, "the tables")
