@@ -165,7 +165,8 @@ def pow(a: float, b: float) -> float:
     except ValueError:
         if a != 0.0:
             return nan  # a negative base and a fraction
-        return math.copysign(inf, a) if math.fmod(b, 2.0) in (1.0, -1.0) else inf
+        odd = b - b == 0.0 and math.fmod(b, 2.0) in (1.0, -1.0)  # Python 3.10 raises for b = -inf as well
+        return math.copysign(inf, a) if odd else inf
     except OverflowError:
         return -inf if a < 0.0 and math.fmod(b, 2.0) in (1.0, -1.0) else inf
 
