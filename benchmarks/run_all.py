@@ -8,8 +8,6 @@ Where to start reading: ``SUMMARY``, then ``run``.
 
 import argparse
 import datetime
-import shlex
-import sys
 from pathlib import Path
 
 import chain
@@ -31,7 +29,7 @@ SUMMARY = [
     ("the same, with freeing", "chain", "record_free", "ns", "–"),
     ("backward, a node", "chain", "backward", "ns", "20 or less, 10 the aim"),
     ("memory, a node", "memory", "node", "bytes", "80 or less"),
-    ("microgpt's kind of script with our Value, a step", "step", "step", "ms", "13 or less"),
+    ("microgpt's kind of script with this Value, a step", "step", "step", "ms", "13 or less"),
     ("our GPT, a step", "gpt", "step", "ms", "1.3 or less"),
 ]
 
@@ -71,6 +69,40 @@ def summary(reports: dict[str, harness.Report]) -> str:
     return "\n".join(lines) + "\n"
 
 
+FRONT_PEERS = {"plain class": "a plain Python class", "micrograd": "micrograd", "xad": "xad", "torch": "torch"}
+
+
+def front(reports: dict[str, harness.Report]) -> str:
+    """The project README's table: ours, and the peers that people know."""
+    headings = ["", "valuegrad", *FRONT_PEERS.values()]
+    lines = [headings, ["---"] + ["---:"] * (len(headings) - 1)]
+    for what, report, metric, unit, _ in SUMMARY:
+        ours = reports[report].of(harness.OURS)
+        if ours is None:
+            continue
+        line = [what, f"{harness.short(ours.median(metric))} {unit}"]
+        for peer in FRONT_PEERS:
+            runs = reports[report].of(peer) or reports[report].of(f"{peer}, float64")
+            line.append("–")
+            if runs is not None:
+                line[-1] = f"{harness.short(runs.median(metric))} (×{harness.short(runs.ratio(ours, metric))})"
+        lines.append(line)
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def write(reports: dict[str, harness.Report]) -> None:
+    """Fill in both pages."""
+    about = f"{harness.machine()}. {datetime.date.today()}, `python benchmarks/run_all.py`."
+    tables = "\n".join(harness.markdown(report) for report in reports.values())
+    sections = {
+        TABLES: f"{about}\n\n{summary(reports)}\n{tables}",
+        FRONT: f"{front(reports)}\nMedians, and in brackets how many times ours; how it is measured and more peers: "
+        f"[benchmarks](benchmarks/README.md). {about}\n",
+    }
+    for path, section in sections.items():
+        path.write_text(filled_in(path, section), encoding="utf-8")
+
+
 def filled_in(path: Path, section: str) -> str:
     """The file's text with what stands between its markers replaced.
 
@@ -93,13 +125,8 @@ def main() -> None:
     reports = run(arguments.quick)
     for report in reports.values():
         harness.show(report)
-    command = shlex.join(["python", "benchmarks/run_all.py", *sys.argv[1:]])
-    about = f"{harness.machine()}. {datetime.date.today()}, `{command}`."
-    tables = "\n".join(harness.markdown(report) for report in reports.values())
-    sections = {TABLES: f"{about}\n\n{summary(reports)}\n{tables}", FRONT: f"{summary(reports)}\n{about}\n"}
     if not arguments.quick:
-        for path, section in sections.items():
-            path.write_text(filled_in(path, section), encoding="utf-8")
+        write(reports)
     if arguments.json is not None:
         harness.store(arguments.json, list(reports.values()))
 
