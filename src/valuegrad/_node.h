@@ -87,6 +87,9 @@ static inline VgValue *vg_new(double data) {
 #if defined(Py_REF_DEBUG) || defined(Py_GIL_DISABLED) || defined(Py_TRACE_REFS)
     PyObject_Init((PyObject *)v, vg_type);
 #else /* the same, inlined: the type is static, so it is not counted */
+    /* First the head is cleared: what a free item keeps there can look like the reference count of an
+     * immortal object, and from Python 3.12 on Py_SET_REFCNT leaves those as they are: a leak. */
+    memset(v, 0, sizeof(PyObject));
     Py_SET_TYPE(v, vg_type);
     Py_SET_REFCNT(v, 1);
 #endif
