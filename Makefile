@@ -91,9 +91,11 @@ sanitize: $(VENV)/.installed-test
 		VALUEGRAD_LDFLAGS="-fsanitize=address,undefined" \
 		$(PIP) install --quiet --no-deps --target $(SANITIZED)/installed $(SANITIZED)/source
 	PYTHONPATH=$(SANITIZED)/installed VALUEGRAD_ENGINE=native PYTHONMALLOC=malloc \
-		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+		ASAN_OPTIONS=detect_leaks=0:log_path=$(SANITIZED)/report \
+		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$(SANITIZED)/report \
 		LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libstdc++.so)" \
-		$(BIN)/python -m pytest -n $(JOBS) -p no:cacheprovider $(PYTEST_ARGS)
+		$(BIN)/python -m pytest -n $(JOBS) -p no:cacheprovider $(PYTEST_ARGS); \
+	status=$$?; cat $(SANITIZED)/report* 2>/dev/null | head -40; exit $$status
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -186,12 +186,12 @@ static inline int VG_SMALL_INT(PyObject *a, double *x) {
 
 /* Child i, borrowed; a constant becomes a Value now.  NULL with MemoryError. */
 static VgValue *vg_child(VgValue *v, uint32_t i) {
-    VgSlot *slot = &v->slot[i];
     if (v->flags & VG_EXTERNAL) {
         VgBlock *block = v->slot[0].block;
         if (block->children[i] == NULL) block->children[i] = vg_constant(v, block->constants[i]);
         return block->children[i];
     }
+    VgSlot *slot = &v->slot[i];
     if (v->flags & (VG_CONSTANT0 << i)) {
         VgValue *child = vg_constant(v, slot->constant);
         if (child == NULL) return NULL;
