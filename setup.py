@@ -14,6 +14,10 @@ sys.path.insert(0, str(Path(__file__).parent / "src"))
 os.environ["VALUEGRAD_ENGINE"] = "readable"  # the build must not load a native engine that it replaces
 
 
+MODULES = {"_native": "_native.pyx", "_passes": "_passes.pyx", "_replay": "_replay.pyx"}
+"""The compiled modules: the engine; passes over recorded graphs; running them."""
+
+
 def native_engine():
     from valuegrad.primitives import formulas, render, stubs
 
@@ -30,15 +34,20 @@ def native_engine():
         # No contraction: a*b + c must round twice, as Python does, for both engines to agree to the last bit.
         flags = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wno-unused-function", "-Wno-unused-variable"]
     flags += os.environ.get("VALUEGRAD_CFLAGS", "").split()
-    extension = Extension(
-        "valuegrad._native",
-        [f"{package}/_native.pyx"],
-        depends=[f"{package}/{name}" for name in ("_ieee.h", "_slab.h", "_node.h", "_rules.h", "_constants.h")],
-        include_dirs=[package],
-        extra_compile_args=flags,
-        extra_link_args=os.environ.get("VALUEGRAD_LDFLAGS", "").split(),
-    )
-    extensions = cythonize([extension], include_path=[package], quiet=True)
+    headers = sorted(str(path) for path in Path(package).glob("*.h"))
+    extensions = [
+        Extension(
+            f"valuegrad.{module}",
+            [f"{package}/{source}"],
+            depends=headers,
+            include_dirs=[package],
+            extra_compile_args=flags,
+            extra_link_args=os.environ.get("VALUEGRAD_LDFLAGS", "").split(),
+        )
+        for module, source in MODULES.items()
+        if os.path.exists(f"{package}/{source}")
+    ]
+    extensions = cythonize(extensions, include_path=[package], quiet=True)
     for extension in extensions:
         extension.optional = True  # a failed compilation is a warning; cythonize() would forget it
     return extensions

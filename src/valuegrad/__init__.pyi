@@ -79,7 +79,11 @@ from valuegrad.errors import EngineWarning as EngineWarning
 from valuegrad.errors import ExpressionError as ExpressionError
 from valuegrad.errors import ForgetError as ForgetError
 from valuegrad.errors import GradientCheckError as GradientCheckError
+from valuegrad.errors import GraphError as GraphError
 from valuegrad.errors import IndexRangeError as IndexRangeError
+from valuegrad.errors import PathsError as PathsError
+from valuegrad.errors import PathsWarning as PathsWarning
+from valuegrad.errors import ProgramFileError as ProgramFileError
 from valuegrad.errors import ShapeError as ShapeError
 from valuegrad.errors import StrictError as StrictError
 from valuegrad.errors import TrainingError as TrainingError
@@ -110,7 +114,11 @@ __all__ = [
     "ExpressionError",
     "ForgetError",
     "GradientCheckError",
+    "GraphError",
     "IndexRangeError",
+    "PathsError",
+    "PathsWarning",
+    "ProgramFileError",
     "ShapeError",
     "StrictError",
     "TrainingError",

@@ -16,7 +16,11 @@ __all__ = [
     "ExpressionError",
     "ForgetError",
     "GradientCheckError",
+    "GraphError",
     "IndexRangeError",
+    "PathsError",
+    "PathsWarning",
+    "ProgramFileError",
     "ShapeError",
     "StrictError",
     "TrainingError",
@@ -80,6 +84,22 @@ class CheckpointError(ValuegradError, ValueError):
 
 class TrainingError(ValuegradError, ArithmeticError):
     """Training went bad: the loss is no finite number any more."""
+
+
+class GraphError(ValuegradError, ValueError):
+    """The arrays of a graph contradict each other."""
+
+
+class PathsError(ValuegradError, RuntimeError):
+    """A compiled function took more paths through its branches than it may."""
+
+
+class PathsWarning(UserWarning):
+    """A compiled function takes so many paths that the remaining inputs run uncompiled: right, but slower."""
+
+
+class ProgramFileError(ValuegradError, ValueError):
+    """A program's file is missing, damaged, or from a newer version."""
 
 
 class EngineWarning(UserWarning):

@@ -5,7 +5,8 @@ it builds) writes, beside this package's other files:
 
   * ``_constants.h``     the constants of floats.py;
   * ``_rules.h``         C functions for each row, and ``VG_OPERATIONS``, the table of them;
-  * ``_native.pyx``      ``native.pyx`` with the table's methods and functions filled in.
+  * ``_native.pyx``      ``native.pyx`` with the table's methods and functions filled in;
+  * ``_opcodes.h``       the numbers of the operations in a graph.
 
 Where to start reading: ``scalar_rule``.
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 from valuegrad.primitives import floats
 from valuegrad.primitives.digest import PACKAGE, digest
+from valuegrad.primitives.opcodes import OPS
 from valuegrad.primitives.row import Row
 from valuegrad.primitives.symbols import Symbol, Symbols, literal
 from valuegrad.primitives.table import TABLE
@@ -199,12 +201,21 @@ def native() -> str:
     return "# Generated from native.pyx and primitives/table.py by primitives/render.py.  Do not edit.\n" + text
 
 
+def graph_opcodes() -> str:
+    """``_opcodes.h``."""
+    text = "/* Generated from primitives/opcodes.py by primitives/render.py.  Do not edit. */\n"
+    text += "#ifndef VALUEGRAD_OPCODES_H\n#define VALUEGRAD_OPCODES_H\nenum {\n"
+    text += "".join(f"    VG_OP_{name} = {code},\n" for code, name in enumerate(OPS))
+    return text + f"    VG_OP_count = {len(OPS)}\n}};\n#endif\n"
+
+
 def write_all(target: Path = PACKAGE) -> None:
     """Write the generated files; a file that would not change keeps its date, so that nothing is rebuilt."""
     files = {
         "_constants.h": constants(),
         "_rules.h": rules(),
         "_native.pyx": native(),
+        "_opcodes.h": graph_opcodes(),
     }
     for name, text in files.items():
         path = target / name
