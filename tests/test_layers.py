@@ -15,15 +15,16 @@ PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "src"
 # From the bottom up; a module imports only what stands in a line above its own, or is part of its own package.
 LAYERS = [
-    ["errors", "modes"],
+    ["errors"],
+    ["modes"],
     ["primitives"],
-    ["arguments"],
+    ["arguments", "graph"],
     ["reference", "_native"],
     ["value"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["custom", "structures"],
+    ["comparison", "custom", "structures", "transforms"],
     ["higher", "math"],
-    ["functional"],
+    ["functional", "record"],  # functional finds the recorder through modes
     ["inspect", "nn", "optim"],
     ["gpt"],
     ["cli"],
