@@ -22,9 +22,13 @@ LAYERS = [
     ["reference", "_native"],
     ["value"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["comparison", "custom", "structures", "transforms"],
+    ["batch", "comparison", "custom", "structures", "transforms"],
     ["higher", "math"],
     ["functional", "record"],  # functional finds the recorder through modes
+    ["calls", "iteration", "lower", "outputs"],  # what a program is made of
+    ["paths"],
+    ["overview"],
+    ["program"],
     ["inspect", "nn", "optim"],
     ["gpt"],
     ["cli"],

@@ -13,16 +13,13 @@ Where to start reading: ``iterate``, then ``_Loop.run``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import optree
 
 from valuegrad import arguments
 from valuegrad.errors import ShapeError, ValueArgumentError
-
-if TYPE_CHECKING:
-    from valuegrad.program import Program
 
 __all__ = ["iterate"]
 
@@ -60,7 +57,7 @@ class _Inputs:
         )
 
 
-def iterate(program: Program, state: Any, inputs: Any, steps: int | None) -> Any:
+def iterate(program: Any, state: Any, inputs: Any, steps: int | None) -> Any:
     """See ``Program.iterate``."""
     name = program.__name__
     given = _Inputs(name, inputs, steps)

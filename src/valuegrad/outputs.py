@@ -19,8 +19,9 @@ import numpy as np
 import optree
 
 from valuegrad import arguments
+from valuegrad.comparison import Comparison
 from valuegrad.errors import ValueTypeError
-from valuegrad.value import Value
+from valuegrad.value import Value, where
 
 __all__ = ["Structure"]
 
@@ -117,6 +118,8 @@ def _number(x: Any, name: str) -> Any:
         return x
     if getattr(x, "ndim", None) == 0 and type(x.item()) is Value:
         return x.item()
+    if type(x) is Comparison:
+        return where(x, 1.0, 0.0)
     if arguments.is_number(x, Value):
         return arguments.number(x, f"{name}(), its result")
     raise ValueTypeError(

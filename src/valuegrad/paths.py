@@ -132,7 +132,7 @@ class Paths:
         """A new path: that of a lane, or that which decides its first comparisons as ``outcomes`` says."""
         found: list[Structure] = []
 
-        def flat(*numbers: Any) -> list[Any]:
+        def flat(numbers: list[Value]) -> list[Any]:
             args, kwargs = call.build(numbers)
             found.append(Structure(self.name, self.function(*args, **kwargs)))
             return found[-1].taken()

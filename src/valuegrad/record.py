@@ -84,7 +84,13 @@ class _NumbersNeeded(BaseException):
     """A comparison was met after a derivative whose number was not computed.  (User code must not catch it.)"""
 
 
-def record(f: Callable[[list[Value]], Any], example: Sequence[float], integer: Sequence[bool], who: str) -> Recording:
+def record(
+    f: Callable[[list[Value]], Any],
+    example: Sequence[float],
+    integer: Sequence[bool],
+    who: str,
+    outcomes: Sequence[bool] = (),
+) -> Recording:
     """Run a function once and give what it computed.
 
     Args:
@@ -92,6 +98,8 @@ def record(f: Callable[[list[Value]], Any], example: Sequence[float], integer: S
         example: the inputs' numbers, which decide the branches that are taken.
         integer: for each input, whether it is an integer and may choose entries of lists.
         who: begins the messages of errors.
+        outcomes: how the first guards are decided, whatever their numbers say.  (A program that rounds otherwise than
+            the engine may find that inputs take a path on which the engine would not be.)
 
     Returns:
         The recording.  Leaf Values that f is a closure over become further inputs; computed Values that were there
@@ -104,17 +112,22 @@ def record(f: Callable[[list[Value]], Any], example: Sequence[float], integer: S
     """
     for exact in (False, True):
         try:
-            return _record(f, example, integer, who, exact)
+            return _record(f, example, integer, who, outcomes, exact)
         except _NumbersNeeded:  # rare: derivatives of derivatives, and then a branch
             continue
     raise AssertionError("an exact recording knows all numbers")
 
 
 def _record(
-    f: Callable[[list[Value]], Any], example: Sequence[float], integer: Sequence[bool], who: str, exact: bool
+    f: Callable[[list[Value]], Any],
+    example: Sequence[float],
+    integer: Sequence[bool],
+    who: str,
+    outcomes: Sequence[bool],
+    exact: bool,
 ) -> Recording:
     outer = modes.recorder()
-    recorder = Recorder(who, exact)
+    recorder = Recorder(who, exact, outcomes)
     inputs = [Value(arguments.number(x, who)) for x in example]
     recorder.integers = {v: i for i, v in enumerate(inputs) if integer[i]}
     with recorder, modes.recording(recorder):
@@ -172,9 +185,10 @@ class Recorder:
     Args:
         who: begins messages.
         exact: whether derivatives of every kind get their numbers, which comparisons need.
+        outcomes: how the first guards are decided.
     """
 
-    def __init__(self, who: str, exact: bool) -> None:
+    def __init__(self, who: str, exact: bool, outcomes: Sequence[bool] = ()) -> None:
         self.who = who
         self.exact = exact
         self.open = False
@@ -184,7 +198,8 @@ class Recorder:
         self.calls: dict[int, Callable[..., float]] = {}  # by the creation number of their Value
         self.derivatives: dict[int, _Derivative] = {}  # likewise
         self.partials: dict[int, int] = {}  # likewise: which result of its derivative
-        self._guarded: set[int] = set()
+        self._outcomes = outcomes
+        self._decided: dict[int, bool] = {}  # of each guard's condition, by its creation number
         self._depth = 0  # of functions that are being differentiated
         self._unknown = False  # whether the numbers of some derivatives are not known
         self.since: int = Value(0.0)._created
@@ -225,12 +240,16 @@ class Recorder:
         """Whether a Value is not 0, as a guard."""
         return bool(self.compare("ne", value, 0.0))
 
-    def guard(self, condition: Value, expected: bool) -> None:
-        """From now on the recording relies on a condition."""
+    def decide(self, condition: Value) -> bool:
+        """Whether a condition holds; from now on the recording relies on it."""
         self.check_open("a comparison")
-        if condition._created not in self._guarded:
-            self._guarded.add(condition._created)
-            self.guards.append(_AskedGuard(condition, expected, arguments.caller()))
+        holds = self._decided.get(condition._created)
+        if holds is None:
+            k = len(self.guards)
+            holds = self._outcomes[k] if k < len(self._outcomes) else condition._data != 0.0
+            self._decided[condition._created] = holds
+            self.guards.append(_AskedGuard(condition, holds, arguments.caller()))
+        return holds
 
     def where(self, condition: Any, a: Any, b: Any) -> Any:
         """vg.where: without a guard if the condition is a comparison or a Value."""
@@ -305,7 +324,8 @@ class Recorder:
         try:
             yield
         except Exception:
-            self._guarded -= {guard.condition._created for guard in self.guards[met:]}
+            for guard in self.guards[met:]:
+                del self._decided[guard.condition._created]
             del self.guards[met:]
             raise
 
