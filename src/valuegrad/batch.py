@@ -47,8 +47,7 @@ def batch_mean(x: Any) -> Any:
         5.0
     """
     total = _over_lanes("batch_mean()", x)
-    recorder = modes.recorder()
-    return total if recorder is None else total / recorder.node("lanes", 1.0, [])
+    return total if modes.recorder() is None else total / _over_lanes("batch_mean()", 1.0)
 
 
 def _over_lanes(who: str, x: Any) -> Any:

@@ -6,9 +6,11 @@ all lanes (a number, an array of one element) stays one number.
 
 Data structures: ``Signature`` knows the function's parameters.  ``Call`` is one call taken apart: ``leaves`` are
 its numbers and arrays in order, ``key`` is all that a recording depends on (structure, static arguments, which
-leaves are integers), ``shape`` is what the arrays broadcast to, ``uniform`` says which leaves are one number.
+leaves are integers), ``shape`` is what the arrays broadcast to, ``uniform`` says which leaves are the same for all
+lanes.  A leaf is one input of the recorded function; but a ``Vector``, an array that is no batch but belongs to
+every lane as a whole, is as many as it has numbers.
 
-Where to start reading: ``Signature.call``, then ``Call.broadcast``.
+Where to start reading: ``Signature.call``, then ``Call``.
 """
 
 from __future__ import annotations
@@ -26,9 +28,9 @@ from valuegrad import arguments
 from valuegrad.errors import IndexRangeError, ShapeError, ValueArgumentError, ValueTypeError
 from valuegrad.value import Value
 
-__all__ = ["Call", "Signature", "Slot"]
+__all__ = ["Call", "Signature", "Slot", "Vector"]
 
-Leaf = Any  # a float, an int, or a NumPy array of either
+Leaf = Any  # a float, an int, a NumPy array of either, or a Vector
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,17 @@ def _key(x: Any) -> Hashable:
     return (type(x), x)
 
 
+@dataclass(frozen=True, eq=False)
+class Vector:
+    """An array of numbers that every lane sees as a whole.
+
+    Args:
+        array: of floats or integers.
+    """
+
+    array: Any
+
+
 class Call:
     """One call taken apart; see the module's first lines.
 
@@ -68,13 +81,14 @@ class Call:
         name: the function's, for messages.
         key: all that a recording depends on.
         build: gives the positional and keyword arguments for a list of leaves.
-        leaves: floats, ints and arrays.
+        leaves: floats, ints, arrays, Vectors.
         integer: for each leaf whether it is an integer, or an array of integers.
+        where: how the user would write a leaf.
     """
 
-    shape: tuple[int, ...] | None  # of the batch; None: every leaf is a number
+    shape: tuple[int, ...] | None  # of the batch; None: there are no lanes, every leaf is a number or a Vector
     lanes: int
-    uniform: bytes  # for each leaf 1 if it is the same number for all lanes
+    uniform: bytes  # for each leaf 1 if it is the same for all lanes
 
     def __init__(
         self,
@@ -83,27 +97,25 @@ class Call:
         build: Callable[[Sequence[Any]], tuple[tuple[Any, ...], dict[str, Any]]],
         leaves: list[Leaf],
         integer: tuple[bool, ...],
-        paths: Callable[[int], str],
+        where: Callable[[int], str],
     ) -> None:
         self.name = name
         self.key = key
-        self.build = build
         self.leaves = leaves
         self.integer = integer
-        self._paths = paths
-        self._broadcast()
-
-    def _broadcast(self) -> None:
-        arrays = [leaf for leaf in self.leaves if type(leaf) is np.ndarray]
-        if not arrays:
-            self.shape, self.lanes, self.uniform = None, 1, b"\1" * len(self.leaves)
+        self._build = build
+        self.where = where
+        self._vectors = any(type(leaf) is Vector for leaf in leaves)
+        shapes = {leaf.shape for leaf in leaves if type(leaf) is np.ndarray}
+        if not shapes:
+            self.shape, self.lanes, self.uniform = None, 1, b"\1" * len(leaves)
             return
         try:
-            self.shape = np.broadcast_shapes(*{leaf.shape for leaf in arrays})
+            self.shape = np.broadcast_shapes(*shapes) if len(shapes) > 1 else next(iter(shapes))
         except ValueError:
             raise ShapeError(self._disagreement()) from None
         self.lanes = prod(self.shape)
-        self.uniform = bytes(type(leaf) is not np.ndarray or leaf.size == 1 for leaf in self.leaves)
+        self.uniform = bytes(type(leaf) is not np.ndarray or leaf.size == 1 for leaf in leaves)
 
     def _disagreement(self) -> str:
         """Which two arguments do not broadcast."""
@@ -119,35 +131,81 @@ class Call:
         return f"{self.name}() got {shapes}, which do not broadcast together; give arrays that do, or one number"
 
     def _shown(self, leaf: int, shape: tuple[int, ...]) -> str:
-        return f"{self._paths(leaf)} of {f'length {shape[0]}' if len(shape) == 1 else f'shape {shape}'}"
+        return f"{self.where(leaf)} of {f'length {shape[0]}' if len(shape) == 1 else f'shape {shape}'}"
 
-    def arrays(self, dtype: Any) -> list[Any]:
-        """For each leaf a contiguous array of one number, or of one a lane, as ``Code.run`` takes them.
+    # ----------------------------------------------------------------------------------- leaves and inputs
+    def sizes(self) -> list[int]:
+        """How many inputs each leaf is."""
+        return [leaf.array.size if type(leaf) is Vector else 1 for leaf in self.leaves]
 
-        An array that has a number for each lane and the right dtype is used as it is.
+    def integers(self) -> list[bool]:
+        """For each input whether it is an integer."""
+        return [integer for integer, size in zip(self.integer, self.sizes()) for _ in range(size)]
+
+    def build(self, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The positional and keyword arguments, with anything at all in place of the inputs."""
+        if not self._vectors:
+            return self._build(inputs)
+        leaves: list[Any] = []
+        start = 0
+        for leaf in self.leaves:
+            if type(leaf) is Vector:
+                array = np.empty(leaf.array.size, dtype=object)
+                array[:] = inputs[start : start + array.size]
+                leaves.append(array.reshape(leaf.array.shape))
+                start += array.size
+            else:
+                leaves.append(inputs[start])
+                start += 1
+        return self._build(leaves)
+
+    def uniform_inputs(self, dtype: Any) -> Any:
+        """The inputs that are the same for all lanes, as one array."""
+        pieces: list[Any] = []
+        numbers: list[Any] = []
+        for leaf, uniform in zip(self.leaves, self.uniform):
+            if uniform:
+                if type(leaf) is Vector:
+                    pieces += [numbers, leaf.array.reshape(-1)] if numbers else [leaf.array.reshape(-1)]
+                    numbers = []
+                else:
+                    numbers.append(leaf.item() if type(leaf) is np.ndarray else leaf)
+        if numbers or not pieces:
+            pieces.append(numbers)
+        found = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
+        return np.ascontiguousarray(found, dtype=dtype)
+
+    def lane_inputs(self, dtype: Any) -> list[Any]:
+        """The others: for each a contiguous array with a number for each lane.
+
+        An array that has just that, in the right dtype, is used as it is.
         """
         result = []
         for leaf, uniform in zip(self.leaves, self.uniform):
-            if uniform:
-                x = leaf.reshape(1) if type(leaf) is np.ndarray else [leaf]
-            elif leaf.shape == self.shape:
-                x = leaf.reshape(-1)
-            else:
-                x = np.broadcast_to(leaf, self.shape or ()).reshape(-1)
-            result.append(np.ascontiguousarray(x, dtype=dtype))
+            if not uniform:
+                full = leaf if leaf.shape == self.shape else np.broadcast_to(leaf, self.shape or ())
+                result.append(np.ascontiguousarray(full.reshape(-1), dtype=dtype))
         return result
 
     def lane(self, lane: int) -> list[float | int]:
-        """One lane's numbers; ones where the batch has no lanes."""
+        """One lane's inputs; ones where the batch has no lanes."""
         result: list[float | int] = []
         where = np.unravel_index(lane, self.shape) if self.shape and self.lanes else ()
         for leaf, integer in zip(self.leaves, self.integer):
-            if type(leaf) is np.ndarray:
+            if type(leaf) is Vector:
+                result += leaf.array.reshape(-1).tolist()
+            elif type(leaf) is np.ndarray:
                 x = np.broadcast_to(leaf, self.shape or ())[where].item() if self.lanes else 1
-                leaf = int(x) if integer else float(x)
-            result.append(leaf)
+                result.append(int(x) if integer else float(x))
+            else:
+                result.append(leaf)
         return result
 
+    def leaf_of(self, inputs: Any) -> Any:
+        """To which leaves inputs belong."""
+        return np.repeat(np.arange(len(self.leaves)), self.sizes())[inputs]
+
+    # ------------------------------------------------------------------------------- gradients by a leaf
     def whole(self, leaf: int, x: float, dtype: Any) -> Any:
         """A sum over all lanes in the shape of a leaf that they share."""
         own = self.leaves[leaf]
@@ -167,16 +225,26 @@ class Call:
         return (full.mean(axis=axes) if mean else full.sum(axis=axes)).reshape(own.shape)
 
 
+def _vector(leaf: Any) -> Any:
+    if isinstance(leaf, np.ndarray) or (hasattr(leaf, "__array__") and not isinstance(leaf, np.generic)):
+        array = np.asarray(leaf)
+        return Vector(array) if array.ndim else array
+    return leaf
+
+
 class Signature:
-    """The parameters of a function, and which of them are static.
+    """The parameters of a function, and which of them are static, or vectors.
 
     Args:
         function: the function.
-        static: names or positions of arguments that are no numbers.
+        static: names and positions of arguments that are no numbers.
+        vectors: names and positions of arguments whose arrays are no batches but belong to every lane as a whole.
         name: the function's name in messages.
     """
 
-    def __init__(self, function: Callable[..., Any], static: Any, name: str) -> None:
+    def __init__(
+        self, function: Callable[..., Any], static: Sequence[str | int], vectors: Sequence[str | int], name: str
+    ) -> None:
         self.name = name
         self.function = function
         try:
@@ -186,24 +254,28 @@ class Signature:
         parameters = list(self.signature.parameters.values()) if self.signature else []
         self.names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._simple = len(self.names) == len(parameters)
-        wanted = (static,) if isinstance(static, (str, int)) else tuple(static)
-        self.static_names = frozenset(x for x in wanted if isinstance(x, str))
-        positions = {arguments.integer(x, "compile(), static") for x in wanted if not isinstance(x, str)}
+        self.static = self._marked("static", static, parameters)
+        self.vectors = self._marked("vectors", vectors, parameters)
+
+    def _marked(
+        self, option: str, wanted: Sequence[str | int], parameters: Sequence[inspect.Parameter]
+    ) -> frozenset[str | int]:
+        """Arguments that an option names, by their names and by their positions."""
+        names = {x for x in wanted if isinstance(x, str)}
+        positions = {arguments.integer(x, f"compile(), {option}") for x in wanted if not isinstance(x, str)}
         known = {p.name for p in parameters}
-        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
-        for x in self.static_names:
-            if self.signature and x not in known and not takes_any:
-                raise ValueArgumentError(
-                    f"compile() got static={x!r}, but {name}() has no such argument; give one of {sorted(known)}"
-                )
+        if self.signature and not any(p.kind is p.VAR_KEYWORD for p in parameters) and names - known:
+            raise ValueArgumentError(
+                f"compile() got {option}={min(names - known)!r}, but {self.name}() has no such argument; "
+                f"give one of {sorted(known)}"
+            )
         if any(i < 0 or (self._simple and i >= len(self.names)) for i in positions):
             raise IndexRangeError(
-                f"compile() got static={static!r}, but {name}() has {len(self.names)} arguments; "
+                f"compile() got {option}={tuple(wanted)!r}, but {self.name}() has {len(self.names)} arguments; "
                 "give positions from 0 on, or names"
             )
-        positions |= {i for i, x in enumerate(self.names) if x in self.static_names}
-        self.static = frozenset(positions)
-        self.static_names |= {self.names[i] for i in positions if i < len(self.names)}
+        positions |= {i for i, x in enumerate(self.names) if x in names}
+        return frozenset(names | positions | {self.names[i] for i in positions if i < len(self.names)})
 
     def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments in the order of the parameters, defaults among them."""
@@ -229,9 +301,9 @@ class Signature:
             ShapeError: arrays do not broadcast together.
             ValueTypeError: something is no real number, array, text, bool or None, and not static.
         """
-        if self.static_names or self.static:
-            args = tuple(self._slot(x, i) if i in self.static else x for i, x in enumerate(args))
-            kwargs = {name: self._slot(x, name) if name in self.static_names else x for name, x in kwargs.items()}
+        if self.static or self.vectors:
+            args = tuple(self._prepared(x, i) for i, x in enumerate(args))
+            kwargs = {name: self._prepared(x, name) for name, x in kwargs.items()}
         found, definition = optree.tree_flatten((args, kwargs))
         kinds = set(map(type, found))
         if kinds <= {float}:
@@ -241,6 +313,7 @@ class Signature:
         leaves: list[Leaf] = []
         integer: list[bool] = []
         static: list[tuple[int, Slot]] = []
+        shapes: list[tuple[int, tuple[int, ...]]] = []  # of the vectors
         for i, x in enumerate(found):
             leaf = x if type(x) is float else self._leaf(x, i, args, kwargs)
             if leaf is None:
@@ -249,8 +322,11 @@ class Signature:
                 static.append((i, leaf))
             else:
                 leaves.append(leaf)
-                integer.append(type(leaf) is int or (type(leaf) is np.ndarray and leaf.dtype.kind == "i"))
-        return self._finished(leaves, definition, static, tuple(integer), args, kwargs)
+                array = leaf.array if type(leaf) is Vector else leaf
+                integer.append(array.dtype.kind == "i" if type(array) is np.ndarray else type(leaf) is int)
+                if type(leaf) is Vector:
+                    shapes.append((len(leaves), array.shape))
+        return self._finished(leaves, definition, static, tuple(integer), args, kwargs, tuple(shapes))
 
     def _finished(
         self,
@@ -260,6 +336,7 @@ class Signature:
         integer: tuple[bool, ...],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        shapes: tuple[tuple[int, tuple[int, ...]], ...] = (),
     ) -> Call:
         def build(numbers: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
             everything = list(numbers)
@@ -272,7 +349,15 @@ class Signature:
                 leaf += i <= leaf
             return self._path(leaf, args, kwargs)
 
-        return Call(self.name, (definition, tuple(static), integer), build, leaves, integer, path)
+        return Call(self.name, (definition, tuple(static), integer, shapes), build, leaves, integer, path)
+
+    def _prepared(self, x: Any, where: int | str) -> Any:
+        """An argument, with static ones and vectors marked."""
+        if where in self.static:
+            return self._slot(x, where)
+        if where in self.vectors:
+            return optree.tree_map(_vector, x)
+        return x
 
     def _slot(self, x: Any, where: int | str) -> Slot:
         key = _key(x)
@@ -295,8 +380,11 @@ class Signature:
 
     def _leaf(self, x: Any, i: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A leaf as a float, an int, a float64 or integer array, or a Slot; None for a Value."""
-        if type(x) is int or isinstance(x, Slot):
+        if type(x) is int or type(x) is Slot:
             return x
+        if type(x) is Vector:
+            array = self._leaf(x.array, i, args, kwargs)
+            return None if array is None else Vector(array)
         if isinstance(x, (bool, str, bytes)):
             return Slot(x, _key(x))
         if isinstance(x, np.generic):

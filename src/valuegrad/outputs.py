@@ -11,7 +11,7 @@ Where to start reading: ``Structure.build``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from typing import Any
 
@@ -74,27 +74,30 @@ class Structure:
     def __repr__(self) -> str:
         return str(self.definition).removeprefix("PyTreeSpec(").removesuffix(")")
 
-    def build(self, numbers: Sequence[Any], dtype: Any = None) -> Any:
-        """The result with these numbers, or with an array for each of them.
-
-        Args:
-            numbers: plain floats, or arrays that all have the shape of the batch.
-            dtype: of arrays that the function itself returned.
-        """
-        if not self._arrays:
-            return self.definition.unflatten(numbers)
-        leaves: list[Any] = []
+    def places(self) -> Iterator[tuple[int, Shape | None]]:
+        """For each leaf its first number's position, and its shape if it is an array."""
         start = 0
         for shape in self.shapes:
-            if shape is None:
-                leaves.append(numbers[start])
-                start += 1
-            else:
-                size = prod(shape)
-                block = numbers[start : start + size]
-                stacked = np.stack(block, axis=-1) if size else np.empty(0)
-                leaves.append(stacked.reshape(stacked.shape[:-1] + shape).astype(dtype, copy=False))
-                start += size
+            yield start, shape
+            start += 1 if shape is None else prod(shape)
+
+    @property
+    def size(self) -> int:
+        """How many numbers there are."""
+        return sum(1 if shape is None else prod(shape) for shape in self.shapes)
+
+    def build(self, numbers: Sequence[Any]) -> Any:
+        """The result with these numbers."""
+        if not self._arrays:
+            return self.definition.unflatten(numbers)
+        leaves = [
+            numbers[start] if shape is None else np.array(numbers[start : start + prod(shape)]).reshape(shape)
+            for start, shape in self.places()
+        ]
+        return self.definition.unflatten(leaves)
+
+    def build_leaves(self, leaves: Sequence[Any]) -> Any:
+        """The result with anything at all in place of its leaves."""
         return self.definition.unflatten(leaves)
 
     def quick(self) -> Callable[[tuple[float, ...]], Any]:

@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import optree
 
-from valuegrad.calls import Call
+from valuegrad import arguments
+from valuegrad.calls import Call, Vector
 from valuegrad.errors import PathsError, PathsWarning, ShapeError
 from valuegrad.graph import Graph
 from valuegrad.lower.lowering import Lowered, lower
@@ -45,6 +46,7 @@ class Options:
     cache: bool = True
     strict: bool = False
     static: tuple[int | str, ...] = ()
+    vectors: tuple[int | str, ...] = ()
     max_paths: int = 64
     beyond: str = "eager"
     reduce: str = "sum"
@@ -56,17 +58,19 @@ class Path:
     Args:
         graph: what was recorded.
         captured: the leaf Values that the function closed over: the inputs after the arguments'.
+        uses: the integer inputs that choose entries of lists, and how long the lists are.
     """
 
-    def __init__(self, graph: Graph, captured: tuple[Any, ...] = ()) -> None:
+    def __init__(self, graph: Graph, captured: tuple[Any, ...] = (), uses: tuple[Any, ...] = ()) -> None:
         self.graph = graph
         self.captured = captured
+        self.integer_uses = uses
         self.branches: dict[int, Path] = {}
-        self.lowered: dict[tuple[bytes, tuple[int, ...]], Lowered] = {}
+        self.lowered: dict[tuple[bytes, bool], Lowered] = {}
         sums = graph.ops == OPCODE["batch_sum"]
         self.sums_over_lanes = bool(np.any(sums) or np.any(graph.ops == OPCODE["lanes"]))
         # Outputs that are nothing but a sum over the lanes add up over paths too; other uses of a sum do not.
-        self.sum_outputs = [i for i, node in enumerate(graph.outputs.tolist()) if sums[node]]
+        self.sum_outputs = sums[graph.outputs]
         self.divisible = not self.sums_over_lanes or not (
             np.any(sums[graph.operands]) or np.any(graph.ops == OPCODE["lanes"])
         )
@@ -124,6 +128,7 @@ class Paths:
         self.build: Callable[[tuple[float, ...]], Any] | None = None
         self.count = 0
         self.latest: Path | None = None  # the path of the latest call on numbers: the first to be tried
+        self._sums: dict[bytes, Any] = {}  # for each layout which outputs are summed
         self._lock = lock
         self._warned = warned
 
@@ -137,7 +142,7 @@ class Paths:
             found.append(Structure(self.name, self.function(*args, **kwargs)))
             return found[-1].taken()
 
-        recording = record(flat, call.lane(lane), list(call.integer), f"{self.name}()", outcomes)
+        recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes)
         structure = found[-1]
         if self.structure is None:
             self.structure = structure
@@ -148,7 +153,7 @@ class Paths:
                 "return the same structure whichever way the function takes"
             )
         self.count += 1
-        return Path(recording.graph, tuple(recording.captured))
+        return Path(recording.graph, recording.captured, recording.integer_uses)
 
     def first(self, call: Call) -> Path:
         """The path that all lanes start on."""
@@ -171,27 +176,44 @@ class Paths:
                     path.branches[k] = found
         return found
 
-    def lower(self, path: Path, uniform: bytes, summed: tuple[int, ...]) -> Lowered:
-        """A path's code for a layout of the arguments."""
-        key = (uniform, summed)
+    def lower(self, path: Path, call: Call) -> Lowered:
+        """A path's code for the layout of a call: which leaves are the same for all lanes."""
+        sums = self.sums(call)
+        key = (call.uniform, sums is not None)
         found = path.lowered.get(key)
         if found is None:
             with self._lock:
                 found = path.lowered.get(key)
                 if found is None:
-                    all_uniform = uniform + b"\1" * len(path.captured)
-                    found = lower(path.graph, all_uniform, summed, self.options.dtype, self.options.strict)
+                    uniform = np.repeat(np.frombuffer(call.uniform, dtype=np.uint8), call.sizes()).tobytes()
+                    uniform += b"\1" * len(path.captured)
+                    summed = () if sums is None else np.flatnonzero(sums).tolist()
+                    found = lower(path.graph, uniform, summed, self.options.dtype, self.options.strict)
                     path.lowered[key] = found
+        return found
+
+    def sums(self, call: Call) -> Any:
+        """Which outputs are gradients by what all lanes share: their sums are wanted.  None if there are no lanes."""
+        if not self.gradients or 0 not in call.uniform:
+            return None
+        found = self._sums.get(call.uniform)
+        if found is None:
+            assert self.structure is not None
+            shared = np.array([leaf >= 0 and call.uniform[leaf] for leaf in self.gradients], dtype=bool)
+            found = np.zeros(self.structure.size, dtype=bool)
+            found[len(found) - len(shared) :] = shared
+            self._sums[call.uniform] = found
         return found
 
     # ----------------------------------------------------------------------------------------------- evaluating
     def evaluate(self, call: Call) -> Any:
         """The result of a call, in the function's own structure."""
         root = self.root or self.first(call)
+        self._check_integers(root, call)
         if call.shape is None:
             path = self.latest or root
-            args = (*map(float, call.leaves), *[value.data for value in path.captured])
-            numbers = self.lower(path, call.uniform, ()).code.call(args)
+            args = (*map(float, call.lane(0)), *[value.data for value in path.captured])
+            numbers = self.lower(path, call).code.call(args)
             if numbers is not None:
                 assert self.build is not None
                 return self.build(numbers)
@@ -199,11 +221,15 @@ class Paths:
         batch.run(root)
         return batch.result()
 
-    def summed(self, call: Call) -> dict[int, int]:
-        """Which outputs are gradients by leaves that are the same for all lanes, and by which."""
-        assert self.structure is not None
-        first = len(self.structure.shapes) - len(self.gradients)
-        return {first + i: leaf for i, leaf in enumerate(self.gradients) if leaf >= 0 and call.uniform[leaf]}
+    def _check_integers(self, path: Path, call: Call) -> None:
+        """Every index must point into its list."""
+        for use in path.integer_uses:
+            leaf = int(call.leaf_of(use.input))
+            numbers = call.leaves[leaf].array if type(call.leaves[leaf]) is Vector else call.leaves[leaf]
+            if not np.size(numbers):
+                continue
+            for x in (np.min(numbers), np.max(numbers)):
+                arguments.position(int(x), use.entries, f"{self.name}(), {call.where(leaf)}")
 
     def eager(self, call: Call, lane: int) -> list[float]:
         """The plain function for one lane."""
@@ -212,7 +238,7 @@ class Paths:
             args, kwargs = call.build(numbers)
             result = self.function(*args, **kwargs)
         else:
-            args, kwargs = call.build([Value(x) if type(x) is float else x for x in numbers])
+            args, kwargs = call.build([x if integer else Value(x) for x, integer in zip(numbers, call.integers())])
             with no_grad():
                 result = self.function(*args, **kwargs)
         structure = Structure(self.name, result)
@@ -242,7 +268,7 @@ class Paths:
 
 
 class _Batch:
-    """One call on its way through the paths: arrays of results that fill up.
+    """One call on its way through the paths: results that fill up.
 
     Args:
         paths: the paths.
@@ -250,15 +276,18 @@ class _Batch:
     """
 
     def __init__(self, paths: Paths, call: Call) -> None:
+        assert paths.structure is not None
         self.paths = paths
         self.call = call
+        self.structure = paths.structure
         self.dtype = np.dtype(paths.options.dtype)
-        self.inputs = call.arrays(self.dtype)
-        self.by_leaf = paths.summed(call) if call.lanes != 1 or 0 in call.uniform else {}
-        self.summed = tuple(self.by_leaf)
-        assert paths.structure is not None
-        self.numbers: list[Any] = [None] * sum(int(np.prod(shape or (), dtype=int)) for shape in paths.structure.shapes)
-        self.totals: set[int] = set(self.summed)
+        self.uniform = call.uniform_inputs(self.dtype)
+        self.inputs = call.lane_inputs(self.dtype)
+        sums = paths.sums(call)
+        size = self.structure.size
+        self.is_total = np.zeros(size, dtype=bool) if sums is None else sums.copy()
+        self.totals: Any = None  # for each output that is a total: its sum so far
+        self.lanes: list[Any] = [None] * size  # for the others: a number for each lane
 
     def run(self, root: Path) -> None:
         """All lanes, each on its path."""
@@ -277,101 +306,122 @@ class _Batch:
             for lanes in beyond.lanes:
                 self._eager(lanes)
 
-    def _execute(self, path: Path, lanes: Any) -> tuple[Any, list[Any], Lowered]:
+    def _execute(self, path: Path, lanes: Any) -> tuple[Any, Any, list[Any], Lowered]:
         """Run a path's code on some lanes (None: all); which guard each lane fails at first, and the outputs."""
-        lowered = self.paths.lower(path, self.call.uniform, self.summed)
-        code = lowered.code
-        count = self.call.lanes if lanes is None else len(lanes)
-        inputs = self.inputs
+        lowered = self.paths.lower(path, self.call)
+        inputs, uniform = self.inputs, self.uniform
         if lanes is not None:
-            inputs = [x if same else x[lanes] for x, same in zip(inputs, self.call.uniform)]
-        captured = [np.array([value.data], dtype=self.dtype) for value in path.captured]
-        outputs = [np.empty(1 if same else count, dtype=self.dtype) for same in code.uniform_outputs]
-        failed = code.run(count, [*inputs, *captured], outputs, self.paths.options.threads)
-        return failed, outputs, lowered
+            inputs = [x[lanes] for x in inputs]
+        if path.captured:
+            uniform = np.concatenate([uniform, np.array([v.data for v in path.captured], dtype=self.dtype)])
+        count = self.call.lanes if lanes is None else len(lanes)
+        return *lowered.run(count, uniform, inputs, self.paths.options.threads), lowered
 
     def _run(self, path: Path, lanes: Any) -> list[tuple[int, Any]]:
         """Run a path; which lanes leave it, and at which guard (None for the lanes: all there are)."""
-        failed, outputs, lowered = self._execute(path, lanes)
+        failed, own, others, lowered = self._execute(path, lanes)
         if failed is None:
-            self._place(path, lanes, outputs, lowered)
+            self._place(path, lanes, own, others, lowered)
             if self.call.shape is None:
                 self.paths.latest = path
             return []
-        guards = np.unique(failed)
-        leaving = [int(k) for k in guards if k >= 0]
+        guards = np.unique(failed).tolist()
         if len(guards) == 1:
-            return [(int(lowered.guards[leaving[0]]), lanes)]
+            return [(guards[0], lanes)]
+        leaving = [k for k in guards if k >= 0]
         everyone = np.arange(self.call.lanes) if lanes is None else lanes
         if not path.divisible:
-            k = lowered.guards[leaving[0]]
             raise PathsError(
                 f"{self.paths.name}() sums over its lanes (batch_sum, batch_mean) and the lanes take different paths at "
-                f"{path.graph.guards[k].line}; decide there without a branch: vg.where(condition, a, b)"
+                f"{path.graph.guards[leaving[0]].line}; decide there without a branch: vg.where(condition, a, b)"
             )
-        staying = everyone[failed < 0]
-        if len(staying):
-            if self.totals or path.sum_outputs:  # the sums have the lanes in them that leave
-                _, outputs, lowered = self._execute(path, staying)
+        stay = failed < 0
+        if np.any(stay):
+            if np.any(self.is_total) or np.any(path.sum_outputs):  # the sums have the lanes in them that leave
+                _, own, others, lowered = self._execute(path, everyone[stay])
             else:
-                outputs = [out if same else out[failed < 0] for out, same in zip(outputs, lowered.code.uniform_outputs)]
-            self._place(path, staying, outputs, lowered)
-        return [(int(lowered.guards[k]), everyone[failed == k]) for k in leaving]
+                others = [x[stay] for x in others]
+            self._place(path, everyone[stay], own, others, lowered)
+        return [(k, everyone[failed == k]) for k in leaving]
 
-    def _place(self, path: Path, lanes: Any, outputs: list[Any], lowered: Lowered) -> None:
+    def _place(self, path: Path, lanes: Any, own: Any, others: list[Any], lowered: Lowered) -> None:
         """Enter the outputs of some lanes into the results."""
-        for i, (out, same) in enumerate(zip(outputs, lowered.code.uniform_outputs)):
-            if i in self.totals or (path.sums_over_lanes and (i in path.sum_outputs or (same and lanes is None))):
-                self.totals.add(i)
-                self.numbers[i] = out[0] if self.numbers[i] is None else self.numbers[i] + out[0]
-            elif lanes is None:
-                self.numbers[i] = np.full(self.call.lanes, out[0]) if same else out
+        if path.sums_over_lanes:  # what is the same for all lanes is a number then; a part of the lanes has part sums
+            self.is_total |= lowered.same if lanes is None else path.sum_outputs
+        found = np.zeros(len(lowered.same), dtype=self.dtype)
+        found[lowered.same] = own
+        self._add(found)
+        several = iter(others)
+        for i in np.flatnonzero(~self.is_total).tolist():
+            out = found[i] if lowered.same[i] else next(several)
+            if lanes is None:
+                self.lanes[i] = np.full(self.call.lanes, out) if lowered.same[i] else out
             else:
-                if self.numbers[i] is None:
-                    self.numbers[i] = np.empty(self.call.lanes, dtype=self.dtype)
-                self.numbers[i][lanes] = out
+                self._lanes_of(i)[lanes] = out
+
+    def _add(self, found: Any) -> None:
+        self.totals = found if self.totals is None else self.totals + found
+
+    def _lanes_of(self, output: int) -> Any:
+        if self.lanes[output] is None:
+            self.lanes[output] = np.empty(self.call.lanes, dtype=self.dtype)
+        return self.lanes[output]
 
     def _eager(self, lanes: Any) -> None:
         for lane in lanes.tolist():
-            for i, x in enumerate(self.paths.eager(self.call, lane)):
-                if i in self.totals:
-                    self.numbers[i] = x if self.numbers[i] is None else self.numbers[i] + x
-                else:
-                    if self.numbers[i] is None:
-                        self.numbers[i] = np.empty(self.call.lanes, dtype=self.dtype)
-                    self.numbers[i][lane] = x
+            found = np.array(self.paths.eager(self.call, lane), dtype=self.dtype)
+            self._add(found)
+            for i in np.flatnonzero(~self.is_total).tolist():
+                self._lanes_of(i)[lane] = found[i]
 
+    # --------------------------------------------------------------------------------------------------- results
     def result(self) -> Any:
         """The results in the function's structure."""
-        paths, call = self.paths, self.call
-        assert paths.structure is not None
-        if call.shape is None:
-            return paths.structure.build([float(x[0]) if type(x) is np.ndarray else float(x) for x in self.numbers])
-        mean = paths.options.reduce == "mean"
-        first = len(self.numbers) - len(paths.gradients)
-        finished: list[Any] = []
-        for i, x in enumerate(self.numbers):
-            leaf = paths.gradients[i - first] if i >= first else -1
-            if i in self.totals:
-                x = float(x)
-                if leaf >= 0:
-                    x = call.whole(leaf, x / call.lanes if mean and call.lanes else x, self.dtype)
-            elif leaf >= 0:
-                x = call.folded(leaf, x, mean)
+        gradients = self.paths.gradients
+        first = len(self.lanes) - len(gradients)
+        if self.paths.options.reduce == "mean" and gradients and self.totals is not None:
+            self.totals[first:] /= max(self.call.lanes, 1)
+        leaves = []
+        for start, shape in self.structure.places():
+            leaf = gradients[start - first] if gradients and start >= first and shape is None else -1
+            if shape is None:
+                leaves.append(self._number(start, leaf))
             else:
-                x = x.reshape(call.shape)
-            finished.append(x)
-        return paths.structure.build(finished, self.dtype)
+                leaves.append(self._array(start, shape))
+        return self.structure.build_leaves(leaves)
+
+    def _number(self, i: int, leaf: int) -> Any:
+        """An output that is a number in each lane; of a gradient, the leaf to which it belongs."""
+        call = self.call
+        if self.is_total[i]:
+            x = float(self.totals[i])
+            return x if leaf < 0 else call.whole(leaf, x, self.dtype)
+        if call.shape is None:
+            return float(self.lanes[i][0])
+        if leaf < 0:
+            return self.lanes[i].reshape(call.shape)
+        return call.folded(leaf, self.lanes[i], self.paths.options.reduce == "mean")
+
+    def _array(self, start: int, shape: tuple[int, ...]) -> Any:
+        """An output that is an array in each lane; the lanes' axes come first."""
+        which = slice(start, start + int(np.prod(shape, dtype=int)))
+        if np.all(self.is_total[which]):
+            return self.totals[which].reshape(shape)
+        total = [np.full(self.call.lanes, self.totals[i]) if self.is_total[i] else None for i in range(len(self.lanes))]
+        columns = [x if t is None else t for x, t in zip(self.lanes[which], total[which])]
+        return np.stack(columns, axis=-1).reshape((*(self.call.shape or ()), *shape))
 
 
 def gradient_leaves(call: Call, positions: tuple[int, ...]) -> tuple[int, ...]:
-    """For each number in the arguments at these positions which leaf it is; -1 if it is none."""
-
-    args, _ = call.build([_Place(i) for i in range(len(call.leaves))])
-    entries = optree.tree_leaves(tuple(args[position] for position in positions))
-    return tuple(entry.leaf if type(entry) is _Place else -1 for entry in entries)
+    """For each number in the arguments at these positions to which leaf it belongs; -1 if to none."""
+    inputs = [_Input(int(leaf)) for leaf in call.leaf_of(slice(None))]
+    args, _ = call.build(inputs)
+    entries: list[Any] = []
+    for entry in optree.tree_leaves(tuple(args[position] for position in positions)):
+        entries += entry.ravel().tolist() if isinstance(entry, np.ndarray) else [entry]
+    return tuple(entry.leaf if type(entry) is _Input else -1 for entry in entries)
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Input:
     leaf: int

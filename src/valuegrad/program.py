@@ -115,7 +115,7 @@ class Program:
         self.__module__ = getattr(function, "__module__", __name__)
         self.__doc__ = getattr(function, "__doc__", None)
         self.__wrapped__ = function
-        self._signature = signature or Signature(function, options.static, self.__name__)
+        self._signature = signature or Signature(function, options.static, options.vectors, self.__name__)
         self._derivative = derivative
         self._paths: dict[Hashable, Paths] = {}
         self._derived: dict[Hashable, Program] = {}
@@ -181,7 +181,7 @@ class Program:
         """Make the next call like this one quick: positional floats, nothing else."""
         path = paths.latest or paths.root
         if path is not None and not path.captured and set(map(type, args)) == {float} and len(args) == len(call.leaves):
-            self._fast = (paths.lower(path, call.uniform, ()).code.call, paths.build)
+            self._fast = (paths.lower(path, call).code.call, paths.build)
 
     # -------------------------------------------------------------------------------------------- derivatives
     @cached_property
@@ -231,7 +231,9 @@ class Program:
 
     def with_options(self, options: Options) -> Program:
         """The same function, compiled in another way."""
-        signature = Signature(self._signature.function, options.static, self.__name__)
+        signature = Signature(
+            self._signature.function, options.static, options.vectors, self.__name__
+        )
         return type(self)(
             self.function, options, name=self.__name__, signature=signature, derivative=self._derivative
         )
@@ -315,6 +317,7 @@ def compile(
     cache: bool = ...,
     strict: bool = ...,
     static: Any = ...,
+    vectors: Any = ...,
     max_paths: int = ...,
     beyond: str = ...,
     reduce: str = ...,
@@ -330,6 +333,7 @@ def compile(
     cache: bool = ...,
     strict: bool = ...,
     static: Any = ...,
+    vectors: Any = ...,
     max_paths: int = ...,
     beyond: str = ...,
     reduce: str = ...,
@@ -344,6 +348,7 @@ def compile(
     cache: bool = True,
     strict: bool = False,
     static: Any = (),
+    vectors: Any = (),
     max_paths: int = 64,
     beyond: str = "eager",
     reduce: str = "sum",
@@ -360,6 +365,7 @@ def compile(
         cache: whether compiled code is kept on disk for the next process.
         strict: results equal to the engines' to the last bit; else elementary functions are within 4 ulp.
         static: names or positions of arguments that are no numbers (text, booleans and None never are).
+        vectors: names or positions of arguments in which arrays are no batches: every lane gets them as a whole.
         max_paths: how many paths through its branches are recorded, for each structure of arguments.
         beyond: what happens to lanes on further paths: "eager" runs them uncompiled, with one warning; "error"
             raises.
@@ -392,8 +398,17 @@ def compile(
     _one_of("reduce", reduce, ("sum", "mean"))
     if arguments.integer(max_paths, "compile(), max_paths") < 1:
         raise ValueArgumentError(f"compile() got max_paths={max_paths!r}; give 1 or more")
-    fixed = (static,) if isinstance(static, (str, int)) else tuple(static)
-    options = Options(int(threads), dtype, bool(cache), bool(strict), fixed, int(max_paths), beyond, reduce)
+    options = Options(
+        threads=int(threads),
+        dtype=dtype,
+        cache=bool(cache),
+        strict=bool(strict),
+        static=_several(static),
+        vectors=_several(vectors),
+        max_paths=int(max_paths),
+        beyond=beyond,
+        reduce=reduce,
+    )
 
     def compiled(function: Callable[..., Any]) -> Program:
         if not callable(function):
@@ -403,6 +418,10 @@ def compile(
         return Program(function, options)
 
     return compiled if f is None else compiled(f)
+
+
+def _several(marked: Any) -> tuple[Any, ...]:
+    return (marked,) if isinstance(marked, (str, int)) else tuple(marked)
 
 
 def _one_of(name: str, given: Any, choices: tuple[str, ...]) -> None:

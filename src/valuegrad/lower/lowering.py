@@ -10,8 +10,8 @@ Where to start reading: ``lower``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,20 +23,27 @@ from valuegrad.primitives.opcodes import OPCODE
 __all__ = ["ENGINE", "Lowered", "lower", "with_sums"]
 
 
-def _choose() -> tuple[str, Any, Callable[[Graph], Graph]]:
-    """The compiled modules, or what runs in their place."""
+def _choose() -> tuple[str, Any]:
+    """What executes graphs: the compiled module, or the readable code in its place."""
     try:
         from valuegrad import _replay
+    except ImportError:
+        return "readable", ReadableCode
+    return "native", _replay.Code
+
+
+def _passes() -> Callable[[Graph], Graph]:
+    try:
         from valuegrad.transforms import machine
     except ImportError:
-        return "readable", ReadableCode, lambda graph: graph
-    return "native", _replay.Code, machine
+        return lambda graph: graph
+    return machine
 
 
-ENGINE, _CODE, _MACHINE = _choose()
+ENGINE, _CODE = _choose()
+_MACHINE = _passes()
 
 
-@dataclass(frozen=True)
 class Lowered:
     """A path's graph, ready to run for one layout of its inputs.
 
@@ -44,11 +51,54 @@ class Lowered:
         code: what executes it.
         guards: for each guard of the code, which one of the recording's it is.
         operations: how many nodes the graph has that was lowered.
+        uniform: for each input 1 if it is the same for all lanes.
+        dtype: of the numbers.
+
+    Attributes:
+        same: for each output whether it is the same for all lanes.
     """
 
-    code: Any
-    guards: Any
-    operations: int
+    def __init__(self, code: Any, guards: Any, operations: int, uniform: bytes, dtype: str) -> None:
+        self.code = code
+        self.guards = guards
+        self.operations = operations
+        self.same = np.array(code.uniform_outputs, dtype=bool)
+        self._uniform = uniform
+        self._dtype = np.dtype(dtype)
+
+    def run(self, n: int, uniform: Any, lanes: Sequence[Any], threads: int) -> tuple[Any, Any, list[Any]]:
+        """Execute it.
+
+        Args:
+            n: how many lanes.
+            uniform: the inputs that are the same for all lanes, in one array.
+            lanes: an array of length n for each of the others.
+            threads: how many threads share the work.
+
+        Returns:
+            None or, for each lane, the recording's guard that it fails at first, or -1; the outputs that are the
+            same for all lanes in one array; an array of length n for each of the others.
+        """
+        own = np.empty(int(self.same.sum()), dtype=self._dtype)
+        others = [np.empty(n, dtype=self._dtype) for _ in range(len(self.same) - len(own))]
+        failed = self.run_into(n, uniform, lanes, own, others, threads)
+        return failed, own, others
+
+    def run_into(
+        self, n: int, uniform: Any, lanes: Sequence[Any], own: Any, others: Sequence[Any], threads: int
+    ) -> Any:
+        """As ``run``, into arrays that are there."""
+        one, several = _entries(uniform), iter(lanes)
+        inputs = [next(one) if same else next(several) for same in self._uniform]
+        one, several = _entries(own), iter(others)
+        outputs = [next(one) if same else next(several) for same in self.same.tolist()]
+        failed = self.code.run(n, inputs, outputs, threads)
+        return None if failed is None else np.where(failed < 0, -1, self.guards[failed])
+
+
+def _entries(array: Any) -> Iterator[Any]:
+    """Each entry, as an array of one number that shares its memory."""
+    return iter(array.reshape(-1, 1))
 
 
 def with_sums(graph: Graph, outputs: Sequence[int]) -> Graph:
@@ -103,4 +153,4 @@ def lower(graph: Graph, uniform: bytes, summed: Sequence[int], dtype: str, stric
         strict=strict,
         calls=lowered.calls,
     )
-    return Lowered(code, np.array(list(first.values()), dtype=np.int32), len(lowered))
+    return Lowered(code, np.array([*first.values()], dtype=np.int32), len(lowered), uniform, dtype)
