@@ -183,7 +183,17 @@ def zero_grads(values: Iterable[Value]) -> None:
 """What an engine offers, less what each row adds."""
 
 HANDWRITTEN = ("pow", "where", "take", "detach")
-WHOLE_GRAPHS = ("export", "graph", "identity", "read_data", "read_grads", "recorded", "sweep", "write_data", "zero_grads")
+WHOLE_GRAPHS = (
+    "export",
+    "graph",
+    "identity",
+    "read_data",
+    "read_grads",
+    "recorded",
+    "sweep",
+    "write_data",
+    "zero_grads",
+)
 
 ANY_OPERANDS = "Value | float"
 
