@@ -18,13 +18,15 @@ LAYERS = [
     ["errors"],
     ["modes"],
     ["primitives"],
-    ["arguments", "graph"],
-    ["reference", "_native", "_passes"],
-    ["value", "transforms"],
+    ["arguments"],
+    ["reference", "_native", "graph", "_passes"],
+    ["value"],
+    ["transforms"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
     ["batch", "comparison", "custom", "structures"],
     ["higher", "math"],
-    ["functional", "record"],  # functional finds the recorder through modes
+    ["functional", "recorder"],  # functional and custom find the recorder through modes
+    ["record"],
     ["calls", "iteration", "lower", "outputs"],  # what a program is made of
     ["paths"],
     ["overview"],
