@@ -79,6 +79,8 @@ class _Call:
         if self.recorder is not None:  # a graph differentiates by nodes of their own
             given = [x if type(x) is Value else Value(x) for x in given]
         self.inputs = [identity(x) if type(x) is Value else Value(x) for x in given]
+        if self.recorder is not None:
+            self.recorder.stands_for(self.inputs, given)
         self.since: int = self.inputs[0]._created
         self.given_values = Value in map(type, given)
         replaced = list(args)

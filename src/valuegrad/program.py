@@ -22,6 +22,7 @@ from typing import Any, overload
 from valuegrad import arguments, functional, modes
 from valuegrad.calls import Call, Signature
 from valuegrad.errors import ValueArgumentError, ValueTypeError
+from valuegrad.iteration import iterate
 from valuegrad.lower.lowering import ENGINE
 from valuegrad.overview import Overview
 from valuegrad.paths import Options, Path, Paths, gradient_leaves
@@ -143,7 +144,7 @@ class Program:
     def _evaluate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if modes.current() & ~modes.NO_GRAD:
             return self.function(*args, **kwargs)  # strict(), or another recording: every operation is looked at
-        found = self._take_apart(args, kwargs)
+        found = self.taken_apart(args, kwargs)
         if found is None:
             return self.function(*args, **kwargs)  # Values: their owner wants to know what becomes of them
         paths, call = found
@@ -152,11 +153,11 @@ class Program:
             self._remember(paths, call, args)
         return result
 
-    def _take_apart(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Paths, Call] | None:
+    def taken_apart(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> tuple[Paths, Call] | None:
         """A call, and the paths for its structure; None if there are Values among its arguments."""
         signature, derivative = self._signature, self._derivative
         given = len(args)
-        args, kwargs = signature.bind(args, kwargs)
+        args, kwargs = signature.bind(args, kwargs or {})
         call = signature.call(args, kwargs)
         if call is None:
             return None
@@ -276,8 +277,6 @@ class Program:
             >>> newton.iterate(1.0, (2.0,), steps=5)
             1.414213562373095
         """
-        from valuegrad.iteration import iterate
-
         return iterate(self, state, inputs, steps)
 
 

@@ -168,6 +168,12 @@ class Recorder:
         return self.node("select", data, [condition.node, a, b], [0.0, float(holds), float(not holds)])
 
     # ----------------------------------------------------------------------------------------------- indices
+    def stands_for(self, values: Sequence[Value], originals: Sequence[Any]) -> None:
+        """Values to differentiate by stand for others: what an integer stands for may choose entries as well."""
+        for value, original in zip(values, originals):
+            if type(original) is Value and original in self.integers:
+                self.integers[value] = self.integers[original]
+
     def gather(self, xs: Any, index: Value) -> Any:
         """vg.take(xs, index) with an integer input."""
         position = self._position(xs, index, "take()")
