@@ -65,9 +65,7 @@ class Structure:
         return numbers
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Structure) and self.definition == other.definition and self.shapes == other.shapes
-        )
+        return isinstance(other, Structure) and self.definition == other.definition and self.shapes == other.shapes
 
     __hash__ = None  # type: ignore[assignment]
 

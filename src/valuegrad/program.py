@@ -232,12 +232,8 @@ class Program:
 
     def with_options(self, options: Options) -> Program:
         """The same function, compiled in another way."""
-        signature = Signature(
-            self._signature.function, options.static, options.vectors, self.__name__
-        )
-        return type(self)(
-            self.function, options, name=self.__name__, signature=signature, derivative=self._derivative
-        )
+        signature = Signature(self._signature.function, options.static, options.vectors, self.__name__)
+        return type(self)(self.function, options, name=self.__name__, signature=signature, derivative=self._derivative)
 
     # ----------------------------------------------------------------------------------------- looking inside
     @property
@@ -425,6 +421,4 @@ def _several(marked: Any) -> tuple[Any, ...]:
 
 def _one_of(name: str, given: Any, choices: tuple[str, ...]) -> None:
     if given not in choices:
-        raise ValueArgumentError(
-            f"compile() got {name}={given!r}; expected {' or '.join(map(repr, choices))}"
-        )
+        raise ValueArgumentError(f"compile() got {name}={given!r}; expected {' or '.join(map(repr, choices))}")
