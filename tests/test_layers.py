@@ -15,16 +15,22 @@ PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "src"
 # From the bottom up; a module imports only what stands in a line above its own, or is part of its own package.
 LAYERS = [
-    ["errors", "modes"],
+    ["errors"],
+    ["modes"],
     ["primitives"],
     ["arguments"],
     ["reference", "_native", "graph", "_passes"],
     ["value"],
     ["transforms"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["custom", "structures"],
+    ["batch", "comparison", "custom", "structures"],
     ["higher", "math"],
-    ["functional"],
+    ["functional", "recorder"],  # functional and custom find the recorder through modes
+    ["record"],
+    ["calls", "iteration", "lower", "outputs"],  # what a program is made of
+    ["paths"],
+    ["overview"],
+    ["program"],
     ["inspect", "nn", "optim"],
     ["gpt"],
     ["cli"],
