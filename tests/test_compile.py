@@ -201,6 +201,9 @@ def test_what_is_no_number_is_refused(wrong: object, shown: str) -> None:
 
 
 def test_options_are_checked() -> None:
+    def f(x, y):
+        return x
+
     for wrong, message in (
         ({"threads": 0}, "threads=0; give 1 or more"),
         ({"dtype": "float16"}, "dtype='float16'; expected 'float64' or 'float32'"),
@@ -212,22 +215,17 @@ def test_options_are_checked() -> None:
         ({"vectors": "z"}, "vectors='z'"),
     ):
         with pytest.raises(vg.ValuegradError, match=message):
-
-            @vg.compile(**wrong)
-            def f(x, y):
-                return x
-
+            vg.compile(f, **wrong)
     with pytest.raises(vg.ValueTypeError, match=r"compile\(\) got 3 \(int\); expected a function"):
         vg.compile(3)
 
 
 def test_a_result_that_is_no_number_is_refused() -> None:
+    @vg.compile
+    def f(x):
+        return {"a": x, "b": "text"}
+
     with pytest.raises(vg.ValueTypeError, match=r"f\(\) gave 'text' \(str\); expected numbers"):
-
-        @vg.compile
-        def f(x):
-            return {"a": x, "b": "text"}
-
         f(1.0)
 
 
