@@ -4,7 +4,7 @@
  * its numbers stay in registers.  Compiling is one walk over the segment, at some million instructions a second, so
  * that even a program that runs a few times only is worth it.
  *
- * Mechanism: VG_LOWERINGS has one line per operation: which function writes its code, with which instruction.
+ * Mechanism: JIT_LOWERINGS has one line per operation: which function writes its code, with which instruction.
  * Elementary functions are calls (vg_vector_function of _elementary.h); they keep no vector register, so all that is
  * used later goes to the frame before.  AVX2 runs each stretch of code between two calls twice, once for each half of
  * the block: a slot is two of its registers wide.
@@ -14,7 +14,7 @@
  *
  * The environment variable VALUEGRAD_ISA chooses: avx512, avx2, or none (the interpreter then runs everything).
  *
- * Where to start reading: vg_jit_compile, then VG_LOWERINGS. */
+ * Where to start reading: vg_jit_compile, then JIT_LOWERINGS. */
 #ifndef VALUEGRAD_JIT_H
 #define VALUEGRAD_JIT_H
 
@@ -22,23 +22,19 @@
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(_WIN32)
 #include <sys/mman.h>
-#include "_elementary.h"
-#include "_lowering.h"
+#include "_jit_operations.h"
 
-enum { VG_ISA_NONE, VG_ISA_AVX2, VG_ISA_AVX512 };
-
-/* What the CPU and the operating system support, or less where VALUEGRAD_ISA says so. */
-static int vg_jit_isa(void) {
+/* What processor and operating system support, or less where VALUEGRAD_ISA says so; VG_BASELINE: too little. */
+static int jit_level(void) {
     const char *wish = getenv("VALUEGRAD_ISA");
-    const int wide = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq");
-    const int best = wide ? VG_ISA_AVX512 : __builtin_cpu_supports("avx2") ? VG_ISA_AVX2 : VG_ISA_NONE;
-    if (wish == NULL || strcmp(wish, "avx512") == 0) return best;
-    if (strcmp(wish, "avx2") == 0) return best < VG_ISA_AVX2 ? best : VG_ISA_AVX2;
-    return strcmp(wish, "none") == 0 ? VG_ISA_NONE : best;
+    const int best = vg_processor_level();
+    if (wish != NULL && strcmp(wish, "none") == 0) return VG_BASELINE;
+    if (wish != NULL && strcmp(wish, "avx2") == 0 && best > VG_AVX2) return VG_AVX2;
+    return best;
 }
 
 /* Memory with the code in it, to be executed but no longer written; NULL where the system grants none. */
-static void *vg_executable(const VgBytes *code, size_t bytes) {
+static void *jit_executable(const X86Bytes *code, size_t bytes) {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
     if (memory == MAP_FAILED) return NULL;
     memcpy(memory, code->at, code->size);
@@ -51,24 +47,29 @@ static void vg_jit_free(void *memory, size_t memory_bytes) {
     if (memory != NULL) munmap(memory, memory_bytes);
 }
 
-/* May code be made here: a `ret` is a try. */
+/* Can code be made here?  Whether the system grants memory for it is tried once. */
 static int vg_jit_available(void) {
-    uint8_t ret = 0xC3;
-    const VgBytes code = {&ret, 1, 1, 0};
-    void *memory = vg_jit_isa() == VG_ISA_NONE ? NULL : vg_executable(&code, 1);
-    vg_jit_free(memory, 1);
-    return memory != NULL;
+    static int granted = -1;
+    if (jit_level() == VG_BASELINE) return 0;
+    if (granted < 0) {
+        uint8_t ret = 0xC3;
+        const X86Bytes code = {&ret, 1, 1, 0};
+        void *memory = jit_executable(&code, 1);
+        vg_jit_free(memory, 1);
+        granted = memory != NULL;
+    }
+    return granted;
 }
 
 /* Slots, uniforms and sums are reached by displacements, jumps by distances, of 32 bits. */
-static int vg_displacements_fit(const VgSegment *segment) {
+static int jit_displacements_fit(const VgSegment *segment) {
     const int64_t values = (int64_t)segment->count + segment->uniforms + segment->slots;
     return values < 1 << 24 && segment->start[segment->count] < 1 << 25;
 }
 
 /* The segment's uses of values in the order of consumption: dot(x0, x1, y0, y1) takes x0 y0 x1 y1.  Then, backwards,
  * each use's next one; after that `upcoming` is each value's first use. */
-static void vg_find_uses(VgJit *jit) {
+static void jit_find_uses(Jit *jit) {
     const VgSegment *segment = jit->segment;
     for (int32_t i = 0; i < segment->count; i++) {
         const int32_t start = segment->start[i], n = segment->start[i + 1] - start;
@@ -85,7 +86,7 @@ static void vg_find_uses(VgJit *jit) {
 }
 
 /* The arrays of `jit`, in one allocation. */
-static int32_t *vg_prepare(VgJit *jit) {
+static int32_t *jit_prepare(Jit *jit) {
     const VgSegment *segment = jit->segment;
     const size_t uses = (size_t)segment->start[segment->count];
     const size_t values = (size_t)segment->count + (size_t)segment->uniforms + (size_t)segment->slots;
@@ -98,11 +99,12 @@ static int32_t *vg_prepare(VgJit *jit) {
     jit->reg = (int8_t *)(jit->home + values);
     for (size_t v = 0; v < values; v++) {
         const size_t uniform = v - (size_t)segment->count, slot = uniform - (size_t)segment->uniforms;
-        jit->upcoming[v] = VG_NEVER;
-        jit->reg[v] = VG_NOWHERE;
-        jit->home[v] = v < (size_t)segment->count ? VG_NOWHERE : (int32_t)(vg_is_uniform(jit, (int32_t)v) ? uniform : slot);
+        jit->upcoming[v] = JIT_NEVER;
+        jit->reg[v] = JIT_NOWHERE;
+        jit->home[v] = JIT_NOWHERE;
+        if (v >= (size_t)segment->count) jit->home[v] = (int32_t)(jit_is_uniform(jit, (int32_t)v) ? uniform : slot);
     }
-    vg_find_uses(jit);
+    jit_find_uses(jit);
     return arrays;
 }
 
@@ -110,30 +112,29 @@ static int32_t *vg_prepare(VgJit *jit) {
  * `slots_needed`: how many slots the frame has to have. */
 static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int32_t *slots_needed,
                                         size_t *code_bytes, void **memory, size_t *memory_bytes) {
-    const int isa = vg_jit_isa();
-    VgJit jit;
+    const int level = jit_level();
+    Jit jit;
     int32_t *arrays;
     uintptr_t start;
     *memory = NULL;
-    if (isa == VG_ISA_NONE || !vg_displacements_fit(segment)) return NULL;
+    if (level == VG_BASELINE || !jit_displacements_fit(segment)) return NULL;
     memset(&jit, 0, sizeof jit);
     jit.segment = segment;
     jit.float32 = is_float32;
     jit.strict = strict;
-    jit.wide = isa == VG_ISA_AVX512;
-    jit.fma = !strict && (jit.wide || __builtin_cpu_supports("fma"));
+    jit.wide = level == VG_AVX512;
     jit.slots = segment->slots;
     jit.numbers.usable = jit.wide ? 0xFFFFFFFF : 0xFFFF;
     jit.masks.usable = 0x7E; /* k0 means "no mask"; k7: the valid lanes */
-    if (!vg_can_lower(&jit)) return NULL;
-    arrays = vg_prepare(&jit);
+    if (!jit_can_lower(&jit)) return NULL;
+    arrays = jit_prepare(&jit);
     jit.code.capacity = 4096 + 8 * (size_t)segment->start[segment->count];
     jit.code.at = (uint8_t *)malloc(jit.code.capacity);
     if (arrays != NULL && jit.code.at != NULL) {
-        vg_forget_all(&jit);
-        vg_lower_segment(&jit);
+        jit_forget_all(&jit);
+        jit_lower_segment(&jit);
         *memory_bytes = jit.code.size;
-        if (!jit.code.failed && !jit.failed) *memory = vg_executable(&jit.code, *memory_bytes);
+        if (!jit.code.failed && !jit.failed) *memory = jit_executable(&jit.code, *memory_bytes);
     }
     *slots_needed = jit.slots;
     *code_bytes = jit.code.size;
@@ -141,7 +142,7 @@ static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32
     free(jit.code.at);
     free(jit.spare);
     free(jit.guards);
-    start = (uintptr_t)*memory + VG_POOL_BYTES;
+    start = (uintptr_t)*memory + JIT_POOL_BYTES;
     return *memory == NULL ? NULL : (VgSegmentFunction)start;
 }
 
