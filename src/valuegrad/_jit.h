@@ -140,7 +140,8 @@ static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32
     *code_bytes = jit.code.size;
     free(arrays);
     free(jit.code.at);
-    free(jit.spare);
+    free(jit.spare.at);
+    free(jit.leaving.at);
     free(jit.guards);
     start = (uintptr_t)*memory + JIT_POOL_BYTES;
     return *memory == NULL ? NULL : (VgSegmentFunction)start;

@@ -331,8 +331,6 @@ static int jit_can_lower(const Jit *jit) {
         } else if (n == 0 && (op == VG_OP_maximum || op == VG_OP_minimum)) {
             return 0;
         }
-        for (int32_t k = segment->start[i]; op == VG_OP_norm && k < segment->start[i + 1]; k++)
-            if (segment->operand[k] >= 0 && jit_is_condition(jit, segment->operand[k])) return 0; /* a mask */
     }
     return 1;
 }

@@ -45,6 +45,11 @@ typedef struct JitFile {
     uint32_t scratch;            /* holds no value, and is free after the step at hand */
 } JitFile;
 
+typedef struct JitList {
+    int32_t *at;
+    int32_t count, capacity;
+} JitList;
+
 typedef struct Jit {
     X86Bytes code;
     const VgSegment *segment;
@@ -54,10 +59,9 @@ typedef struct Jit {
     int32_t *home;                  /* by value: its slot in the frame, or JIT_NOWHERE; of a uniform: its index */
     int8_t *reg;                    /* by value: its register, or JIT_NOWHERE */
     JitFile numbers, masks;
-    int32_t *spare;                 /* slots in no use: a stack */
-    int32_t spares, spare_capacity, slots;
-    int32_t leaving[8];             /* slots whose values were used for the last time by the step at hand */
-    int leavings;
+    int32_t slots;                  /* of the frame, so far */
+    JitList spare;                  /* slots in no use: a stack */
+    JitList leaving;                /* slots whose values were used for the last time by the step at hand */
     struct JitFailing *guards;       /* _jit_function.h */
     int32_t guard_count, guard_capacity;
     int32_t norm_slot;              /* from here on there is room for the operands of the longest norm */
@@ -110,10 +114,24 @@ static inline X86Place jit_home(const Jit *jit, int32_t value) {
     return jit_is_uniform(jit, value) ? jit_uniform(jit, jit->home[value]) : jit_slot(jit->home[value]);
 }
 
-static int32_t jit_take_slot(Jit *jit) { return jit->spares ? jit->spare[--jit->spares] : jit->slots++; }
+static int32_t jit_take_slot(Jit *jit) { return jit->spare.count ? jit->spare.at[--jit->spare.count] : jit->slots++; }
 
-/* A slot is free once the instruction at hand has read it. */
-static inline void jit_leave_slot(Jit *jit, int32_t slot) { jit->leaving[jit->leavings++] = slot; }
+static inline void jit_push(Jit *jit, JitList *list, int32_t slot) {
+    if (list->count == list->capacity) {
+        const int32_t capacity = 2 * list->capacity + 64;
+        int32_t *at = (int32_t *)realloc(list->at, (size_t)capacity * sizeof(int32_t));
+        if (at == NULL) {
+            jit->failed = 1;
+            return;
+        }
+        list->at = at;
+        list->capacity = capacity;
+    }
+    list->at[list->count++] = slot;
+}
+
+/* A slot is free once the step at hand has read it. */
+static inline void jit_leave_slot(Jit *jit, int32_t slot) { jit_push(jit, &jit->leaving, slot); }
 
 /* Copy a register that has no home yet to the frame. */
 static void jit_spill(Jit *jit, JitFile *file, unsigned reg) {
@@ -225,6 +243,15 @@ static unsigned jit_in_mask(Jit *jit, int32_t value) {
     return reg;
 }
 
+/* Scratch registers are free, and the others may give way. */
+static inline void jit_rest(Jit *jit) {
+    jit->numbers.free |= jit->numbers.scratch;
+    jit->masks.free |= jit->masks.scratch;
+    jit->numbers.scratch = jit->masks.scratch = 0;
+    jit->numbers.busy = jit->numbers.held;
+    jit->masks.busy = jit->masks.held;
+}
+
 /* The operands at positions `from` to `to` are read: scratch registers, and those used for the last time, are free. */
 static inline void jit_release(Jit *jit, int32_t from, int32_t to) {
     for (int32_t p = from; p < to; p++) {
@@ -239,29 +266,12 @@ static inline void jit_release(Jit *jit, int32_t from, int32_t to) {
             jit->home[value] = JIT_NOWHERE;
         }
     }
-    jit->numbers.free |= jit->numbers.scratch;
-    jit->masks.free |= jit->masks.scratch;
-    jit->numbers.scratch = jit->masks.scratch = 0;
-    jit->numbers.busy = jit->numbers.held;
-    jit->masks.busy = jit->masks.held;
+    jit_rest(jit);
 }
 
 /* After the code of a step. */
 static inline void jit_settle(Jit *jit) {
-    while (jit->leavings) {
-        if (jit->spares == jit->spare_capacity) {
-            const int32_t capacity = 2 * jit->spare_capacity + 64;
-            int32_t *spare = (int32_t *)realloc(jit->spare, (size_t)capacity * sizeof(int32_t));
-            if (spare == NULL) {
-                jit->failed = 1;
-                jit->leavings = 0;
-                return;
-            }
-            jit->spare = spare;
-            jit->spare_capacity = capacity;
-        }
-        jit->spare[jit->spares++] = jit->leaving[--jit->leavings];
-    }
+    while (jit->leaving.count) jit_push(jit, &jit->spare, jit->leaving.at[--jit->leaving.count]);
     jit->numbers.busy = jit->numbers.held;
     jit->masks.busy = jit->masks.held;
 }
