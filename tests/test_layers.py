@@ -23,10 +23,14 @@ LAYERS = [
     ["value"],
     ["transforms"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["comparison", "custom", "structures"],
+    ["batch", "comparison", "custom", "structures"],
     ["higher", "math"],
     ["functional", "recorder"],  # functional and custom find the recorder through modes
     ["record"],
+    ["calls", "iteration", "lower", "outputs"],  # what a program is made of
+    ["paths"],
+    ["overview"],
+    ["program"],
     ["inspect", "nn", "optim"],
     ["gpt"],
     ["cli"],

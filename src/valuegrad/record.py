@@ -58,7 +58,13 @@ class Recording:
     integer_uses: tuple[IntegerUse, ...]
 
 
-def record(f: Callable[[list[Value]], Any], example: Sequence[float], integer: Sequence[bool], who: str) -> Recording:
+def record(
+    f: Callable[[list[Value]], Any],
+    example: Sequence[float],
+    integer: Sequence[bool],
+    who: str,
+    outcomes: Sequence[bool] = (),
+) -> Recording:
     """Run a function once and give what it computed.
 
     Args:
@@ -66,6 +72,8 @@ def record(f: Callable[[list[Value]], Any], example: Sequence[float], integer: S
         example: the inputs' numbers, which decide the branches that are taken.
         integer: for each input, whether it is an integer and may choose entries of lists.
         who: begins the messages of errors.
+        outcomes: how the first guards are decided, whatever their numbers say.  (A program that rounds otherwise than
+            the engine may find that inputs take a path on which the engine would not be.)
 
     Returns:
         The recording.  Leaf Values that f is a closure over become further inputs; computed Values that were there
@@ -80,17 +88,22 @@ def record(f: Callable[[list[Value]], Any], example: Sequence[float], integer: S
     """
     for exact in (False, True):
         try:
-            return _record(f, example, integer, who, exact)
+            return _record(f, example, integer, who, outcomes, exact)
         except NumbersNeeded:  # rare: derivatives of derivatives, and then a branch
             continue
     raise AssertionError("an exact recording knows all numbers")
 
 
 def _record(
-    f: Callable[[list[Value]], Any], example: Sequence[float], integer: Sequence[bool], who: str, exact: bool
+    f: Callable[[list[Value]], Any],
+    example: Sequence[float],
+    integer: Sequence[bool],
+    who: str,
+    outcomes: Sequence[bool],
+    exact: bool,
 ) -> Recording:
     outer = modes.recorder()
-    recorder = Recorder(who, exact)
+    recorder = Recorder(who, exact, outcomes)
     inputs = [Value(arguments.number(x, who)) for x in example]
     recorder.integers = {v: i for i, v in enumerate(inputs) if integer[i]}
     with recorder, modes.recording(recorder):

@@ -85,9 +85,10 @@ class Recorder:
     Args:
         who: begins messages.
         exact: whether derivatives of every kind get their numbers, which comparisons need.
+        outcomes: how the first guards are decided, whatever their numbers say.
     """
 
-    def __init__(self, who: str, exact: bool) -> None:
+    def __init__(self, who: str, exact: bool, outcomes: Sequence[bool] = ()) -> None:
         self.who = who
         self.exact = exact
         self.open = False
@@ -97,7 +98,8 @@ class Recorder:
         self.calls: dict[int, Callable[..., float]] = {}  # by the creation number of their Value
         self.derivatives: dict[int, Derivative] = {}  # likewise
         self.partials: dict[int, int] = {}  # likewise: which result of its derivative
-        self._guarded: set[int] = set()
+        self._outcomes = outcomes
+        self._decided: dict[int, bool] = {}  # of each guard's condition, by its creation number
         self._depth = 0  # of functions that are being differentiated
         self._unknown = False  # whether the numbers of some derivatives are not known
         self.numbers_needed = False  # whether somebody compared after that
@@ -142,12 +144,16 @@ class Recorder:
         """Whether a Value is not 0, as a guard."""
         return bool(self.compare("ne", value, 0.0))
 
-    def guard(self, condition: Value, expected: bool) -> None:
-        """From now on the recording relies on a condition."""
+    def decide(self, condition: Value) -> bool:
+        """Whether a condition holds; from now on the recording relies on it."""
         self.check_open("a comparison")
-        if condition._created not in self._guarded:
-            self._guarded.add(condition._created)
-            self.guards.append(AskedGuard(condition, expected, arguments.caller()))
+        holds = self._decided.get(condition._created)
+        if holds is None:
+            k = len(self.guards)
+            holds = self._outcomes[k] if k < len(self._outcomes) else condition._data != 0.0
+            self._decided[condition._created] = holds
+            self.guards.append(AskedGuard(condition, holds, arguments.caller()))
+        return holds
 
     def where(self, condition: Any, a: Any, b: Any) -> Any:
         """vg.where: without a guard if the condition is a comparison or a Value."""
@@ -164,6 +170,12 @@ class Recorder:
         return self.node("select", data, [condition.node, a, b], [0.0, float(holds), float(not holds)])
 
     # ----------------------------------------------------------------------------------------------- indices
+    def stands_for(self, values: Sequence[Value], originals: Sequence[Any]) -> None:
+        """Values to differentiate by stand for others: what an integer stands for may choose entries as well."""
+        for value, original in zip(values, originals):
+            if type(original) is Value and original in self.integers:
+                self.integers[value] = self.integers[original]
+
     def gather(self, xs: Any, index: Value) -> Any:
         """vg.take(xs, index) with an integer input."""
         position = self._position(xs, index, "take()")
@@ -227,7 +239,8 @@ class Recorder:
         try:
             yield
         except Exception:
-            self._guarded -= {guard.condition._created for guard in self.guards[met:]}
+            for guard in self.guards[met:]:
+                del self._decided[guard.condition._created]
             del self.guards[met:]
             raise
 
