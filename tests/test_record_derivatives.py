@@ -116,6 +116,17 @@ def test_a_branch_after_a_derivative_of_any_kind_sees_the_right_number(name: str
     assert replayed(recording, 2.0) == pytest.approx(expected(2.0))
 
 
+def test_a_function_that_catches_everything_sees_the_right_number_too() -> None:
+    def f(x: Any) -> Any:
+        slope = vg.grad(vg.grad(lambda a: a**3))(x)
+        try:
+            return x if slope > 10 else -x
+        except BaseException:
+            return 0.0
+
+    assert replayed(recorded(f, 2.0), 3.0) == 3.0
+
+
 def test_derivatives_by_and_through_captured_leaves() -> None:
     w = Value(2.0)
     recording = recorded(lambda x: vg.grad(lambda a: a * a * w)(x), 3.0)

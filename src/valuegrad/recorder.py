@@ -102,6 +102,7 @@ class Recorder:
         self._decided: dict[int, bool] = {}  # of each guard's condition, by its creation number
         self._depth = 0  # of functions that are being differentiated
         self._unknown = False  # whether the numbers of some derivatives are not known
+        self.numbers_needed = False  # whether somebody compared after that
         self.since: int = Value(0.0)._created
 
     def __enter__(self) -> None:
@@ -129,6 +130,7 @@ class Recorder:
         """a < b and its like; one of the two is a Value."""
         self.check_open("a comparison")
         if self._unknown:
+            self.numbers_needed = True
             raise NumbersNeeded
         if how in ("gt", "ge"):
             a, b = b, a
