@@ -15,15 +15,15 @@ PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "src"
 # From the bottom up; a module imports only what stands in a line above its own, or is part of its own package.
 LAYERS = [
-    ["errors", "modes"],
+    ["errors", "modes", "atomic"],
     ["primitives"],
     ["arguments"],
     ["reference", "_native"],
     ["value"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["custom", "structures"],
-    ["higher", "math"],
-    ["functional"],
+    ["custom", "structures", "graph"],
+    ["higher", "math", "cache", "descriptions"],
+    ["functional", "files", "replaying"],
     ["inspect", "nn", "optim"],
     ["gpt"],
     ["cli"],
