@@ -50,9 +50,10 @@ def rich():
         guards += [Guard(large, outcome, "price.py:13, in price") for outcome in expected[1:]]
         return PathDescription(
             nodes.graph([power, loss, total, less], guards),
-            output={"price": Leaf(0), "rest": [(Leaf(1), None), Leaf(2), -0.0, 7, "euro"], 3: Leaf(3)},
+            output={"price": Leaf(0), "rest": [(Leaf(1), None), Leaf(2, (2, 1)), -0.0, 7, "euro"], 3: Leaf(3)},
             branches=dict(branches),
             captured=captured,
+            integer_uses=((2, 3), (2, 5)),
         )
 
     paths = (
@@ -63,7 +64,7 @@ def rich():
     first = Specialisation(
         arguments=((Leaf(0), {"y": Leaf(1)}), {"i": Leaf(2)}),
         integers=(False, False, True),
-        static={"mode": ("call", [1, 2.5, float("inf")], {"deep": None, "set": True})},
+        settings={"mode": ("call", [1, 2.5, float("inf")], {"deep": None, "set": True})},
         paths=paths,
     )
     return ProgramDescription(

@@ -15,15 +15,16 @@ PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "src"
 # From the bottom up; a module imports only what stands in a line above its own, or is part of its own package.
 LAYERS = [
-    ["errors", "modes", "atomic"],
+    ["errors", "atomic"],
+    ["modes"],
     ["primitives"],
-    ["arguments"],
+    ["arguments", "graph"],
     ["reference", "_native"],
     ["value"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["custom", "structures", "graph"],
-    ["higher", "math", "cache", "descriptions"],
-    ["functional", "files", "replaying"],
+    ["comparison", "custom", "structures", "transforms", "cache", "descriptions"],
+    ["higher", "math", "files", "replaying"],
+    ["functional", "record"],  # functional finds the recorder through modes
     ["inspect", "nn", "optim"],
     ["gpt"],
     ["cli"],

@@ -9,7 +9,8 @@ Data structures: a ``Primitive`` holds the two rules.  What it makes is a Value 
 "custom".  Only a derivative of higher order needs to know which primitive made a Value; those are asked
 for by the functions in ``functional.py``, which look only at Values made during their own call.  So the
 outermost such call keeps a table from creation number to ``Application``, in a context variable: it ends
-with the call, belongs to the thread, and costs the engines nothing.
+with the call, belongs to the thread, and costs the engines nothing.  Inside a function that is recorded
+(``record.py``) both rules become part of its graph.
 
 Where to start reading: ``Primitive.__call__``.
 """
@@ -84,7 +85,10 @@ class Primitive:
     def __call__(self, *args: Any, **settings: Any) -> Any:
         """The value on numbers; on Values a Value that remembers them.  Keyword arguments get no gradient."""
         who = f"{self.__name__}()"
-        numbers = [a.data if type(a) is Value else arguments.number(a, who) for a in args]
+        recorder = modes.recorder() if Value in map(type, args) else None
+        if recorder is not None:
+            return self._record(recorder, args, settings)
+        numbers = [a._data if type(a) is Value else arguments.number(a, who) for a in args]
         out = self._evaluate_value(numbers, settings)
         if Value not in map(type, args):
             return out
@@ -101,6 +105,20 @@ class Primitive:
         if table is not None:
             table[result._created] = Application(self, settings)
         return result
+
+    def _record(self, recorder: Any, args: Sequence[Any], settings: Mapping[str, Any]) -> Value:
+        """Inside a recording both rules are evaluated on Values; a value rule that refuses them is called as it is."""
+        children = [a if type(a) is Value else Value(arguments.number(a, f"{self.__name__}()")) for a in args]
+        try:
+            with recorder.attempt():
+                out = self._value(*children, **settings)
+                value = out if type(out) is Value else Value(arguments.number(out, f"{self.__name__}(), value"))
+        except Exception:
+            numbers = [a._data for a in children]
+            with modes.without(modes.RECORDING):
+                data = self._evaluate_value(numbers, settings)
+            value = recorder.call(lambda *xs: self._evaluate_value(xs, settings), data, children)
+        return recorder.custom(value, children, self._evaluate_local_grads(children, value, settings))
 
     def _evaluate_value(self, numbers: Sequence[float], settings: Mapping[str, Any]) -> float:
         try:
@@ -137,7 +155,7 @@ class Primitive:
 
 
 def _listed(numbers: Sequence[Any]) -> str:
-    shown = [repr(x.data if type(x) is Value else x) for x in numbers[:8]]
+    shown = [repr(x._data if type(x) is Value else x) for x in numbers[:8]]
     return ", ".join([*shown, "..."] if len(numbers) > 8 else shown)
 
 

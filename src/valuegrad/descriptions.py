@@ -31,7 +31,7 @@ from valuegrad.graph import Graph
 
 __all__ = [
     "OPTIONS", "Captured", "Leaf", "PathDescription", "ProgramDescription", "Specialisation", "decode", "encode",
-    "flatten",
+    "filled", "leaves",
 ]  # fmt: skip
 
 DEEPEST = 100  # how deep nestings may be: deeper ones would exhaust Python's stack
@@ -39,13 +39,20 @@ DEEPEST = 100  # how deep nestings may be: deeper ones would exhaust Python's st
 
 @dataclass(frozen=True)
 class Leaf:
-    """A number's place in a structure.
+    """A number's place in a structure, or that of a NumPy array of numbers.
 
     Args:
-        position: which one it is of the flat list of numbers.
+        position: which one it is of the flat list of numbers; of an array, its first.
+        shape: an array's shape; None for a number.
     """
 
     position: int
+    shape: tuple[int, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """How many numbers it stands for."""
+        return math.prod(self.shape or ())
 
 
 @dataclass(frozen=True)
@@ -71,12 +78,14 @@ class PathDescription:
         branches: from a guard's index to the path (an index into ``Specialisation.paths``) that has the same
             outcomes at the guards before it and the opposite one there.
         captured: for each further input of the graph, which one of ``ProgramDescription.captured`` it is.
+        integer_uses: which integer inputs choose entries of lists: pairs (input, entries).
     """
 
     graph: Graph
     output: Any
     branches: Mapping[int, int] = field(default_factory=dict)
     captured: tuple[int, ...] = ()
+    integer_uses: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,16 +93,17 @@ class Specialisation:
     """What was recorded for arguments of one structure.
 
     Args:
-        arguments: a structure of the arguments (such as ``(args, kwargs)``) with each number's place, each once.
+        arguments: the structure ``(args, kwargs)`` of the arguments with each number's place, each once; what is
+            static stands there as it is.
         integers: for each number, in order, whether it is an integer, which may index.
-        static: the static arguments by name; structures without leaves.
         paths: the paths; the first is the root of the tree that the branches make.
+        settings: what else it was recorded for, by name; structures without leaves.
     """
 
     arguments: Any
     integers: tuple[bool, ...]
     paths: tuple[PathDescription, ...]
-    static: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -186,7 +196,8 @@ def encode(structure: Any, who: str, depth: int = 0) -> Any:
     if depth > DEEPEST:
         raise ProgramFileError(f"{who} is nested more than {DEEPEST} deep, which a program's file cannot store")
     if type(structure) is Leaf:
-        return structure.position
+        shape = structure.shape
+        return structure.position if shape is None else {"array": [structure.position, list(shape)]}
     if type(structure) in (list, tuple):
         return {type(structure).__name__: [encode(entry, who, depth + 1) for entry in structure]}
     if type(structure) is dict:
@@ -202,7 +213,7 @@ def decode(data: Any, depth: int = 0) -> Any:
 
     Example:
         >>> decode({"tuple": [0, {"list": [{"float": 1.5}, "fast"]}]})
-        (Leaf(position=0), [1.5, 'fast'])
+        (Leaf(position=0, shape=None), [1.5, 'fast'])
     """
     if depth > DEEPEST:
         raise ValueError("a structure is nested too deeply")
@@ -219,11 +230,25 @@ def decode(data: Any, depth: int = 0) -> Any:
         if kind in ("list", "tuple") and type(content) is list:
             entries = [decode(entry, depth + 1) for entry in content]
             return entries if kind == "list" else tuple(entries)
+        if kind == "array" and type(content) is list and len(content) == 2:
+            return Leaf(_size(content[0]), _shape(content[1]))
         if kind == "dict" and type(content) is list and all(type(pair) is list and len(pair) == 2 for pair in content):
             result = {_key(key): decode(x, depth + 1) for key, x in content}
             if len(result) == len(content):
                 return result
     raise ValueError(f"{arguments.shown(data)} is no structure")
+
+
+def _size(data: Any) -> int:
+    if type(data) is not int or data < 0:
+        raise ValueError(f"{arguments.shown(data)} is no position or size")
+    return data
+
+
+def _shape(data: Any) -> tuple[int, ...]:
+    if type(data) is not list or len(data) > 32:  # NumPy's arrays had at most 32 dimensions for long
+        raise ValueError(f"{arguments.shown(data)} is no shape")
+    return tuple(map(_size, data))
 
 
 def _key(data: Any) -> Any:
@@ -233,17 +258,33 @@ def _key(data: Any) -> Any:
     return key
 
 
-def flatten(structure: Any) -> list[int]:
-    """The positions of a structure's leaves, from left to right.
+def leaves(structure: Any) -> list[Leaf]:
+    """A structure's leaves, from left to right.
 
     Example:
-        >>> flatten({"a": [Leaf(0), 1.5], "b": Leaf(1)})
-        [0, 1]
+        >>> leaves({"a": [Leaf(0), 1.5], "b": Leaf(1)})
+        [Leaf(position=0, shape=None), Leaf(position=1, shape=None)]
     """
     if type(structure) is Leaf:
-        return [structure.position]
+        return [structure]
     if type(structure) in (list, tuple):
-        return [position for entry in structure for position in flatten(entry)]
+        return [leaf for entry in structure for leaf in leaves(entry)]
     if type(structure) is dict:
-        return [position for entry in structure.values() for position in flatten(entry)]
+        return [leaf for entry in structure.values() for leaf in leaves(entry)]
     return []
+
+
+def filled(structure: Any, entry: Callable[[Leaf], Any]) -> Any:
+    """A structure with something in the place of each leaf.
+
+    Example:
+        >>> filled(({"a": [Leaf(0), 1.5]}, Leaf(1)), lambda leaf: leaf.position * 10)
+        ({'a': [0, 1.5]}, 10)
+    """
+    if type(structure) is Leaf:
+        return entry(structure)
+    if type(structure) in (list, tuple):
+        return type(structure)([filled(x, entry) for x in structure])
+    if type(structure) is dict:
+        return {key: filled(x, entry) for key, x in structure.items()}
+    return structure

@@ -9,7 +9,8 @@ computes is younger than those Values.  If its result depends on nothing older, 
 floats gives the derivative as plain numbers.  If it does depend on Values that were there before (f is a
 closure over some, or was given some), the derivative depends on them too: it is computed over Values
 (``higher.Linearised``) and remembers them.  That is how ``grad(grad(f))`` works: the inner call is given
-the Values of the outer one.
+the Values of the outer one.  Inside a function that is recorded (``record.py``) a derivative is only noted, and made
+by the passes over graphs afterwards.
 
 Data structures: ``structures.Tree`` is the structure of an argument or a result without its numbers;
 ``_Call`` is one call of f on fresh Values.
@@ -20,7 +21,7 @@ Where to start reading: ``_Call.__init__``, then ``_Call.gradients``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from math import prod
 from typing import Any
 
@@ -73,13 +74,17 @@ class _Call:
                 f"{who} got no numbers to differentiate by in argument {', '.join(map(str, argnums))}; "
                 "give at least one, or another argnums"
             )
+        self.recorder = modes.recorder()
+        if self.recorder is not None:  # a graph differentiates by nodes of their own
+            given = [x if type(x) is Value else Value(x) for x in given]
         self.inputs = [identity(x) if type(x) is Value else Value(x) for x in given]
         self.since: int = self.inputs[0]._created
         self.given_values = Value in map(type, given)
         replaced = list(args)
         for i, own in zip(argnums, self.split(self.inputs)):
             replaced[i] = own
-        self.output = f(*replaced, **kwargs)
+        with nullcontext() if self.recorder is None else self.recorder.differentiating():
+            self.output = f(*replaced, **kwargs)
 
     def split(self, numbers: Sequence[Any]) -> list[Any]:
         """Numbers, one for each input, in the structure of the arguments."""
@@ -114,27 +119,31 @@ class _Call:
 
     def remembers(self, outputs: Sequence[Any], others: Sequence[Any] = ()) -> bool:
         """Whether derivatives of these outputs (or the other factors) depend on Values that the caller holds."""
-        if self.given_values or Value in map(type, others):
+        if self.given_values or self.recorder is not None or Value in map(type, others):
             return True
         return depends_on_older([y for y in outputs if type(y) is Value], self.since)
 
     def gradients(self, y: Any) -> list[float]:
         """∂y/∂input for each input, in floats."""
-        zero_grads(self.inputs)
+        with modes.without(modes.RECORDING):
+            zero_grads(self.inputs)
         if type(y) is Value and y._created >= self.since:
             sweep(y, self.since)
-        return [v.grad for v in self.inputs]
+        return [v._grad for v in self.inputs]
 
-    def linearised(self, outputs: Sequence[Any], remembers: bool) -> Linearised:
-        """The derivative of the outputs, with local gradients that remember or plain ones."""
-        with modes.without(modes.STRICT):  # rules evaluate choices not taken too; the operations were checked already
+    def linearised(self, outputs: Sequence[Any], remembers: bool) -> Any:
+        """The derivative of the outputs (a Linearised), with local gradients that remember or plain ones."""
+        if self.recorder is not None:
+            return self.recorder.linearised(self.who, self.inputs, outputs)
+        # Rules evaluate choices not taken too; the operations were checked already.
+        with modes.without(modes.STRICT | modes.RECORDING):
             return Linearised(self.who, self.inputs, outputs, remembers and self.remember)
 
     def finished(self, numbers: Sequence[Any], remembers: bool) -> list[Any]:
         """Derivatives or outputs as the caller gets them: Values if they remember, else floats."""
         if remembers and self.remember:
             return [x if type(x) is Value else Value(x) for x in numbers]
-        plain = [x.data if type(x) is Value else x for x in numbers]
+        plain = [x._data if type(x) is Value else x for x in numbers]
         return [Value(x) for x in plain] if remembers else plain
 
 

@@ -40,8 +40,8 @@ MEMBERS = {
     },
     "parameter": {"name", "kind", "default"},
     "captured": {"number", "name"},
-    "specialisation": {"arguments", "integers", "static", "paths"},
-    "path": {"inputs", "output", "branches", "captured"},
+    "specialisation": {"arguments", "integers", "settings", "paths"},
+    "path": {"inputs", "output", "branches", "captured", "integer_uses"},
 }  # fmt: skip
 """The members of every JSON object in a file."""
 

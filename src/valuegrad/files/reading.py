@@ -21,7 +21,7 @@ from valuegrad.descriptions import (
     ProgramDescription,
     Specialisation,
     decode,
-    flatten,
+    leaves,
 )
 from valuegrad.errors import GraphError, ProgramFileError
 from valuegrad.files.container import ARRAYS, MEMBERS, unpack
@@ -109,7 +109,7 @@ def _position(data: Any, end: int, what: str) -> int:
 def _plain(data: Any) -> Any:
     """A structure without leaves."""
     structure = decode(data)
-    _require(not flatten(structure), "a plain value has a leaf in it")
+    _require(not leaves(structure), "a plain value has a leaf in it")
     return structure
 
 
@@ -182,19 +182,23 @@ class _Reader:
     def _specialisation(self, data: Any) -> Specialisation:
         data = _members(data, "specialisation")
         structure = self._structure(data["arguments"])
-        positions = flatten(structure)
+        _require(type(structure) is tuple and list(map(type, structure)) == [tuple, dict], "its arguments are none")
+        _require(all(type(name) is str for name in structure[1]), "a keyword argument has no name")
+        found = leaves(structure)
+        _require(all(leaf.shape is None for leaf in found), "an argument is an array")
+        positions = [leaf.position for leaf in found]
         _require(sorted(positions) == list(range(len(positions))), "an argument's number comes twice, or not at all")
         integers = [False] * len(positions)
         for position in _list(data["integers"], "integers"):
             integers[_position(position, len(positions), "integer")] = True
-        _require(type(data["static"]) is dict, "its static arguments are no JSON object")
+        _require(type(data["settings"]) is dict, "its settings are no JSON object")
         entries = _list(data["paths"], "paths")
         paths = [self._path(entry, integers, len(entries)) for entry in entries]
         _check_tree(paths)
         return Specialisation(
             arguments=structure,
             integers=tuple(integers),
-            static={name: _plain(x) for name, x in data["static"].items()},
+            settings={name: _plain(x) for name, x in data["settings"].items()},
             paths=tuple(paths),
         )
 
@@ -224,16 +228,18 @@ class _Reader:
             **arrays,
         )
         check(graph, "one of its graphs")
-        _check_numbers(graph, integers)
+        uses = _integer_uses(data["integer_uses"], integers)
+        _check_numbers(graph, uses)
         output = self._structure(data["output"])
-        _require(all(leaf < len(graph.outputs) for leaf in flatten(output)), "a result is no output of its graph")
+        ends = [leaf.position + leaf.size for leaf in leaves(output)]
+        _require(max(ends, default=0) <= len(graph.outputs), "a result is no output of its graph")
         branches: dict[int, int] = {}
         for pair in _list(data["branches"], "branches", list):
             _require(len(pair) == 2, "a branch is none")
             guard = _position(pair[0], len(graph.guards), "branch")
             _require(guard not in branches, "two branches leave at one guard")
             branches[guard] = _position(pair[1], paths, "branch")
-        return PathDescription(graph=graph, output=output, branches=branches, captured=tuple(captured))
+        return PathDescription(graph, output, branches, tuple(captured), uses)
 
 
 def _parameter(data: Any) -> inspect.Parameter:
@@ -252,7 +258,14 @@ def _transform(data: list[Any]) -> tuple[str, Any]:
     return data[0], _plain(data[1])
 
 
-def _check_numbers(graph: Graph, integers: Sequence[bool]) -> None:
+def _integer_uses(data: Any, integers: Sequence[bool]) -> tuple[tuple[int, int], ...]:
+    for use in _list(data, "uses of integers", list):
+        _require(len(use) == 2 and integers[_position(use[0], len(integers), "integer")], "an index is no integer")
+        _position(use[1], 1 << 31, "list")
+    return tuple((which, entries) for which, entries in data)
+
+
+def _check_numbers(graph: Graph, uses: Sequence[tuple[int, int]]) -> None:
     """What ``check`` leaves to whoever made the graph: static arguments, indices, the shape of "custom"."""
     for row in TABLE.values():
         if row.static and not row.family:
@@ -262,10 +275,10 @@ def _check_numbers(graph: Graph, integers: Sequence[bool]) -> None:
             _require(row.static_from == -np.inf or np.all(numbers >= row.static_from), f"{row.name} has a small number")
     counts = np.diff(graph.starts)
     _require(np.all(counts[graph.ops == OPCODE["custom"]] % 2 == 1), "a custom operation lacks local gradients")
-    gathers = graph.ops == OPCODE["gather"]
-    _require(np.all(counts[gathers] >= 2), "a gather has no entries")
-    indices = graph.operands[graph.starts[1:][gathers] - 1]
-    _require(all(index < len(integers) and integers[index] for index in indices.tolist()), "an index is no integer")
+    known = set(uses)
+    for node in np.flatnonzero(graph.ops == OPCODE["gather"]).tolist():
+        index = int(graph.operands[graph.starts[node + 1] - 1]) if counts[node] >= 2 else -1
+        _require((index, int(counts[node]) - 1) in known, "an index is no integer, or nobody knows its list")
 
 
 def _check_tree(paths: Sequence[PathDescription]) -> None:

@@ -80,14 +80,15 @@ def dump(description: ProgramDescription) -> bytes:
                     "output": structures.position(encode(path.output, f"{who}: its result")),
                     "branches": [[guard, target] for guard, target in path.branches.items()],
                     "captured": list(path.captured),
+                    "integer_uses": [list(use) for use in path.integer_uses],
                 }
             )
-        static = {name: encode(x, f"{who}: its static argument {name}") for name, x in specialisation.static.items()}
+        settings = {name: encode(x, f"{who}: {name}") for name, x in specialisation.settings.items()}
         specialisations.append(
             {
                 "arguments": structures.position(encode(specialisation.arguments, f"{who}: its arguments")),
                 "integers": [position for position, integer in enumerate(specialisation.integers) if integer],
-                "static": static,
+                "settings": settings,
                 "paths": paths,
             }
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from valuegrad.primitives.table import TABLE
 
-__all__ = ["MACHINE", "OPCODE", "OPS", "STRUCTURAL"]
+__all__ = ["DERIVATIVE", "MACHINE", "OPCODE", "OPS", "PARTIAL", "STRUCTURAL"]
 
 STRUCTURAL = {
     "input": "an input of the program; the first nodes of a graph are its inputs",
@@ -39,6 +39,9 @@ OPS: tuple[str, ...] = (*STRUCTURAL, *TABLE)
 
 OPCODE: dict[str, int] = {name: code for code, name in enumerate(OPS)}
 """The numbers by name."""
+
+DERIVATIVE, PARTIAL = 65534, 65535
+"""What only an unfinished recording has: a derivative that is yet to be made, and one of its results (``record.py``)."""
 
 MACHINE: frozenset[str] = frozenset(STRUCTURAL) - {"custom"} | frozenset(
     "add sub mul div neg abs sqrt floor ceil trunc round floordiv mod fmod power "
