@@ -18,11 +18,12 @@ LAYERS = [
     ["errors", "atomic"],
     ["modes"],
     ["primitives"],
-    ["arguments", "graph"],
-    ["reference", "_native"],
+    ["arguments"],
+    ["reference", "_native", "graph", "_passes"],
     ["value"],
+    ["transforms"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["comparison", "custom", "structures", "transforms", "cache", "descriptions"],
+    ["comparison", "custom", "structures", "cache", "descriptions"],
     ["higher", "math", "files", "replaying"],
     ["functional", "record"],  # functional finds the recorder through modes
     ["inspect", "nn", "optim"],
@@ -35,7 +36,7 @@ LONGER = {
     "primitives/table.py": "one table, so that there is one place to add an operation",
     "native.pyx": "one module, as what it compiles to is inlined",
 }
-GENERATED = {"_native.pyx", "_native.c", "_rules.h", "_constants.h"}
+GENERATED = {"_native.pyx", "_native.c", "_rules.h", "_constants.h", "_opcodes.h", "_passes.c", "_replay.c"}
 MODULES = sorted(SOURCE.glob("valuegrad/**/*.py"))
 
 
@@ -44,7 +45,7 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
 
 
-ALL = {name_of(path) for path in MODULES} | {"valuegrad._native"}
+ALL = {name_of(path) for path in MODULES} | {"valuegrad._native", "valuegrad._passes", "valuegrad._replay"}
 
 
 def part(module: str) -> str:

@@ -43,9 +43,11 @@ OPCODE: dict[str, int] = {name: code for code, name in enumerate(OPS)}
 DERIVATIVE, PARTIAL = 65534, 65535
 """What only an unfinished recording has: a derivative that is yet to be made, and one of its results (``record.py``)."""
 
-MACHINE: frozenset[str] = frozenset(STRUCTURAL) - {"custom"} | frozenset(
-    "add sub mul div neg abs sqrt floor ceil trunc round floordiv mod fmod power "
-    "exp expm1 log log1p log2 log10 cbrt sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh "
-    "erf erfc lgamma digamma polygamma hypot maximum minimum sum prod dot norm".split()
-)
+_MACHINE_ROWS = """
+    add sub mul div neg abs sqrt floor ceil trunc round floordiv mod fmod power
+    exp expm1 log log1p log2 log10 cbrt sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh
+    erf erfc lgamma digamma polygamma hypot maximum minimum sum prod dot norm
+"""
+
+MACHINE: frozenset[str] = frozenset(STRUCTURAL) - {"custom"} | frozenset(_MACHINE_ROWS.split())
 """The operations that a lowered program executes."""
