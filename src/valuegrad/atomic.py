@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ["write_atomically"]
 
 
-def write_atomically(path: Path, data: bytes, *, shared: bool = False, mode: int = 0o666) -> None:
+def write_atomically(path: Path, data: bytes, *, shared: bool = False, durable: bool = True, mode: int = 0o666) -> None:
     """Write a file so that, whatever happens, it has its old content or all of the new.
 
     Args:
@@ -23,6 +23,7 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False, mode: int
         data: its new content.
         shared: several threads or processes may write this file at once: each writes beside it under a name of
             its own (one that is killed leaves that file behind), and the last one to finish wins.
+        durable: wait until the disk has it; else a power failure may leave a damaged file, which somebody must notice.
         mode: who may read and write a new file, before the user's umask.
 
     Raises:
@@ -38,14 +39,15 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False, mode: int
     try:
         with open(beside, "xb" if shared else "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError:
         if shared:
             beside.unlink(missing_ok=True)
         raise
-    if os.name == "posix":  # the rename itself must reach the disk, too
+    if durable and os.name == "posix":  # the rename itself must reach the disk, too
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
