@@ -23,8 +23,8 @@ LAYERS = [
     ["value"],
     ["transforms"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["comparison", "custom", "structures", "cache", "descriptions"],
-    ["higher", "math", "files", "replaying"],
+    ["comparison", "custom", "structures", "cache", "descriptions", "listing"],
+    ["higher", "math", "drawing", "files", "replaying"],
     ["functional", "record"],  # functional finds the recorder through modes
     ["inspect", "nn", "optim"],
     ["gpt"],

@@ -55,14 +55,14 @@ def machine() -> str:
         True
     """
     found = [platform.system(), platform.machine(), sys.byteorder, str(sys.maxsize)]
-    with suppress(OSError):  # Linux only; elsewhere the name must do
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
-            for line in lines:
-                name, _, text = line.partition(":")
-                if name.strip() in ("model name", "flags", "Features"):
-                    found.append(text.strip())
-                if not line.strip():  # the first processor's lines are over
-                    break
+    # Linux only; elsewhere the name must do.
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            name, _, text = line.partition(":")
+            if name.strip() in ("model name", "flags", "Features"):
+                found.append(text.strip())
+            if not line.strip():  # the first processor's lines are over
+                break
     if len(found) == 4:
         found.append(platform.processor())
     return " ".join(found)
