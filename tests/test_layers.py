@@ -23,9 +23,14 @@ LAYERS = [
     ["value"],
     ["transforms"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["comparison", "custom", "structures", "cache", "descriptions", "listing"],
+    ["batch", "comparison", "custom", "structures", "cache", "descriptions", "listing"],
     ["higher", "math", "drawing", "files", "replaying"],
-    ["functional", "record"],  # functional finds the recorder through modes
+    ["functional", "recorder"],  # functional and custom find the recorder through modes
+    ["record"],
+    ["calls", "iteration", "lower", "outputs"],  # what a program is made of
+    ["paths"],
+    ["overview", "saving"],
+    ["program"],
     ["inspect", "nn", "optim"],
     ["gpt"],
     ["cli"],

@@ -207,7 +207,7 @@ def compare(how: str, value: Any, other: Any, value_type: type) -> Any:
     recorder = modes.recorder()
     if recorder is not None:
         return recorder.compare(how, value, other)
-    other_number = other._data if type(other) is value_type else number(other, "comparison")
+    other_number = getattr(other, "_data") if type(other) is value_type else number(other, "comparison")  # noqa: B009
     return _COMPARISONS[how](value._data, other_number)
 
 

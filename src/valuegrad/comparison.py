@@ -43,8 +43,8 @@ class Comparison:
 
     def __bool__(self) -> bool:
         """Its outcome, which the recording relies on from now on."""
-        self.recorder.guard(self.node, self.node._data != 0.0)
-        return self.outcome()
+        holds: bool = self.recorder.decide(self.node)
+        return holds is not self.negated
 
     # ------------------------------------------------------------------------------ combinations, without a guard
     def condition(self) -> Value:

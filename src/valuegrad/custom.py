@@ -118,7 +118,8 @@ class Primitive:
             with modes.without(modes.RECORDING):
                 data = self._evaluate_value(numbers, settings)
             value = recorder.call(lambda *xs: self._evaluate_value(xs, settings), data, children)
-        return recorder.custom(value, children, self._evaluate_local_grads(children, value, settings))
+        result: Value = recorder.custom(value, children, self._evaluate_local_grads(children, value, settings))
+        return result
 
     def _evaluate_value(self, numbers: Sequence[float], settings: Mapping[str, Any]) -> float:
         try:

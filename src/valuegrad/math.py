@@ -339,23 +339,27 @@ def isclose(a: _Any, b: _Any, *, rel_tol: _Any = 1e-09, abs_tol: _Any = 0.0) -> 
         raise _ValueArgumentError("isclose() got a negative tolerance; give 0.0 or more")
     distance = fabs(_vg.sub(a, b))
     near = (distance <= fabs(_vg.mul(rel_tol, a))) | (distance <= fabs(_vg.mul(rel_tol, b))) | (distance <= abs_tol)
-    return (a == b) | (isfinite(a) & isfinite(b) & near)
+    close: bool = (a == b) | (isfinite(a) & isfinite(b) & near)
+    return close
 
 
 def isfinite(x: _Any, /) -> bool:
     """Whether the number is neither infinite nor nan."""
-    return fabs(_known(x, "isfinite")) < inf
+    finite: bool = fabs(_known(x, "isfinite")) < inf
+    return finite
 
 
 def isinf(x: _Any, /) -> bool:
     """Whether the number is infinite."""
-    return fabs(_known(x, "isinf")) == inf
+    infinite: bool = fabs(_known(x, "isinf")) == inf
+    return infinite
 
 
 def isnan(x: _Any, /) -> bool:
     """Whether the number is nan."""
     x = _known(x, "isnan")
-    return x != x
+    undefined: bool = x != x  # nothing else differs from itself
+    return undefined
 
 
 __all__ = [

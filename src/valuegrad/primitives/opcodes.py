@@ -41,7 +41,7 @@ OPCODE: dict[str, int] = {name: code for code, name in enumerate(OPS)}
 """The numbers by name."""
 
 DERIVATIVE, PARTIAL = 65534, 65535
-"""What only an unfinished recording has: a derivative that is yet to be made, and one of its results (``record.py``)."""
+"""What only an unfinished recording has: a derivative that is yet to be made, and one of its results."""
 
 _MACHINE_ROWS = """
     add sub mul div neg abs sqrt floor ceil trunc round floordiv mod fmod power

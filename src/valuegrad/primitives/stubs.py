@@ -183,7 +183,8 @@ def zero_grads(values: Iterable[Value]) -> None:
 """What an engine offers, less what each row adds."""
 
 HANDWRITTEN = ("pow", "where", "take", "detach")
-WHOLE_GRAPHS = ("export", "graph", "identity", "read_data", "read_grads", "recorded", "sweep", "write_data", "zero_grads")
+WHOLE_GRAPHS = ("export", "graph", "identity", "recorded", "sweep")
+MANY_AT_A_TIME = ("read_data", "read_grads", "write_data", "zero_grads")
 
 ANY_OPERANDS = "Value | float"
 
@@ -269,7 +270,9 @@ def engine() -> str:
     """``_native.pyi``."""
     rows = TABLE.values()
     functions = [row for row in rows if row.function]
-    names = sorted(["Value", *WHOLE_GRAPHS, *HANDWRITTEN, *[row.name for row in functions]], key=sort_key)
+    names = sorted(
+        ["Value", *WHOLE_GRAPHS, *MANY_AT_A_TIME, *HANDWRITTEN, *[row.name for row in functions]], key=sort_key
+    )
     return HEAD + ENGINE.lstrip("\n").format(
         names="".join(f'    "{name}",\n' for name in names),
         methods="".join(map(methods, rows)).rstrip("\n"),

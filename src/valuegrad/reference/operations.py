@@ -70,7 +70,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     return apply(TABLE["where"], (a, b), 1.0 if condition else 0.0)
 
 
-def take(xs: Any, index: int) -> Any:
+def take(xs: Any, index: Any) -> Any:
     """Entry ``index`` of a list of numbers (or of lists of numbers)."""
     recorder = modes.recorder() if type(index) is Value else None
     if recorder is not None:
