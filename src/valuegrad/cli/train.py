@@ -268,8 +268,8 @@ def _save_unless(saved: int, trainer: Trainer, output: Output) -> None:
 
 
 def _finish(trainer: Trainer, output: Output) -> None:
+    from valuegrad.atomic import write_atomically
     from valuegrad.cli.progress import width
-    from valuegrad.gpt.checkpoint import write_atomically
 
     texts = trainer.samples(output.samples)
     if texts:
