@@ -15,7 +15,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "src"
 # From the bottom up; a module imports only what stands in a line above its own, or is part of its own package.
 LAYERS = [
-    ["errors"],
+    ["errors", "atomic"],
     ["modes"],
     ["primitives"],
     ["arguments"],
@@ -23,14 +23,14 @@ LAYERS = [
     ["value"],
     ["transforms"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["batch", "comparison", "custom", "structures"],
-    ["higher", "math"],
+    ["batch", "comparison", "custom", "structures", "cache", "descriptions", "listing"],
+    ["higher", "math", "drawing", "files", "replaying"],
     ["differentiating"],
     ["functional", "recorder"],  # functional and custom find the recorder through modes
     ["record"],
     ["calls", "iteration", "lower", "outputs"],  # what a program is made of
     ["paths"],
-    ["overview"],
+    ["overview", "saving"],
     ["program"],
     ["inspect", "nn", "optim"],
     ["gpt"],
