@@ -571,3 +571,48 @@ def test_the_graph_prints_what_was_recorded() -> None:
     assert graph.memory["graphs"] > 0
     assert str(graph).startswith("<lambda>(): 2 paths, ")
     assert "guards: 2 at" in str(graph)
+
+
+# ------------------------------------------------------------------------------------------- corners
+def test_functions_without_arguments_or_results() -> None:
+    assert vg.compile(lambda: vg.exp(0.0) + 1)() == 2.0
+    assert vg.compile(lambda: ([], {}))() == ([], {})
+    assert vg.compile(lambda x: None)(1.0) is None
+    assert vg.compile(lambda x: {})(SPOTS) == {}
+    assert vg.compile(lambda x: (x,))(1.0) == (1.0,)
+    assert vg.compile(lambda x: 1 if x > 0 else 0)(SPOTS).tolist() == [1.0] * 37
+
+
+def test_a_program_may_be_a_method() -> None:
+    class Line:
+        slope = 3.0
+
+        @vg.compile(static="self")
+        def at(self, x):
+            return self.slope * x
+
+    assert Line().at(2.0) == 6.0
+    assert Line().at(np.array([1.0, 2.0])).tolist() == [3.0, 6.0]
+    assert isinstance(Line.at, vg.Program)
+
+
+def test_a_masked_array_is_refused_and_numbers_in_an_object_array_are_taken() -> None:
+    f = vg.compile(lambda x: x * 2)
+    with pytest.raises(vg.ValueTypeError, match="a masked array, whose mask would be lost"):
+        f(np.ma.masked_array([1.0, 2.0], mask=[True, False]))
+    assert f(np.array([1, 2.5], dtype=object)).tolist() == [2.0, 5.0]
+
+
+def test_an_index_is_checked_only_in_the_lanes_that_use_it() -> None:
+    f = vg.compile(lambda xs, i: vg.take(xs, i) if i < 2 else 0.0)
+    assert f([1.0, 2.0], np.array([0, 5, 1])).tolist() == [1.0, 0.0, 2.0]
+    assert f([1.0, 2.0], 7) == 0.0
+    with pytest.raises(vg.IndexRangeError, match="index -3"):
+        f([1.0, 2.0], np.array([0, 5, -3]))
+
+
+def test_programs_can_be_compiled_again_in_another_way() -> None:
+    f = vg.compile(lambda x, y: x * y)
+    single = vg.compile(f, dtype="float32", reduce="mean")
+    assert single(SPOTS, 2.0).dtype == np.float32
+    assert vg.compile(vg.grad(f, argnums=1), reduce="mean")(np.array([1.0, 3.0]), 2.0) == 2.0

@@ -309,3 +309,18 @@ def drawn(seed):
         return values[-1]
 
     return function
+
+
+def test_a_sum_over_the_batch_on_one_path_alone_is_refused() -> None:
+    f = vg.compile(lambda x: vg.batch_sum(x) if x > 0 else x)
+    assert f(np.array([1.0, 2.0])) == 3.0
+    with pytest.raises(vg.PathsError, match="sums over its lanes"):
+        f(np.array([1.0, -2.0]))
+
+
+def test_sums_over_the_batch_hold_beyond_the_bound_too() -> None:
+    f = vg.compile(lambda x: vg.batch_sum(x * x if x > 0 else -x), max_paths=1)
+    assert f(np.array([1.0, 2.0])) == 5.0
+    with pytest.warns(vg.PathsWarning):
+        assert f(np.array([-1.0, -2.0])) == 3.0
+    assert f(np.array([1.0, -2.0])) == 3.0

@@ -201,6 +201,15 @@ class Call:
                 result.append(leaf)
         return result
 
+    def inputs_of(self, leaf: int, lanes: Any) -> Any:
+        """A leaf's numbers in some lanes; None: in all."""
+        own = self.leaves[leaf]
+        if type(own) is Vector:
+            return own.array
+        if lanes is None or self.uniform[leaf]:
+            return own
+        return np.broadcast_to(own, self.shape or ()).reshape(-1)[lanes]
+
     def leaf_of(self, inputs: Any) -> Any:
         """To which leaves inputs belong."""
         return np.repeat(np.arange(len(self.leaves)), self.sizes())[inputs]
@@ -397,11 +406,15 @@ class Signature:
             x = np.asarray(x)  # another library's array
         if isinstance(x, np.ndarray):
             if x.dtype.kind == "O":
-                if any(type(entry) is Value for entry in x.ravel().tolist()):
+                entries = x.ravel().tolist()
+                if any(type(entry) is Value for entry in entries):
                     return None
-                raise self._refused(x, i, args, kwargs, f"an array of {x.dtype}")
+                if all(arguments.is_number(entry, Value) for entry in entries):
+                    x = np.array([arguments.number(entry, self.name) for entry in entries]).reshape(x.shape)
             if x.dtype.kind not in "fiub":
                 raise self._refused(x, i, args, kwargs, f"an array of {x.dtype}")
+            if type(x) is not np.ndarray and isinstance(x, np.ma.MaskedArray):
+                raise self._refused(x, i, args, kwargs, "a masked array, whose mask would be lost")
             if not x.ndim:
                 return float(x) if x.dtype.kind == "f" else int(x)
             if x.dtype.kind == "u" and x.dtype.itemsize == 8 and x.size and x.max() >= 2**63:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
@@ -24,7 +25,7 @@ import numpy as np
 import optree
 
 from valuegrad import arguments
-from valuegrad.calls import Call, Vector
+from valuegrad.calls import Call
 from valuegrad.errors import PathsError, PathsWarning, ShapeError
 from valuegrad.graph import Graph
 from valuegrad.lower.lowering import Lowered, lower
@@ -142,7 +143,8 @@ class Paths:
             found.append(Structure(self.name, self.function(*args, **kwargs)))
             return found[-1].taken()
 
-        recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes)
+        with np.errstate(all="ignore"):  # NumPy's functions on Values: nothing is said of inf and nan here
+            recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes)
         structure = found[-1]
         if self.structure is None:
             self.structure = structure
@@ -209,38 +211,35 @@ class Paths:
     def evaluate(self, call: Call) -> Any:
         """The result of a call, in the function's own structure."""
         root = self.root or self.first(call)
-        self._check_integers(root, call)
         if call.shape is None:
             path = self.latest or root
             args = (*map(float, call.lane(0)), *[value.data for value in path.captured])
             numbers = self.lower(path, call).code.call(args)
             if numbers is not None:
                 assert self.build is not None
+                self.check_integers(path, call, None)
                 return self.build(numbers)
         batch = _Batch(self, call)
         batch.run(root)
         return batch.result()
 
-    def _check_integers(self, path: Path, call: Call) -> None:
-        """Every index must point into its list."""
+    def check_integers(self, path: Path, call: Call, lanes: Any) -> None:
+        """Every index of the lanes on a path (None: all) must point into its list."""
         for use in path.integer_uses:
             leaf = int(call.leaf_of(use.input))
-            numbers = call.leaves[leaf].array if type(call.leaves[leaf]) is Vector else call.leaves[leaf]
-            if not np.size(numbers):
-                continue
-            for x in (np.min(numbers), np.max(numbers)):
-                arguments.position(int(x), use.entries, f"{self.name}(), {call.where(leaf)}")
+            numbers = call.inputs_of(leaf, lanes)
+            if np.size(numbers):
+                for x in (np.min(numbers), np.max(numbers)):
+                    arguments.position(int(x), use.entries, f"{self.name}(), {call.where(leaf)}")
 
     def eager(self, call: Call, lane: int) -> list[float]:
         """The plain function for one lane."""
-        numbers = call.lane(lane)
-        if self.derivative:
-            args, kwargs = call.build(numbers)
+        numbers: list[Any] = call.lane(lane)
+        if not self.derivative:
+            numbers = [x if integer else Value(x) for x, integer in zip(numbers, call.integers())]
+        args, kwargs = call.build(numbers)
+        with np.errstate(all="ignore"), nullcontext() if self.derivative else no_grad():
             result = self.function(*args, **kwargs)
-        else:
-            args, kwargs = call.build([x if integer else Value(x) for x, integer in zip(numbers, call.integers())])
-            with no_grad():
-                result = self.function(*args, **kwargs)
         structure = Structure(self.name, result)
         if structure != self.structure:
             raise ShapeError(f"{self.name}() gave {structure} for one lane and {self.structure} for another")
@@ -286,6 +285,7 @@ class _Batch:
         sums = paths.sums(call)
         size = self.structure.size
         self.is_total = np.zeros(size, dtype=bool) if sums is None else sums.copy()
+        self.sum_outputs: Any = None  # once a part of the lanes is done: which outputs are sums over the batch
         self.totals: Any = None  # for each output that is a total: its sum so far
         self.lanes: list[Any] = [None] * size  # for the others: a number for each lane
 
@@ -303,6 +303,7 @@ class _Batch:
                 beyond.lines[parent.graph.guards[k].line] += 1
         if beyond.lanes:
             self.paths.warn(beyond, self.call.lanes)
+            self._enter_sums(root)
             for lanes in beyond.lanes:
                 self._eager(lanes)
 
@@ -321,6 +322,7 @@ class _Batch:
         """Run a path; which lanes leave it, and at which guard (None for the lanes: all there are)."""
         failed, own, others, lowered = self._execute(path, lanes)
         if failed is None:
+            self.paths.check_integers(path, self.call, lanes)
             self._place(path, lanes, own, others, lowered)
             if self.call.shape is None:
                 self.paths.latest = path
@@ -331,12 +333,10 @@ class _Batch:
         leaving = [k for k in guards if k >= 0]
         everyone = np.arange(self.call.lanes) if lanes is None else lanes
         if not path.divisible:
-            raise PathsError(
-                f"{self.paths.name}() sums over its lanes (batch_sum, batch_mean) and they take different paths at "
-                f"{path.graph.guards[leaving[0]].line}; decide there without a branch: vg.where(condition, a, b)"
-            )
+            raise self._indivisible(path.graph.guards[leaving[0]].line)
         stay = failed < 0
         if np.any(stay):
+            self.paths.check_integers(path, self.call, everyone[stay])
             if np.any(self.is_total) or np.any(path.sum_outputs):  # the sums have the lanes in them that leave
                 _, own, others, lowered = self._execute(path, everyone[stay])
             else:
@@ -344,10 +344,18 @@ class _Batch:
             self._place(path, everyone[stay], own, others, lowered)
         return [(k, everyone[failed == k]) for k in leaving]
 
+    def _indivisible(self, line: str) -> PathsError:
+        return PathsError(
+            f"{self.paths.name}() sums over its lanes (batch_sum, batch_mean) and they take different paths at "
+            f"{line}; decide there without a branch: vg.where(condition, a, b)"
+        )
+
     def _place(self, path: Path, lanes: Any, own: Any, others: list[Any], lowered: Lowered) -> None:
         """Enter the outputs of some lanes into the results."""
-        if path.sums_over_lanes:  # what is the same for all lanes is a number then; a part of the lanes has part sums
-            self.is_total |= lowered.same if lanes is None else path.sum_outputs
+        if lanes is not None:
+            self._enter_sums(path)
+        elif path.sums_over_lanes:  # what is the same for all lanes is one number then
+            self.is_total |= lowered.same
         found = np.zeros(len(lowered.same), dtype=self.dtype)
         found[lowered.same] = own
         self._add(found)
@@ -358,6 +366,15 @@ class _Batch:
                 self.lanes[i] = np.full(self.call.lanes, out) if lowered.same[i] else out
             else:
                 self._lanes_of(i)[lanes] = out
+
+    def _enter_sums(self, path: Path) -> None:
+        """A part of the lanes has part sums, which must be the same outputs on every path."""
+        if self.sum_outputs is None:
+            self.sum_outputs = path.sum_outputs
+            self.is_total |= path.sum_outputs
+        if not path.divisible or np.any(self.sum_outputs != path.sum_outputs):
+            lines = [guard.line for guard in path.graph.guards]
+            raise self._indivisible(lines[-1] if lines else "some comparison")
 
     def _add(self, found: Any) -> None:
         self.totals = found if self.totals is None else self.totals + found
