@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from engines import needs_passes
 
 import valuegrad as vg
 from valuegrad import Value
@@ -300,6 +301,7 @@ def test_an_index_that_points_outside_is_refused_whatever_lane_it_is_in() -> Non
             f([1.0, 2.0], wrong)
 
 
+@needs_passes
 def test_the_gradient_adds_into_the_entries_that_were_chosen() -> None:
     f = vg.compile(lambda xs, i: vg.take(xs, i) ** 2)
     value, (by_xs, by_i) = f.value_and_grad([1.0, 2.0, 3.0], np.array([0, 2, 2]))
@@ -542,6 +544,7 @@ def test_a_sum_over_the_batch_cannot_be_used_in_the_lanes_again() -> None:
         f(SPOTS)
 
 
+@needs_passes
 def test_a_training_step_is_one_program() -> None:
     @vg.compile(vectors="w")
     def step(w, x, y, rate):

@@ -25,10 +25,11 @@ import numpy as np
 import optree
 
 from valuegrad import arguments
+from valuegrad.batch import one_lane_of_many
 from valuegrad.calls import Call
 from valuegrad.errors import PathsError, PathsWarning, ShapeError
 from valuegrad.graph import Graph
-from valuegrad.lower.lowering import Lowered, lower
+from valuegrad.lower.lowering import HAS_PASSES, Lowered, lower, run_once
 from valuegrad.modes import no_grad
 from valuegrad.outputs import Structure
 from valuegrad.primitives.opcodes import OPCODE
@@ -154,7 +155,6 @@ class Paths:
                 f"{self.name}() gave {structure} on one path through its branches and {self.structure} on another; "
                 "return the same structure whichever way the function takes"
             )
-        self.count += 1
         return Path(recording.graph, recording.captured, recording.integer_uses)
 
     def first(self, call: Call) -> Path:
@@ -162,6 +162,7 @@ class Paths:
         with self._lock:
             if self.root is None:
                 self.root = self._record(call, 0, [])
+                self.count = 1
             return self.root
 
     def branch(self, path: Path, k: int, call: Call, lane: int) -> Path | None:
@@ -173,6 +174,7 @@ class Paths:
                 if found is None and self.count < self.options.max_paths:
                     outcomes = [*path.outcomes()[:k], not path.graph.guards[k].expected]
                     found = self._record(call, lane, outcomes)
+                    self.count += 1
                     if found.outcomes()[: k + 1] != outcomes:
                         return None  # the function does not decide by its arguments alone
                     path.branches[k] = found
@@ -210,7 +212,12 @@ class Paths:
     # ----------------------------------------------------------------------------------------------- evaluating
     def evaluate(self, call: Call) -> Any:
         """The result of a call, in the function's own structure."""
-        root = self.root or self.first(call)
+        try:
+            root = self.root or self.first(call)
+        except ImportError:
+            if HAS_PASSES:
+                raise
+            return self._uncompiled(call)
         if call.shape is None:
             path = self.latest or root
             args = (*map(float, call.lane(0)), *[value.data for value in path.captured])
@@ -221,6 +228,15 @@ class Paths:
                 return self.build(numbers)
         batch = _Batch(self, call)
         batch.run(root)
+        return batch.result()
+
+    def _uncompiled(self, call: Call) -> Any:
+        """Every lane by the plain function: derivatives, where the passes over graphs were not built."""
+        with one_lane_of_many():
+            if self.structure is None:
+                self.eager(call, 0)
+            batch = _Batch(self, call)
+            batch.eager(np.arange(call.lanes))
         return batch.result()
 
     def check_integers(self, path: Path, call: Call, lanes: Any) -> None:
@@ -235,12 +251,18 @@ class Paths:
     def eager(self, call: Call, lane: int) -> list[float]:
         """The plain function for one lane."""
         numbers: list[Any] = call.lane(lane)
+        if self.derivative and HAS_PASSES and any(call.integer):  # the engine cannot differentiate by an index
+            path = self._record(call, lane, [])
+            inputs = [*map(float, numbers), *[value.data for value in path.captured]]
+            return run_once(path.graph, inputs)
         if not self.derivative:
             numbers = [x if integer else Value(x) for x, integer in zip(numbers, call.integers())]
         args, kwargs = call.build(numbers)
         with np.errstate(all="ignore"), nullcontext() if self.derivative else no_grad():
             result = self.function(*args, **kwargs)
         structure = Structure(self.name, result)
+        if self.structure is None:
+            self.structure = structure
         if structure != self.structure:
             raise ShapeError(f"{self.name}() gave {structure} for one lane and {self.structure} for another")
         return [x.data if type(x) is Value else x for x in structure.taken()]
@@ -305,7 +327,7 @@ class _Batch:
             self.paths.warn(beyond, self.call.lanes)
             self._enter_sums(root)
             for lanes in beyond.lanes:
-                self._eager(lanes)
+                self.eager(lanes)
 
     def _execute(self, path: Path, lanes: Any) -> tuple[Any, Any, list[Any], Lowered]:
         """Run a path's code on some lanes (None: all); which guard each lane fails at first, and the outputs."""
@@ -384,7 +406,12 @@ class _Batch:
             self.lanes[output] = np.empty(self.call.lanes, dtype=self.dtype)
         return self.lanes[output]
 
-    def _eager(self, lanes: Any) -> None:
+    def eager(self, lanes: Any) -> None:
+        """Enter what the plain function gives for some lanes."""
+        if self.totals is None:
+            self._add(np.zeros(len(self.lanes), dtype=self.dtype))
+        if not len(lanes):
+            self.lanes = [np.empty(0, dtype=self.dtype) for _ in self.lanes]
         for lane in lanes.tolist():
             found = np.array(self.paths.eager(self.call, lane), dtype=self.dtype)
             self._add(found)
