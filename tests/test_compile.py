@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import tracemalloc
 from typing import NamedTuple
 
 import numpy as np
@@ -619,3 +620,21 @@ def test_programs_can_be_compiled_again_in_another_way() -> None:
     single = vg.compile(f, dtype="float32", reduce="mean")
     assert single(SPOTS, 2.0).dtype == np.float32
     assert vg.compile(vg.grad(f, argnums=1), reduce="mean")(np.array([1.0, 3.0]), 2.0) == 2.0
+
+
+def test_a_batch_needs_memory_for_its_results_and_little_more() -> None:
+    f = vg.compile(price)
+    n = 200_000
+    x = np.linspace(80.0, 120.0, n)
+    f.value_and_grad(x[:100], 105.0, 0.2)
+    f.value_and_grad(x, 105.0, 0.2)
+    tracemalloc.start()
+    try:
+        f(x, 105.0, 0.2)
+        assert tracemalloc.get_traced_memory()[1] < 8 * n + 100_000
+        tracemalloc.reset_peak()
+        value, grads = f.value_and_grad(x, 105.0, 0.2)
+        assert tracemalloc.get_traced_memory()[1] < 2 * 8 * n + 100_000
+    finally:
+        tracemalloc.stop()
+    assert value.shape == grads[0].shape == (n,)

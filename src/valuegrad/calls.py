@@ -30,6 +30,8 @@ from valuegrad.value import Value
 
 __all__ = ["Call", "Signature", "Slot", "Vector"]
 
+_FLOAT64 = np.dtype(np.float64)
+
 Leaf = Any  # a float, an int, a NumPy array of either, or a Vector
 
 
@@ -210,9 +212,9 @@ class Call:
             return own
         return np.broadcast_to(own, self.shape or ()).reshape(-1)[lanes]
 
-    def leaf_of(self, inputs: Any) -> Any:
-        """To which leaves inputs belong."""
-        return np.repeat(np.arange(len(self.leaves)), self.sizes())[inputs]
+    def leaf_of_inputs(self) -> list[int]:
+        """For each input to which leaf it belongs."""
+        return np.repeat(np.arange(len(self.leaves)), self.sizes()).tolist()
 
     # ------------------------------------------------------------------------------- gradients by a leaf
     def whole(self, leaf: int, x: float, dtype: Any) -> Any:
@@ -390,8 +392,8 @@ class Signature:
         return text + "".join(f"[{entry!r}]" for entry in rest)
 
     def _leaf(self, x: Any, i: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A leaf as a float, an int, a float64 or integer array, or a Slot; None for a Value."""
-        if type(x) is int or type(x) is Slot:
+        """A leaf as a float, an int, an array of floats or integers, a Vector, or a Slot; None for a Value."""
+        if type(x) is int or type(x) is Slot or (type(x) is np.ndarray and x.dtype is _FLOAT64 and x.ndim):
             return x
         if type(x) is Vector:
             array = self._leaf(x.array, i, args, kwargs)

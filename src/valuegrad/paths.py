@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import RLock
@@ -33,7 +33,7 @@ from valuegrad.lower.lowering import HAS_PASSES, Lowered, lower, run_once
 from valuegrad.modes import no_grad
 from valuegrad.outputs import Structure
 from valuegrad.primitives.opcodes import OPCODE
-from valuegrad.record import record
+from valuegrad.record import IntegerUse, record
 from valuegrad.value import Value
 
 __all__ = ["Options", "Path", "Paths"]
@@ -60,13 +60,14 @@ class Path:
     Args:
         graph: what was recorded.
         captured: the leaf Values that the function closed over: the inputs after the arguments'.
-        uses: the integer inputs that choose entries of lists, and how long the lists are.
+        uses: the integer inputs that choose entries of lists.
     """
 
-    def __init__(self, graph: Graph, captured: tuple[Any, ...] = (), uses: tuple[Any, ...] = ()) -> None:
+    def __init__(self, graph: Graph, captured: tuple[Any, ...] = (), uses: tuple[IntegerUse, ...] = ()) -> None:
         self.graph = graph
         self.captured = captured
         self.integer_uses = uses
+        self._indices: dict[tuple[int, int], None] | None = None
         self.branches: dict[int, Path] = {}
         self.lowered: dict[tuple[bytes, bool], Lowered] = {}
         sums = graph.ops == OPCODE["batch_sum"]
@@ -80,6 +81,13 @@ class Path:
     def outcomes(self) -> list[bool]:
         """How it decides its guards."""
         return [guard.expected for guard in self.graph.guards]
+
+    def indices(self, call: Call) -> Iterable[tuple[int, int]]:
+        """The leaves that choose entries of lists, each with the length of a list."""
+        if self._indices is None:
+            leaf_of = call.leaf_of_inputs() if self.integer_uses else []
+            self._indices = dict.fromkeys((leaf_of[use.input], use.entries) for use in self.integer_uses)
+        return self._indices
 
     def walk(self) -> Iterator[Path]:
         """This path and all that branch off."""
@@ -241,12 +249,17 @@ class Paths:
 
     def check_integers(self, path: Path, call: Call, lanes: Any) -> None:
         """Every index of the lanes on a path (None: all) must point into its list."""
-        for use in path.integer_uses:
-            leaf = int(call.leaf_of(use.input))
+        for leaf, entries in path.indices(call):
             numbers = call.inputs_of(leaf, lanes)
-            if np.size(numbers):
-                for x in (np.min(numbers), np.max(numbers)):
-                    arguments.position(int(x), use.entries, f"{self.name}(), {call.where(leaf)}")
+            if type(numbers) is int:
+                lowest = highest = numbers
+            elif numbers.size:
+                lowest, highest = int(numbers.min()), int(numbers.max())
+            else:
+                continue
+            for x in (lowest, highest):
+                if not -entries <= x < entries:
+                    arguments.position(x, entries, f"{self.name}(), {call.where(leaf)}")
 
     def eager(self, call: Call, lane: int) -> list[float]:
         """The plain function for one lane."""
@@ -378,8 +391,10 @@ class _Batch:
             self._enter_sums(path)
         elif path.sums_over_lanes:  # what is the same for all lanes is one number then
             self.is_total |= lowered.same
-        found = np.zeros(len(lowered.same), dtype=self.dtype)
-        found[lowered.same] = own
+        found = own
+        if others:
+            found = np.zeros(len(lowered.same), dtype=self.dtype)
+            found[lowered.same] = own
         self._add(found)
         several = iter(others)
         for i in np.flatnonzero(~self.is_total).tolist():
@@ -458,7 +473,7 @@ class _Batch:
 
 def gradient_leaves(call: Call, positions: tuple[int, ...]) -> tuple[int, ...]:
     """For each number in the arguments at these positions to which leaf it belongs; -1 if to none."""
-    inputs = [_Input(int(leaf)) for leaf in call.leaf_of(slice(None))]
+    inputs = [_Input(leaf) for leaf in call.leaf_of_inputs()]
     args, _ = call.build(inputs)
     entries: list[Any] = []
     differentiated: Any = tuple(args[position] for position in positions)
