@@ -70,7 +70,14 @@ def rich():
     return ProgramDescription(
         name="price",
         signature=inspect.signature(lambda x, /, y=1.5, *more, i, mode="put", **others: ...),
-        options={"dtype": "float32", "strict": True, "threads": 4, "static": ("mode",), "reduce": "mean"},
+        options={
+            "dtype": "float32",
+            "strict": True,
+            "threads": 4,
+            "static": ("mode", 3),
+            "vectors": (),
+            "reduce": "mean",
+        },
         specialisations=(first, *SMALL.specialisations),
         captured=(Captured(1.25, "bias"), Captured(float("nan"))),
         transforms=(("grad", {"argument": (0, 1)}),),

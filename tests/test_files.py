@@ -397,6 +397,11 @@ def an_array_larger_than_all(fields, arrays):
     fields["structures"][0] = {"array": [0, [1 << 40, 1 << 40]]}
 
 
+def arguments_larger_than_all(fields, arrays):
+    where = fields["specialisations"][0]["arguments"]
+    fields["structures"][where] = {"tuple": [{"tuple": [{"array": [0, [1 << 40]]}]}, {"dict": []}]}
+
+
 def half_a_digit(fields, arrays):
     arrays["0.numbers"][arrays["0.ops"] == fields["operations"].index("round")] = 0.5
 
@@ -436,6 +441,7 @@ def a_parameter_that_is_no_name(fields, arrays):
         an_index_that_is_computed,
         an_index_into_another_list,
         an_array_larger_than_all,
+        arguments_larger_than_all,
         half_a_digit,
         a_target_outside,
         a_python_function,

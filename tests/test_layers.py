@@ -19,12 +19,13 @@ LAYERS = [
     ["modes"],
     ["primitives"],
     ["arguments"],
-    ["reference", "_native", "graph", "_passes"],
+    ["reference", "_native", "graph", "_passes", "_replay"],
     ["value"],
     ["transforms"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
     ["batch", "comparison", "custom", "structures", "cache", "descriptions", "listing"],
     ["higher", "math", "drawing", "files", "replaying"],
+    ["differentiating"],
     ["functional", "recorder"],  # functional and custom find the recorder through modes
     ["record"],
     ["calls", "iteration", "lower", "outputs"],  # what a program is made of

@@ -1,9 +1,8 @@
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-from numpy.typing import NDArray
-
 import numpy as np
+from numpy.typing import NDArray
 
 @final
 class Code:

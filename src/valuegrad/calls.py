@@ -304,7 +304,8 @@ class Signature:
         if self.static or self.vectors:
             args = tuple(self._prepared(x, i) for i, x in enumerate(args))
             kwargs = {name: self._prepared(x, name) for name, x in kwargs.items()}
-        found, definition = optree.tree_flatten((args, kwargs))
+        tree: Any = (args, kwargs)
+        found, definition = optree.tree_flatten(tree)
         kinds = set(map(type, found))
         if kinds <= {float}:
             return self._finished(found, definition, [], (False,) * len(found), args, kwargs)
@@ -322,7 +323,7 @@ class Signature:
                 static.append((i, leaf))
             else:
                 leaves.append(leaf)
-                array = leaf.array if type(leaf) is Vector else leaf
+                array: Any = leaf.array if type(leaf) is Vector else leaf
                 integer.append(array.dtype.kind == "i" if type(array) is np.ndarray else type(leaf) is int)
                 if type(leaf) is Vector:
                     shapes.append((len(leaves), array.shape))
@@ -373,7 +374,8 @@ class Signature:
 
     def _path(self, leaf: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
         """How the user would write a leaf: ``spots``, ``params['w'][0]``."""
-        which, first, *rest = optree.tree_paths((args, kwargs))[leaf]
+        tree: Any = (args, kwargs)
+        which, first, *rest = optree.tree_paths(tree)[leaf]
         name = first if which or first >= len(self.names) else self.names[first]
         text = name if isinstance(name, str) else f"argument {name}"
         return text + "".join(f"[{entry!r}]" for entry in rest)

@@ -31,8 +31,9 @@ class _Inputs:
     """The further arguments of all steps: arrays with the steps along their first axis, and numbers."""
 
     def __init__(self, name: str, inputs: Any, steps: int | None) -> None:
-        self.leaves, self.definition = optree.tree_flatten(inputs if type(inputs) is tuple else (inputs,))
-        self.leaves = [np.asarray(x) if hasattr(x, "__array__") and np.ndim(x) else x for x in self.leaves]
+        tree: Any = inputs if type(inputs) is tuple else (inputs,)
+        found, self.definition = optree.tree_flatten(tree)
+        self.leaves: list[Any] = [np.asarray(x) if hasattr(x, "__array__") and np.ndim(x) else x for x in found]
         lengths = {len(x) for x in self.leaves if type(x) is np.ndarray}
         if steps is not None:
             lengths.add(arguments.integer(steps, f"{name}.iterate(), steps"))
@@ -53,9 +54,8 @@ class _Inputs:
 
     def at(self, step: int) -> tuple[Any, ...]:
         """The arguments of one step."""
-        return self.definition.unflatten(  # type: ignore[no-any-return]
-            [x[step] if type(x) is np.ndarray else x for x in self.leaves]
-        )
+        found: Any = self.definition.unflatten([x[step] if type(x) is np.ndarray else x for x in self.leaves])
+        return tuple(found)
 
 
 def iterate(program: Any, state: Any, inputs: Any, steps: int | None) -> Any:

@@ -108,9 +108,7 @@ class Structure:
                 return _itself
             if count > 1 and self.definition == _pair(count):
                 return _value_and_rest
-            if count == 2 and self.definition == _LEAF_AND_LEAF:
-                return _itself
-            return self.definition.unflatten  # type: ignore[no-any-return]
+            return self.definition.unflatten
         return self.build
 
 
@@ -128,17 +126,20 @@ def _number(x: Any, name: str) -> Any:
     )
 
 
-_LEAF = optree.tree_structure(0.0)
-_LEAF_AND_LEAF = optree.tree_structure((0.0, 0.0))
+def _structure(tree: Any) -> Any:
+    return optree.tree_structure(tree)
+
+
+_LEAF = _structure(0.0)
 
 
 def _tuple(count: int) -> Any:
-    return optree.tree_structure((0.0,) * count)
+    return _structure((0.0,) * count)
 
 
 def _pair(count: int) -> Any:
     """A value, and the tuple of the others: what value_and_grad gives."""
-    return optree.tree_structure((0.0, (0.0,) * (count - 1)))
+    return _structure((0.0, (0.0,) * (count - 1)))
 
 
 def _only(numbers: tuple[float, ...]) -> Any:

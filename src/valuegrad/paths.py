@@ -169,7 +169,7 @@ class Paths:
             with self._lock:
                 found = path.branches.get(k)
                 if found is None and self.count < self.options.max_paths:
-                    outcomes = path.outcomes()[:k] + [not path.graph.guards[k].expected]
+                    outcomes = [*path.outcomes()[:k], not path.graph.guards[k].expected]
                     found = self._record(call, lane, outcomes)
                     if found.outcomes()[: k + 1] != outcomes:
                         return None  # the function does not decide by its arguments alone
@@ -256,9 +256,9 @@ class Paths:
         line, _ = lines.most_common(1)[0]
         left = sum(map(len, beyond.lanes))
         text = (
-            f"{self.name}() took {self.count} paths through its branches, as many as max_paths={self.options.max_paths} "
-            f"lets it record, and {left} of {lanes} lanes need others; most paths part at the comparison in {line}: "
-            "decide it without a branch, vg.where(condition, a, b), or raise max_paths"
+            f"{self.name}() took {self.count} paths through its branches, as many as it may record "
+            f"(max_paths={self.options.max_paths}), and {left} of {lanes} lanes need others; most paths part at the "
+            f"comparison in {line}: decide it without a branch, vg.where(condition, a, b), or raise max_paths"
         )
         if self.options.beyond == "error":
             raise PathsError(text)
@@ -332,7 +332,7 @@ class _Batch:
         everyone = np.arange(self.call.lanes) if lanes is None else lanes
         if not path.divisible:
             raise PathsError(
-                f"{self.paths.name}() sums over its lanes (batch_sum, batch_mean) and the lanes take different paths at "
+                f"{self.paths.name}() sums over its lanes (batch_sum, batch_mean) and they take different paths at "
                 f"{path.graph.guards[leaving[0]].line}; decide there without a branch: vg.where(condition, a, b)"
             )
         stay = failed < 0
@@ -417,7 +417,8 @@ def gradient_leaves(call: Call, positions: tuple[int, ...]) -> tuple[int, ...]:
     inputs = [_Input(int(leaf)) for leaf in call.leaf_of(slice(None))]
     args, _ = call.build(inputs)
     entries: list[Any] = []
-    for entry in optree.tree_leaves(tuple(args[position] for position in positions)):
+    differentiated: Any = tuple(args[position] for position in positions)
+    for entry in optree.tree_leaves(differentiated):
         entries += entry.ravel().tolist() if isinstance(entry, np.ndarray) else [entry]
     return tuple(entry.leaf if type(entry) is _Input else -1 for entry in entries)
 

@@ -21,11 +21,12 @@ from typing import Any, overload
 
 from valuegrad import arguments, functional, modes
 from valuegrad.calls import Call, Signature
+from valuegrad.differentiating import argument_positions
 from valuegrad.errors import ValueArgumentError, ValueTypeError
 from valuegrad.iteration import iterate
 from valuegrad.lower.lowering import ENGINE
 from valuegrad.overview import Overview
-from valuegrad.paths import Options, Path, Paths, gradient_leaves
+from valuegrad.paths import Options, Paths, gradient_leaves
 
 __all__ = ["Program", "compile"]
 
@@ -51,11 +52,11 @@ class _Derivative:
         """Whether it gives a gradient in the shape of its argument (else there is a derivative for each lane)."""
         return self.how in ("grad", "value_and_grad")
 
-    def positions(self, given: int, count: int, static: frozenset[int]) -> tuple[int, ...]:
+    def positions(self, given: int, count: int, static: frozenset[int | str]) -> tuple[int, ...]:
         """The arguments to differentiate by, from the front."""
         if self.argnums is None:
             return tuple(i for i in range(count) if i not in static)
-        return tuple(functional.argument_positions(f"{self.how}()", self.argnums, given))
+        return tuple(argument_positions(f"{self.how}()", self.argnums, given))
 
     def of(self, positions: tuple[int, ...], count: int) -> Callable[..., Any]:
         """The derivative as a plain function."""
@@ -122,7 +123,7 @@ class Program:
         self._derived: dict[Hashable, Program] = {}
         self._lock = RLock()
         self._warned = [False]
-        self._fast: tuple[Any, Any] | None = None  # code and builder of the latest call on plain floats
+        self._fast: tuple[Any, Any, int] | None = None  # of the latest call on floats: code, builder, how many
 
     def __repr__(self) -> str:
         return f"<valuegrad program {self.__name__}{self.__signature__ or '(...)'}>"
@@ -135,7 +136,7 @@ class Program:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's result: plain floats for numbers, an array for each number if there are arrays."""
         fast = self._fast
-        if fast is not None and not kwargs and not _mode():
+        if fast is not None and len(args) == fast[2] and not kwargs and not _mode():
             numbers = fast[0](args)
             if numbers is not None:
                 return fast[1](numbers)
@@ -149,7 +150,7 @@ class Program:
             return self.function(*args, **kwargs)  # Values: their owner wants to know what becomes of them
         paths, call = found
         result = paths.evaluate(call)
-        if call.shape is None:
+        if call.shape is None and not kwargs:
             self._remember(paths, call, args)
         return result
 
@@ -182,7 +183,7 @@ class Program:
         """Make the next call like this one quick: positional floats, nothing else."""
         path = paths.latest or paths.root
         if path is not None and not path.captured and set(map(type, args)) == {float} and len(args) == len(call.leaves):
-            self._fast = (paths.lower(path, call).code.call, paths.build)
+            self._fast = (paths.lower(path, call).code.call, paths.build, len(args))
 
     # -------------------------------------------------------------------------------------------- derivatives
     @cached_property

@@ -131,6 +131,7 @@ class _Reader:
         self.structures = [decode(entry) for entry in _list(self.fields["structures"], "structures")]
         self.captured = [self._captured(entry) for entry in _list(self.fields["captured"], "captured Values")]
         self.paths = 0  # how many have been read
+        self.size = sum(map(len, arrays.values()))  # nothing may be larger than what the file holds
 
     def program(self) -> ProgramDescription:
         """The program."""
@@ -184,13 +185,14 @@ class _Reader:
         structure = self._structure(data["arguments"])
         _require(type(structure) is tuple and list(map(type, structure)) == [tuple, dict], "its arguments are none")
         _require(all(type(name) is str for name in structure[1]), "a keyword argument has no name")
-        found = leaves(structure)
-        _require(all(leaf.shape is None for leaf in found), "an argument is an array")
-        positions = [leaf.position for leaf in found]
-        _require(sorted(positions) == list(range(len(positions))), "an argument's number comes twice, or not at all")
-        integers = [False] * len(positions)
+        count = 0
+        for leaf in sorted(leaves(structure), key=lambda leaf: leaf.position):
+            _require(leaf.position == count, "an argument's number comes twice, or not at all")
+            count += leaf.size
+            _require(count <= self.size, "its arguments have more numbers than its graphs")
+        integers = [False] * count
         for position in _list(data["integers"], "integers"):
-            integers[_position(position, len(positions), "integer")] = True
+            integers[_position(position, count, "integer")] = True
         _require(type(data["settings"]) is dict, "its settings are no JSON object")
         entries = _list(data["paths"], "paths")
         paths = [self._path(entry, integers, len(entries)) for entry in entries]

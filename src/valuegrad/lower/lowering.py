@@ -26,10 +26,10 @@ __all__ = ["ENGINE", "Lowered", "lower", "with_sums"]
 def _choose() -> tuple[str, Any]:
     """What executes graphs: the compiled module, or the readable code in its place."""
     try:
-        from valuegrad import _replay
+        from valuegrad._replay import Code
     except ImportError:
         return "readable", ReadableCode
-    return "native", _replay.Code
+    return "native", Code
 
 
 def _passes() -> Callable[[Graph], Graph]:

@@ -12,6 +12,7 @@ Where to start reading: ``ReadableCode.__init__``, then ``run``.
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -67,18 +68,19 @@ def operation(op: str, number: float, calls: Sequence[Callable[..., Any]] = ()) 
         function = calls[int(number)]
         return lambda args: float(function(*args))
     row = TABLE[op]
-    value, m = row.value, FLOATS
+    value: Callable[..., Any] = row.value
+    m = FLOATS
     if row.family:
-        return lambda args: value(m, args)[int(number)]  # type: ignore[no-any-return]
+        return lambda args: value(m, args)[int(number)]
     if row.vectors == 2:
-        return lambda args: value(m, args[: len(args) // 2], args[len(args) // 2 :])  # type: ignore[no-any-return]
+        return lambda args: value(m, args[: len(args) // 2], args[len(args) // 2 :])
     if row.vectors == 1:
         if row.static:
-            return lambda args: value(m, args, number)  # type: ignore[no-any-return]
-        return lambda args: value(m, args)  # type: ignore[no-any-return]
+            return lambda args: value(m, args, number)
+        return lambda args: value(m, args)
     if row.static:
-        return lambda args: value(m, *args, number)  # type: ignore[no-any-return]
-    return lambda args: value(m, *args)  # type: ignore[no-any-return]
+        return lambda args: value(m, *args, number)
+    return lambda args: value(m, *args)
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,9 @@ class _Step:
 def _rounded(x: float) -> float:
     """x as a float32."""
     try:
-        return struct.unpack("f", struct.pack("f", x))[0]  # type: ignore[no-any-return]
+        return float(struct.unpack("f", struct.pack("f", x))[0])
     except OverflowError:
-        return FLOATS.copysign(float("inf"), x)
+        return math.copysign(math.inf, x)
 
 
 class ReadableCode:
