@@ -74,7 +74,7 @@ class PathDescription:
 
     Args:
         graph: what was recorded.  Its inputs are the numbers of the arguments, in order, then those in ``captured``.
-        output: what the function returns: a structure whose leaves are positions in ``graph.outputs``.
+        output: what the function returns: a structure whose leaves are positions in ``graph.outputs``, each once.
         branches: from a guard's index to the path (an index into ``Specialisation.paths``) that has the same
             outcomes at the guards before it and the opposite one there.
         captured: for each further input of the graph, which one of ``ProgramDescription.captured`` it is.
