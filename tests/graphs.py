@@ -49,6 +49,8 @@ def evaluate(graph: Graph, inputs: Sequence[float]) -> list[float]:
         op = OPS[graph.ops[node]]
         if op == "input":
             found.append(inputs[node])
+        elif op == "call":
+            found.append(graph.calls[int(graph.numbers[node])](*[found[i] for i in graph.operands_of(node)]))
         else:
             found.append(node_value(op, [found[i] for i in graph.operands_of(node)], float(graph.numbers[node])))
     return found

@@ -161,7 +161,8 @@ static size_t vg_export_fill(VgExport *e, VgValue **roots, size_t root_count, in
         }
         if (v->op == VG_recorded) {
             op = (int)v->local_grad[1];
-            number = op == VG_OP_call || op >= VG_OP_count ? (double)v->created : 0.0;
+            number = 0.0;
+            if (op == VG_OP_call || op >= VG_OP_count) memcpy(&number, &v->created, sizeof(number)); /* its bits */
         } else if (v->op > VG_CUSTOM) {
             op = v->op - (VG_CUSTOM + 1) + VG_OP_count - VG_ROWS;
             number = VG_OPERATIONS[v->op].has_static ? v->local_grad[1] : 0.0;

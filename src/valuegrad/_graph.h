@@ -131,9 +131,17 @@ static uint32_t vg_hash(uint16_t op, double number, const int32_t *operands, int
     return (uint32_t)(h >> 32);
 }
 
+static int vg_same(const VgGraph *g, int32_t node, uint16_t op, double number, const int32_t *operands, int32_t n) {
+    return g->op[node] == op && vg_bits(g->number[node]) == vg_bits(number) && vg_arity_of(g, node) == n &&
+           memcmp(vg_operands_of(g, node), operands, n * sizeof(*operands)) == 0;
+}
+
+/* Make a node known, unless the same one is: a hundred thousand equal constants must not fill one run of the table. */
 static void vg_table_insert(VgGraph *g, int32_t node) {
-    uint32_t at = vg_hash(g->op[node], g->number[node], vg_operands_of(g, node), vg_arity_of(g, node)) & g->mask;
-    while (g->table[at] >= 0) at = (at + 1) & g->mask;
+    const int32_t *o = vg_operands_of(g, node), n = vg_arity_of(g, node);
+    uint32_t at = vg_hash(g->op[node], g->number[node], o, n) & g->mask;
+    for (; g->table[at] >= 0; at = (at + 1) & g->mask)
+        if (vg_same(g, g->table[at], g->op[node], g->number[node], o, n)) return;
     g->table[at] = node;
 }
 
@@ -157,11 +165,8 @@ static void vg_table_grow(VgGraph *g) {
 /* The node with these parts: the one that is there, or a new one. */
 static int32_t vg_shared(VgGraph *g, uint16_t op, double number, const int32_t *operands, int32_t n) {
     uint32_t at = vg_hash(op, number, operands, n) & g->mask;
-    for (int32_t node; (node = g->table[at]) >= 0; at = (at + 1) & g->mask) {
-        if (g->op[node] == op && vg_bits(g->number[node]) == vg_bits(number) && vg_arity_of(g, node) == n &&
-            memcmp(vg_operands_of(g, node), operands, n * sizeof(*operands)) == 0)
-            return node;
-    }
+    for (int32_t node; (node = g->table[at]) >= 0; at = (at + 1) & g->mask)
+        if (vg_same(g, node, op, number, operands, n)) return node;
     if (2 * (int64_t)g->count > g->mask) {
         vg_table_grow(g);
         at = vg_hash(op, number, operands, n) & g->mask;

@@ -23,6 +23,15 @@
 #define VG_RESTRICT restrict
 #endif
 
+/* Slots are distinct memory, which the compiler cannot see: loops over them need no test for overlap. */
+#if defined(__clang__)
+#define VG_IVDEP _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define VG_IVDEP _Pragma("GCC ivdep")
+#else
+#define VG_IVDEP
+#endif
+
 enum { VG_PASSED = INT32_MAX }; /* in `failed`: no guard has failed in this lane */
 
 typedef struct VgStep VgStep;

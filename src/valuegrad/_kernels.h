@@ -18,7 +18,7 @@
 #define VG_LANES ((ptrdiff_t)(VG_BLOCK_BYTES / sizeof(T)))
 /* A whole number of vectors, in a form that spares the compiler a loop for the rest. */
 #define VG_COUNT const ptrdiff_t n = context->lanes & -VG_LANES
-#define VG_EACH for (ptrdiff_t i = 0; i < n; i++)
+#define VG_EACH VG_IVDEP for (ptrdiff_t i = 0; i < n; i++)
 #define VG_SLOT(index) ((T *)context->frame + (size_t)(index) * (size_t)context->lanes)
 #define VG_UNIFORM(index) (((T *)context->uniform)[index])
 #define VG_OUT T *VG_RESTRICT const out = VG_SLOT(step->out)

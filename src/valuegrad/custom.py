@@ -17,6 +17,7 @@ Where to start reading: ``Primitive.__call__``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -109,17 +110,29 @@ class Primitive:
     def _record(self, recorder: Any, args: Sequence[Any], settings: Mapping[str, Any]) -> Value:
         """Inside a recording both rules are evaluated on Values; a value rule that refuses them is called as it is."""
         children = [a if type(a) is Value else Value(arguments.number(a, f"{self.__name__}()")) for a in args]
+        value = self._recorded_value(recorder, children, settings)
+        grads = self._evaluate_local_grads(children, value, settings)
+        result: Value
+        if not _depends(grads, value):
+            result = recorder.custom(value, children, grads)
+            return result
+        # The derivative of `out` in the rule is the rule's result.  A graph has no circles: so there is an `out` for
+        # each order, and the last one's derivative is nan, which is seen if anybody ever asks for more.
+        result = recorder.custom(value, children, [math.nan] * len(children))
+        for _ in range(recorder.orders):
+            result = recorder.custom(value, children, self._evaluate_local_grads(children, result, settings))
+        return result
+
+    def _recorded_value(self, recorder: Any, children: Sequence[Value], settings: Mapping[str, Any]) -> Value:
         try:
             with recorder.attempt():
                 out = self._value(*children, **settings)
-                value = out if type(out) is Value else Value(arguments.number(out, f"{self.__name__}(), value"))
-        except Exception:
-            numbers = [a._data for a in children]
+                return out if type(out) is Value else Value(arguments.number(out, f"{self.__name__}(), value"))
+        except Exception:  # it wants plain numbers
             with modes.without(modes.RECORDING):
-                data = self._evaluate_value(numbers, settings)
-            value = recorder.call(lambda *xs: self._evaluate_value(xs, settings), data, children)
-        result: Value = recorder.custom(value, children, self._evaluate_local_grads(children, value, settings))
-        return result
+                data = self._evaluate_value([child._data for child in children], settings)
+            called: Value = recorder.call(lambda *xs: self._evaluate_value(xs, settings), data, children)
+            return called
 
     def _evaluate_value(self, numbers: Sequence[float], settings: Mapping[str, Any]) -> float:
         try:
@@ -163,6 +176,20 @@ def _listed(numbers: Sequence[Any]) -> str:
 def _constant(x: float) -> Value:
     """A plain number as the engine itself remembers it: of op "constant", which collects no gradient."""
     return (Value(0.0) + x).children[1]
+
+
+def _depends(results: Sequence[Any], on: Value) -> bool:
+    """Whether anything that the results were computed from, themselves included, is this Value."""
+    stack = [x for x in results if type(x) is Value]
+    seen = set()
+    while stack:
+        value = stack.pop()
+        if value is on:
+            return True
+        if value._created > on._created and value._created not in seen:
+            seen.add(value._created)
+            stack += value.children
+    return False
 
 
 def primitive(name: str, value: Callable[..., Any], local_grads: Callable[..., Any]) -> Primitive:

@@ -45,9 +45,10 @@ class Overview:
         >>> program(1.0), program(3.0)
         (1.0, 5.0)
         >>> print(program.graph)
-        <lambda>(): 2 paths, 8 nodes, native, float64
+        <lambda>(): 2 paths, 8 nodes, ..., float64
           operations: input 2, const 3, lt 2, add 1, mul 1
-          ...
+          guards: ...
+          memory: ...
     """
 
     def __init__(self, name: str, engine: str, options: Options, recordings: Sequence[Paths]) -> None:

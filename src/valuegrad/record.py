@@ -83,6 +83,8 @@ def record(
         ForgetError: f looked at a number in a way that would freeze it.
         ValueTypeError: f gave something else than numbers.
         Whatever f raises.  In any case everything is as it was before.
+
+    f runs twice if it compares after a derivative whose number was not computed at first (``recorder.py``).
     """
     for exact in (False, True):
         try:
@@ -106,6 +108,8 @@ def _record(
     recorder.integers = {v: i for i, v in enumerate(inputs) if integer[i]}
     with recorder, modes.recording(recorder):
         result = f(inputs)
+        if recorder.numbers_needed:  # the exception was caught
+            raise NumbersNeeded
         output = Tree(f"{who}, the function's output", result)
         outputs = [y if type(y) is Value else Value(y) for y in output.numbers]
     roots = [*outputs, *[guard.condition for guard in recorder.guards]]
@@ -135,8 +139,9 @@ def _finished(graph: Graph, recorder: Recorder) -> Graph:
     """The graph with the functions of its calls, and with derivatives in place of their placeholders."""
     called = np.flatnonzero(graph.ops == OPCODE["call"])
     functions: list[Callable[..., float]] = []
+    created = graph.numbers.view(np.uint64)
     for node in called.tolist():
-        functions.append(recorder.calls[int(graph.numbers[node])])
+        functions.append(recorder.calls[int(created[node])])
         graph.numbers[node] = float(len(functions) - 1)
     graph = replace(graph, calls=tuple(functions))
     derivatives = np.flatnonzero(graph.ops == DERIVATIVE)
@@ -153,6 +158,7 @@ class _Growing:
     def __init__(self, source: Graph, recorder: Recorder) -> None:
         self.source = source
         self.recorder = recorder
+        self.created = source.numbers.view(np.uint64)  # of placeholders: what the recorder knows them by
         self.graph = replace(
             source,
             ops=source.ops[:0],
@@ -182,7 +188,7 @@ class _Growing:
         ops = source.ops[begin:end]
         for node in (np.flatnonzero(ops == PARTIAL) + begin).tolist():
             derivative = int(source.operands[source.starts[node]])
-            which = self.recorder.partials[int(source.numbers[node])]
+            which = self.recorder.partials[int(self.created[node])]
             self.new_node[node] = self.results[derivative][which]
         keep = ops != PARTIAL
         self.new_node[begin:end][keep] = len(graph) + np.arange(np.count_nonzero(keep), dtype=np.int32)
@@ -200,7 +206,7 @@ class _Growing:
     def _differentiate(self, node: int) -> None:
         from valuegrad import transforms  # compiled code, which recordings without derivatives do not need
 
-        derivative = self.recorder.derivatives[int(self.source.numbers[node])]
+        derivative = self.recorder.derivatives[int(self.created[node])]
         operands = self.new_node[self.source.operands_of(node)].tolist()
         given, factors = operands[: derivative.pairs], operands[derivative.pairs : 2 * derivative.pairs]
         run = transforms.adjoint if derivative.reverse else transforms.tangent

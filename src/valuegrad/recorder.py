@@ -102,6 +102,7 @@ class Recorder:
         self._decided: dict[int, bool] = {}  # of each guard's condition, by its creation number
         self._depth = 0  # of functions that are being differentiated
         self._unknown = False  # whether the numbers of some derivatives are not known
+        self.numbers_needed = False  # whether somebody compared after that
         self.since: int = Value(0.0)._created
 
     def __enter__(self) -> None:
@@ -129,6 +130,7 @@ class Recorder:
         """a < b and its like; one of the two is a Value."""
         self.check_open("a comparison")
         if self._unknown:
+            self.numbers_needed = True
             raise NumbersNeeded
         if how in ("gt", "ge"):
             a, b = b, a
@@ -159,7 +161,7 @@ class Recorder:
             condition = self.compare("ne", condition, 0.0)
         if type(condition) is not Comparison:
             return engine.where(bool(condition), a, b)
-        self.check_open("a comparison")
+        condition.recorder.check_open("a comparison")
         if condition.negated:
             a, b = b, a
         a, b = _as_value(a, "where()"), _as_value(b, "where()")
@@ -224,6 +226,11 @@ class Recorder:
         grads = [_as_value(grad, "the local_grads rule's result") for grad in local_grads]
         numbers = [0.0, *[grad._data for grad in grads], *[0.0] * len(grads)]
         return self.node("custom", value._data, [value, *children, *grads], numbers)
+
+    @property
+    def orders(self) -> int:
+        """How many derivatives of a Value made now may be asked for: those around it, and three of the program."""
+        return self._depth + 3
 
     @contextmanager
     def attempt(self) -> Iterator[None]:

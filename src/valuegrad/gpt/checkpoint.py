@@ -174,7 +174,9 @@ class Checkpoint:
         characters, step = fields["characters"], fields["step"]
         if not isinstance(characters, str) or type(step) is not int or step < 0:
             raise ValueError("'characters' must be text and 'step' a number from 0 on")
-        model_settings, settings = ModelSettings(**fields["model"]), TrainingSettings(**fields["training"])
+        # Runs from before there was a choice go on as they began.
+        training = {"engine": "eager", **fields["training"]}
+        model_settings, settings = ModelSettings(**fields["model"]), TrainingSettings(**training)
         Tokenizer(characters)  # raises if a character comes twice
         _check_shapes(arrays, model_settings, len(characters) + 1, step)
         state = fields["random"]

@@ -32,11 +32,11 @@ def _choose() -> tuple[str, Any]:
     return "native", Code
 
 
-def _passes() -> Callable[[Graph], Graph]:
+def _passes() -> Callable[..., Graph]:
     try:
         from valuegrad.transforms import machine
     except ImportError:
-        return lambda graph: graph
+        return lambda graph, strict: graph
     return machine
 
 
@@ -134,7 +134,7 @@ def lower(graph: Graph, uniform: bytes, summed: Sequence[int], dtype: str, stric
         dtype: "float64" or "float32".
         strict: whether results must be the engines' to the last bit.
     """
-    lowered = _MACHINE(with_sums(graph, summed))
+    lowered = _MACHINE(with_sums(graph, summed), strict=strict)
     first: dict[tuple[int, bool], int] = {}  # a condition that was asked before is not asked again
     for k, guard in enumerate(lowered.guards):
         first.setdefault((guard.node, guard.expected), k)

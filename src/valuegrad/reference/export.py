@@ -7,6 +7,7 @@ Where to start reading: ``export``.
 
 from __future__ import annotations
 
+import struct
 from array import array
 from collections.abc import Sequence
 
@@ -57,7 +58,8 @@ def export(roots: Sequence[Value], since: int, inputs: Sequence[Value]) -> _Expo
         inputs: the first inputs.
 
     Returns:
-        (ops, starts, operands, numbers, the roots' nodes, older leaves that became inputs, the newest creation
+        (ops, starts, operands, numbers (of what a recorder knows by it, the bits of the creation number), the
+        roots' nodes, older leaves that became inputs, the newest creation
         number of what became a constant though it was computed, how many opaque custom Values were met)
     """
     order = _reached(roots, since)
@@ -91,7 +93,8 @@ def export(roots: Sequence[Value], since: int, inputs: Sequence[Value]) -> _Expo
         code, number = OPCODE["const"], value._data
         if value._op == "recorded":
             code = int(value._static or 0.0)
-            number = float(value._created) if code == OPCODE["call"] or code >= len(OPS) else 0.0
+            by_creation = code == OPCODE["call"] or code >= len(OPS)
+            number = struct.unpack("d", struct.pack("Q", value._created))[0] if by_creation else 0.0  # its bits
         elif value._op in TABLE:
             code, number = OPCODE[value._op], value._static or 0.0
         node[value._created] = add(code, number, begin)

@@ -25,7 +25,7 @@ import numpy as np
 from valuegrad import _passes
 from valuegrad.graph import Graph, Guard
 from valuegrad.primitives.opcodes import OPS
-from valuegrad.transforms.templates import LOCAL_GRADS, VALUES, Pool
+from valuegrad.transforms.templates import LOCAL_GRADS, QUICK_VALUES, VALUES, Pool
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,19 +108,21 @@ def tangent(
     return _with_nodes(graph, builder.arrays()), found.tolist()
 
 
-def machine(graph: Graph) -> Graph:
+def machine(graph: Graph, *, strict: bool = True) -> Graph:
     """The same calculation in machine operations alone, simplified.
 
     Args:
         graph: rows and structural operations.
+        strict: to the last bit what the engines compute; else within 4 ulp an operation.
 
     Returns:
         A graph of ``MACHINE`` operations with the same inputs, outputs and guards, in the same order.
     """
     if not len(graph.outputs) and not graph.guards:
         return graph
-    templates, which = _templates(graph, VALUES)
-    _, _, references, _, node_end, _, _ = VALUES.arrays()
+    pool = VALUES if strict else QUICK_VALUES
+    templates, which = _templates(graph, pool)
+    _, _, references, _, node_end, _, _ = pool.arrays()
     room = int(np.diff(node_end).max(initial=0)) + len(references) + 4
     roots = _positions([*graph.outputs.tolist(), *[guard.node for guard in graph.guards]])
     arrays = _builder(graph).machine(templates, which, room, graph.inputs, roots)

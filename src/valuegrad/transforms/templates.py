@@ -23,12 +23,13 @@ import numpy as np
 from valuegrad.errors import GraphError
 from valuegrad.primitives import FLOATS, TABLE, Row
 from valuegrad.primitives.algebra import ELEMENTARY, ListAlgebra
+from valuegrad.primitives.floats import inf
 from valuegrad.primitives.opcodes import MACHINE, OPCODE, OPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["LOCAL_GRADS", "NOTHING", "VALUES", "Pool", "Term", "Terms"]
+__all__ = ["LOCAL_GRADS", "NOTHING", "QUICK_VALUES", "VALUES", "Pool", "Term", "Terms"]
 
 NOTHING = -(2**31)
 """The reference of a local gradient that is nothing at all: that of the branch that ``where`` did not take."""
@@ -74,11 +75,13 @@ class Terms(ListAlgebra):
     Args:
         machine: expand every row into machine operations (for values); else rows stay rows, which have local
             gradients of their own (for local gradients, which are differentiated again).
+        strict: to the last bit what the engines compute; else powers are made of products and roots, within 4 ulp.
     """
 
-    def __init__(self, machine: bool) -> None:
+    def __init__(self, machine: bool, strict: bool = True) -> None:
         super().__init__(TABLE)
         self.machine = machine
+        self.strict = strict
         self.ops: list[int] = []
         self.references: list[list[int]] = []
         self.numbers: list[float] = []
@@ -147,7 +150,18 @@ class Terms(ListAlgebra):
             return a * a
         if b == 1.0:
             return a
-        return self.emit("div", 1.0, a) if b == -1.0 else self.emit("power", a, b)
+        if b == -1.0:
+            return self.emit("div", 1.0, a)
+        if not self.strict and abs(b) in (0.5, 1.5):
+            # pow(-inf, 0.5) is inf and pow(-0.0, 0.5) 0.0, where a root gives nan and -0.0
+            root = self.where(self.eq(a, -inf), inf, self.emit("sqrt", a + 0.0))
+            power = root if abs(b) == 0.5 else self.emit("abs", a) * root
+            return power if b > 0.0 else self.emit("div", 1.0, power)
+        if not self.strict and abs(b) in (2.0, 3.0, 4.0):
+            square = a * a
+            product = {2.0: lambda: square, 3.0: lambda: square * a, 4.0: lambda: square * square}[abs(b)]()
+            return product if b > 0.0 else self.emit("div", 1.0, product)
+        return self.emit("power", a, b)
 
     # ----------------------------------------------------------------------------------------- choices
     def lt(self, a: Any, b: Any) -> Any:
@@ -227,11 +241,15 @@ class Pool:
     Args:
         rule: gives a row's results, from (row, algebra, number of operands, static argument).
         machine: whether templates are made of machine operations alone.
+        strict: as in ``Terms``.
     """
 
-    def __init__(self, rule: Callable[[Row, Terms, int, float], list[Any]], machine: bool) -> None:
+    def __init__(
+        self, rule: Callable[[Row, Terms, int, float], list[Any]], machine: bool, strict: bool = True
+    ) -> None:
         self._rule = rule
         self._machine = machine
+        self._strict = strict
         self._ids: dict[tuple[int, int, bytes], int] = {}
         self._ops: list[int] = []
         self._starts: list[int] = [0]
@@ -258,7 +276,7 @@ class Pool:
         row = TABLE.get(OPS[code])
         if row is None:
             raise GraphError(f"{OPS[code]!r} is no row of the primitives table, so there is no template of it")
-        m = Terms(self._machine)
+        m = Terms(self._machine, self._strict)
         results = [NOTHING if x is None else m.reference(x) for x in self._rule(row, m, count, number)]
         self._ops += m.ops
         for references in m.references:
@@ -287,7 +305,10 @@ class Pool:
 
 
 VALUES = Pool(_value, machine=True)
-"""How each row is computed by machine operations."""
+"""How each row is computed by machine operations, to the last bit."""
+
+QUICK_VALUES = Pool(_value, machine=True, strict=False)
+"""The same within 4 ulp."""
 
 LOCAL_GRADS = Pool(_local_grads, machine=False)
 """∂out/∂child of each row, in rows."""
