@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "restore"]
 
-Make = Callable[[Call, tuple[int, ...]], Paths]
+Make = Callable[[Call, tuple[int, ...], int], Paths]
 
 
 # ---------------------------------------------------------------------------------------------- describing
@@ -136,7 +136,8 @@ def restore(
         description: a program as plain data.
         signature: its parameters.
         captured: Values in the place of those that the function closed over.
-        make: gives the paths, still empty, for a call and the arguments by which the program differentiates.
+        make: gives the paths, still empty, for a call, the arguments by which the program differentiates, and how many
+            there are.
 
     Raises:
         ProgramFileError: the description contradicts itself.
@@ -169,7 +170,7 @@ def _restored(
     positions = specialisation.settings.get("positions")
     _require(type(positions) is tuple and all(type(i) is int and 0 <= i < len(args) for i in positions), "no positions")
     assert positions is not None
-    made = make(call, positions)
+    made = make(call, positions, len(args))
     _fill(made, name, specialisation.paths, captured)
     return (call.key, positions), made
 
