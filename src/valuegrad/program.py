@@ -128,7 +128,9 @@ class Program:
         derivative = self._derivative
         function = derivative.of(positions, count) if derivative else self.function
         gradients = gradient_leaves(call, positions) if derivative and derivative.reduces else ()
-        return Paths(self.__name__, function, self._gives_numbers, self.options, self._lock, self._warned, gradients)
+        paths = Paths(self.__name__, function, self._gives_numbers, self.options, self._lock, self._warned, gradients)
+        paths.names = call.names()
+        return paths
 
     @property
     def _gives_numbers(self) -> bool:
