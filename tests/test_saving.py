@@ -1,5 +1,6 @@
 """A program from a file or a pickle computes what the program computed, bit for bit, in any process."""
 
+import copy
 import inspect
 import math
 import multiprocessing
@@ -7,13 +8,18 @@ import pickle
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import valuegrad as vg
 from valuegrad import files
 from valuegrad.descriptions import Leaf
+from valuegrad.files.container import pack, unpack
+from valuegrad.program import _from_bytes
 
 
 def smooth(x, y):
@@ -268,3 +274,72 @@ def test_a_specialisation_that_contradicts_itself_is_refused(change, tmp_path):
         return
     with pytest.raises(vg.ValuegradError):
         loaded(50.0)
+
+
+# ------------------------------------------------------------------------- attacks with a valid digest, and then calls
+@cache
+def targets():
+    """Programs of every kind, and how each is called."""
+    cell = vg.primitive("cell", lambda x: x * x, lambda x, out: (2 * x,))
+    table = {"values": [1.0, 2.0, 3.0]}
+    programs = [
+        (vg.compile(smooth), [(0.5, 0.25), (LANES, 0.25)]),
+        (vg.compile(tariff), [(50.0,), (LANES,)]),
+        (vg.compile(lookup), [(table, np.array([0, 2, -1, 1])), (table, 1)]),
+        (vg.grad(vg.compile(smooth), (0, 1)), [(0.5, 0.25), (LANES, 0.25)]),
+        (vg.compile(lambda x: (cell(x) / vg.softmax([x, 2 * x])[1], vg.batch_sum(x))), [(0.5,), (LANES,)]),
+        (vg.compile(lambda x: vg.norm([x, 1]) + vg.digamma(x) + round(x, 2) + x**2.5), [(0.5,), (LANES,)]),
+    ]
+    for program, calls in programs:
+        for call in calls:
+            program(*call)
+    return [(unpack(files.dump(program._described()), "file"), calls) for program, calls in programs]
+
+
+def places(data, place=()):
+    yield place
+    for key, inner in data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ():
+        yield from places(inner, (*place, key))
+
+
+def attack(data):
+    (fields, arrays), calls = data.draw(st.sampled_from(targets()), label="program")
+    fields, arrays = copy.deepcopy(fields), dict(arrays)
+    for _ in range(data.draw(st.integers(0, 2), label="changes of the JSON")):
+        all_places = [place for place in places(fields) if place]
+        place = data.draw(st.sampled_from(all_places), label="place")
+        holder = fields
+        for key in place[:-1]:
+            holder = holder[key]
+        holder[place[-1]] = data.draw(
+            st.sampled_from([0, 1, 2, True, None, "x", [], {"float": 2.5}, {"int": 3}, {"tuple": []}])
+        )
+    for _ in range(data.draw(st.integers(0, 3), label="changes of arrays")):
+        key = data.draw(st.sampled_from(sorted(arrays)), label="array")
+        array = arrays[key] = arrays[key].copy()
+        if len(array):
+            odd = [0.0, -0.0, 1.0, -1.0, 2.0, 3.0, 1e300, math.inf, math.nan] if array.dtype == float else [*range(20)]
+            array[data.draw(st.integers(0, len(array) - 1))] = data.draw(st.sampled_from(odd))
+    try:
+        program = _from_bytes(pack(fields, arrays))
+    except vg.ProgramFileError:
+        return
+    for call in calls:
+        for how in (program, program.value_and_grad):
+            try:
+                how(*call)
+            except vg.ValuegradError:
+                continue
+
+
+@given(st.data())
+@settings(max_examples=200)
+def test_what_an_attacked_file_gives_can_be_called(data):
+    attack(data)
+
+
+@pytest.mark.soak
+@given(st.data())
+@settings(max_examples=20_000)
+def test_what_an_attacked_file_gives_can_be_called_for_long(data):
+    attack(data)

@@ -52,8 +52,8 @@ class Overview:
         >>> program(1.0), program(3.0)
         (1.0, 5.0)
         >>> print(program.graph)
-        <lambda>(): 2 paths, 8 nodes, ..., float64
-          operations: input 2, const 3, lt 2, add 1, mul 1
+        <lambda>(): 2 paths, 9 nodes, ..., float64
+          operations: const 3, input 2, lt 2, mul 1, add 1
           guards: ...
           memory: ...
     """
