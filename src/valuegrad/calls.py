@@ -140,6 +140,16 @@ class Call:
         """How many inputs each leaf is."""
         return [leaf.array.size if type(leaf) is Vector else 1 for leaf in self.leaves]
 
+    def names(self) -> tuple[str, ...]:
+        """For each input how the user would write it; none where they are too many to be read."""
+        if len(self.leaves) > 32:
+            return ()
+        return tuple(
+            f"{self.where(i)}[{j}]" if type(leaf) is Vector else self.where(i)
+            for i, (leaf, size) in enumerate(zip(self.leaves, self.sizes()))
+            for j in range(min(size, 1000))
+        )
+
     def integers(self) -> list[bool]:
         """For each input whether it is an integer."""
         return [integer for integer, size in zip(self.integer, self.sizes()) for _ in range(size)]

@@ -137,6 +137,7 @@ class Paths:
         self.structure: Structure | None = None
         self.build: Callable[[tuple[float, ...]], Any] | None = None
         self.count = 0
+        self.names: tuple[str, ...] = ()  # of the inputs, for pictures
         self.latest: Path | None = None  # the path of the latest call on numbers: the first to be tried
         self._sums: dict[bytes, Any] = {}  # for each layout which outputs are summed
         self._lock = lock
