@@ -337,3 +337,10 @@ def test_beyond_the_bound_gradients_of_functions_with_indices_are_right_too() ->
     assert value.tolist() == [1.0, 3.0, -2.0]
     assert by_xs[0].tolist() == [2.0, 0.0, 1.0]
     assert by_xs[1] == 1.0
+
+
+def test_an_empty_batch_takes_any_path() -> None:
+    f = vg.compile(lambda x, y: x * 2 if y > 0 else x * 3)
+    assert f(np.empty(0), 1.0).shape == f(np.empty(0), -1.0).shape == (0,)
+    value, (by_x, by_y) = f.value_and_grad(np.empty((0, 2)), -1.0)
+    assert (value.shape, by_x.shape, by_y) == ((0, 2), (0, 2), 0.0)

@@ -357,28 +357,33 @@ class _Batch:
     def _run(self, path: Path, lanes: Any) -> list[tuple[int, Any]]:
         """Run a path; which lanes leave it, and at which guard (None for the lanes: all there are)."""
         failed, own, others, lowered = self._execute(path, lanes)
-        if failed is None:
+        if failed is None or not len(failed):
             self.paths.check_integers(path, self.call, lanes)
             self._place(path, lanes, own, others, lowered)
             if self.call.shape is None:
                 self.paths.latest = path
             return []
-        guards = np.unique(failed).tolist()
+        guards = (np.flatnonzero(np.bincount(failed + 1)) - 1).tolist()
         if len(guards) == 1:
             return [(guards[0], lanes)]
         leaving = [k for k in guards if k >= 0]
-        everyone = np.arange(self.call.lanes) if lanes is None else lanes
         if not path.divisible:
             raise self._indivisible(path.graph.guards[leaving[0]].line)
-        stay = failed < 0
-        if np.any(stay):
-            self.paths.check_integers(path, self.call, everyone[stay])
+
+        def those(which: Any) -> Any:
+            found = np.flatnonzero(which)
+            return found if lanes is None else lanes[found]
+
+        if guards[0] < 0:
+            stay = np.flatnonzero(failed < 0)
+            staying = stay if lanes is None else lanes[stay]
+            self.paths.check_integers(path, self.call, staying)
             if np.any(self.is_total) or np.any(path.sum_outputs):  # the sums have the lanes in them that leave
-                _, own, others, lowered = self._execute(path, everyone[stay])
+                _, own, others, lowered = self._execute(path, staying)
             else:
                 others = [x[stay] for x in others]
-            self._place(path, everyone[stay], own, others, lowered)
-        return [(k, everyone[failed == k]) for k in leaving]
+            self._place(path, staying, own, others, lowered)
+        return [(k, those(failed == k)) for k in leaving]
 
     def _indivisible(self, line: str) -> PathsError:
         return PathsError(

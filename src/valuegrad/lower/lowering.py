@@ -63,6 +63,8 @@ class Lowered:
         self.guards = guards
         self.operations = operations
         self.same = np.array(code.uniform_outputs, dtype=bool)
+        self._guard_of = np.append(guards, np.int32(-1))  # -1, no guard, is the index of its last entry
+        self._guards_are_all = bool(np.all(guards == np.arange(len(guards))))
         self._uniform = uniform
         self._dtype = np.dtype(dtype)
 
@@ -89,7 +91,7 @@ class Lowered:
     ) -> Any:
         """As ``run``, into arrays that are there."""
         failed = self.code.run_packed(n, uniform, list(lanes), own, list(others), threads)
-        return None if failed is None else np.where(failed < 0, -1, self.guards[failed])
+        return failed if failed is None or self._guards_are_all else self._guard_of[failed]
 
 
 def with_sums(graph: Graph, outputs: Sequence[int]) -> Graph:
