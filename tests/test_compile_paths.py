@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from engines import needs_passes
 
 import valuegrad as vg
 from valuegrad import Value
@@ -255,6 +256,7 @@ def test_beyond_the_bound_the_lanes_run_eagerly_with_one_warning() -> None:
     assert len(program.graph.paths) == 4
 
 
+@needs_passes
 def test_beyond_the_bound_gradients_are_right_too() -> None:
     program = vg.compile(lambda x, w: many(x * w), max_paths=3, strict=True)
     x = uniform(0.0, 20.0, lanes=60)
@@ -309,3 +311,36 @@ def drawn(seed):
         return values[-1]
 
     return function
+
+
+def test_a_sum_over_the_batch_on_one_path_alone_is_refused() -> None:
+    f = vg.compile(lambda x: vg.batch_sum(x) if x > 0 else x)
+    assert f(np.array([1.0, 2.0])) == 3.0
+    with pytest.raises(vg.PathsError, match="sums over its lanes"):
+        f(np.array([1.0, -2.0]))
+
+
+def test_sums_over_the_batch_hold_beyond_the_bound_too() -> None:
+    f = vg.compile(lambda x: vg.batch_sum(x * x if x > 0 else -x), max_paths=1)
+    assert f(np.array([1.0, 2.0])) == 5.0
+    with pytest.warns(vg.PathsWarning):
+        assert f(np.array([-1.0, -2.0])) == 3.0
+    assert f(np.array([1.0, -2.0])) == 3.0
+
+
+@needs_passes
+def test_beyond_the_bound_gradients_of_functions_with_indices_are_right_too() -> None:
+    f = vg.compile(lambda xs, i: vg.take(xs, i) ** 2 if xs[0] > 0 else vg.take(xs, i), max_paths=1)
+    assert f([1.0, 2.0], 1) == 4.0
+    with pytest.warns(vg.PathsWarning):
+        value, (by_xs, _) = f.value_and_grad([np.array([1.0, -1.0, -2.0]), 3.0], np.array([0, 1, 0]))
+    assert value.tolist() == [1.0, 3.0, -2.0]
+    assert by_xs[0].tolist() == [2.0, 0.0, 1.0]
+    assert by_xs[1] == 1.0
+
+
+def test_an_empty_batch_takes_any_path() -> None:
+    f = vg.compile(lambda x, y: x * 2 if y > 0 else x * 3)
+    assert f(np.empty(0), 1.0).shape == f(np.empty(0), -1.0).shape == (0,)
+    value, (by_x, by_y) = f.value_and_grad(np.empty((0, 2)), -1.0)
+    assert (value.shape, by_x.shape, by_y) == ((0, 2), (0, 2), 0.0)

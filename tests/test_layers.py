@@ -28,7 +28,7 @@ LAYERS = [
     ["differentiating"],
     ["functional", "recorder"],  # functional and custom find the recorder through modes
     ["record"],
-    ["calls", "iteration", "lower", "outputs"],  # what a program is made of
+    ["calls", "derivation", "iteration", "lower", "outputs"],  # what a program is made of
     ["paths"],
     ["overview", "saving"],
     ["program"],

@@ -35,6 +35,7 @@ _LAZY = {
     "batch_sum": "valuegrad.batch",
     "check_gradients": "valuegrad.inspect.check",
     "compile": "valuegrad.program",
+    "load": "valuegrad.program",
     "grad": "valuegrad.functional",
     "hessian": "valuegrad.functional",
     "hvp": "valuegrad.functional",

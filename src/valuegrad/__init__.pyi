@@ -104,6 +104,7 @@ from valuegrad.modes import no_grad as no_grad
 from valuegrad.modes import strict as strict
 from valuegrad.program import Program as Program
 from valuegrad.program import compile as compile
+from valuegrad.program import load as load
 
 __version__: Final[str]
 engine: Final[Literal["native", "readable"]]
@@ -172,6 +173,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "lgamma",
+    "load",
     "log",
     "log1p",
     "log2",
