@@ -2,7 +2,7 @@
  *
  * Why: where no assembler knows the processor, or the program has operations that it does not know, something must
  * run it anyhow.  A step's dispatch costs a few nanoseconds, so a block is many vectors long: as many as keep the
- * frame in the processor's first cache.
+ * frame in the processor's near caches.
  *
  * Data structures
  *   VgStep         a kernel and its operands: slots of the frame or uniforms.

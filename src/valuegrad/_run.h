@@ -28,8 +28,9 @@
 enum {
     VG_MOST_CHUNKS = 64,
     VG_CHUNK_BLOCKS = 16,            /* a chunk is a multiple of so many blocks of V lanes */
-    VG_FRAME_BYTES = 24 * 1024,      /* the interpreter's frame, if it can be so small: the first cache holds it */
-    VG_MOST_VECTORS = 16,            /* in a block of the interpreter */
+    VG_FRAME_BYTES = 128 * 1024,     /* of the interpreter, if they hold VG_LEAST_VECTORS: the second cache has them */
+    VG_LEAST_VECTORS = 4,            /* in a block of the interpreter: enough to pay for a step's dispatch */
+    VG_MOST_VECTORS = 16,
     VG_WORK_FOR_A_THREAD = 200 * 1000, /* lanes times instructions that pay for starting one */
     VG_MOST_THREADS = 64
 };
@@ -186,7 +187,7 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     code->block = code->vector;
     if (!compiled) {
         ptrdiff_t vectors = VG_FRAME_BYTES / (VG_BLOCK_BYTES * ((ptrdiff_t)code->slots + 1));
-        vectors = vectors < 1 ? 1 : vectors > VG_MOST_VECTORS ? VG_MOST_VECTORS : vectors;
+        vectors = vectors < VG_LEAST_VECTORS ? VG_LEAST_VECTORS : vectors > VG_MOST_VECTORS ? VG_MOST_VECTORS : vectors;
         code->block = vectors * code->vector;
     }
     const VgLowered *const l = &code->lowered;
@@ -297,7 +298,9 @@ static void vg_load(const VgJob *job, VgContext *c, ptrdiff_t from) {
     for (int32_t i = 0; i < code->lane_input_count; i++) {
         const VgColumn column = code->lane_inputs[i];
         char *const to = (char *)c->frame + (size_t)column.slot * slot;
-        memcpy(to, job->inputs[column.position] + (size_t)from * item, bytes);
+        const char *const numbers = job->inputs[column.position] + (size_t)from * item;
+        if (bytes == VG_BLOCK_BYTES) memcpy(to, numbers, VG_BLOCK_BYTES); /* one vector: no call of memcpy */
+        else memcpy(to, numbers, bytes);
         for (size_t at = bytes; at < slot; at += item) memcpy(to + at, to + bytes - item, item);
     }
 }
@@ -307,8 +310,10 @@ static void vg_store(const VgJob *job, const VgContext *c, ptrdiff_t from) {
     const size_t item = code->item, bytes = (size_t)c->valid * item, slot = (size_t)c->lanes * item;
     for (int32_t i = 0; i < code->lane_output_count; i++) {
         const VgColumn column = code->lane_outputs[i];
-        memcpy(job->outputs[column.position] + (size_t)from * item, (const char *)c->frame + (size_t)column.slot * slot,
-               bytes);
+        const char *const numbers = (const char *)c->frame + (size_t)column.slot * slot;
+        char *const to = job->outputs[column.position] + (size_t)from * item;
+        if (bytes == VG_BLOCK_BYTES) memcpy(to, numbers, VG_BLOCK_BYTES);
+        else memcpy(to, numbers, bytes);
     }
 }
 
@@ -333,7 +338,8 @@ static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
         c->valid = end - from < code->block ? end - from : code->block;
         c->lanes = (c->valid + code->vector - 1) / code->vector * code->vector;
         vg_load(job, c, from);
-        for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
+        if (code->lowered.guards > 0 || code->interpreted[VG_MAIN].has_calls)
+            for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
         vg_segment(code, VG_MAIN, c);
         vg_store(job, c, from);
         if (code->lowered.guards > 0) vg_note_failures(job, c, from);
