@@ -154,8 +154,9 @@ VG_KERNEL(function2_vv) {
                     out[i] = (value);                                                                                 \
                 }                                                                                                     \
             } else if (j + 4 <= count && (operands[j + 1] | operands[j + 2] | operands[j + 3]) >= 0) {                \
-                const T *VG_RESTRICT const x0 = VG_SLOT(operands[j]), *VG_RESTRICT const x1 = VG_SLOT(operands[j + 1]);   \
-                const T *VG_RESTRICT const x2 = VG_SLOT(operands[j + 2]), *VG_RESTRICT const x3 = VG_SLOT(operands[j + 3]); \
+                const int32_t *const four = operands + j;                                                             \
+                const T *VG_RESTRICT const x0 = VG_SLOT(four[0]), *VG_RESTRICT const x1 = VG_SLOT(four[1]);           \
+                const T *VG_RESTRICT const x2 = VG_SLOT(four[2]), *VG_RESTRICT const x3 = VG_SLOT(four[3]);           \
                 VG_EACH {                                                                                             \
                     T total = out[i], x = x0[i];                                                                      \
                     total = (value);                                                                                  \
@@ -228,7 +229,8 @@ VG_LIST_LIST(VG_LIST)
 VG_DOT(dot, VG_FMA)
 VG_DOT(dot_exact, VG_PRODUCT_PLUS)
 
-/* Squares are added in double: those of floats then never overflow.  If a lane leaves the safe range, _ieee.h's rule. */
+/* Squares are added in double: those of floats then never overflow.  The rule of _ieee.h if a lane leaves the safe
+ * range. */
 VG_KERNEL(norm) {
     const int32_t *const operands = step->operands, count = step->count;
     VG_COUNT;

@@ -84,7 +84,7 @@ static void vg_free_code(VgCode *code) {
 
 static size_t vg_aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
 
-/* `uniform`: the scalars of the run that the new one is another thread of; NULL: it gets its own, constants filled in. */
+/* `uniform`: the scalars of the run that this is a thread of; NULL: it gets its own, with the constants in them. */
 static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
     const size_t item = code->item, block = (size_t)code->block;
     const size_t frame = vg_aligned((size_t)code->slots * block * item);
@@ -329,7 +329,8 @@ static void vg_store(const VgJob *job, const VgContext *c, ptrdiff_t from) {
     for (int32_t i = 0; i < code->lane_output_count; i++) {
         const VgColumn column = code->lane_outputs[i];
         const ptrdiff_t which = job->packed ? column.rank : column.position;
-        vg_copy_lanes(job->outputs[which] + (size_t)from * item, (const char *)c->frame + (size_t)column.slot * slot, bytes);
+        const char *const numbers = (const char *)c->frame + (size_t)column.slot * slot;
+        vg_copy_lanes(job->outputs[which] + (size_t)from * item, numbers, bytes);
     }
 }
 
@@ -400,7 +401,7 @@ static void vg_run_lanes(VgJob *job, VgContext *c, int threads) {
     double most = work / VG_WORK_FOR_A_THREAD;
     if (most > (double)job->chunks) most = (double)job->chunks;
     if (most > VG_MOST_THREADS) most = VG_MOST_THREADS;
-    if (job->code->interpreted[VG_MAIN].has_calls) most = 1.0; /* they would wait for the GIL, and an error is this thread's */
+    if (job->code->interpreted[VG_MAIN].has_calls) most = 1.0; /* others would wait for the GIL, and keep exceptions */
     pthread_mutex_init(&job->mutex, NULL);
     while (started + 1 < threads && started + 1 < most &&
            pthread_create(&others[started], NULL, vg_thread, job) == 0)
