@@ -74,7 +74,7 @@ def check_arrays(ops, starts, operands, numbers, outputs, guard_nodes, guard_exp
         if not isinstance(array, numpy.ndarray) or array.dtype != kind or array.ndim != 1:
             raise GraphError(f"Code() got {kind_of(array)} for {name}; expected {numpy.dtype(kind)}[]")
     if len(guard_nodes) != len(guard_expected):
-        raise GraphError(f"Code() got {len(guard_expected)} guard_expected; expected {len(guard_nodes)}: one for each guard")
+        raise GraphError(f"Code() got {len(guard_expected)} guard_expected; expected one for each of {len(guard_nodes)}")
     guards = tuple(Guard(node, expected, "") for node, expected in zip(guard_nodes.tolist(), guard_expected.tolist()))
     check(Graph(ops, starts, operands, numbers, len(uniform), outputs, guards, calls), "Code()")
     for code in numpy.unique(ops).tolist():
