@@ -6,8 +6,7 @@
  *
  * Mechanism: JIT_LOWERINGS has one line per operation: which function writes its code, with which instruction.
  * Elementary functions are calls (vg_vector_function of _elementary.h); they keep no vector register, so all that is
- * used later goes to the frame before.  AVX2 runs each stretch of code between two calls twice, once for each half of
- * the block: a slot is two of its registers wide.
+ * used later goes to the frame before.
  *
  * A condition is the number 1.0 or 0.0, but as long as only comparisons, select and guards have to do with it, it
  * stays a mask.
@@ -108,24 +107,43 @@ static int32_t *jit_prepare(Jit *jit) {
     return arrays;
 }
 
+static void jit_nothing(void *frame, void *uniform, void *accumulators, int32_t *failed, uint64_t valid_bits) {
+    (void)frame, (void)uniform, (void)accumulators, (void)failed, (void)valid_bits;
+}
+
+/* Two blocks at once have half of the registers, and twice the code: no longer faster once values give way, or the
+ * code is more than about half of a processor's second cache. */
+enum { JIT_INSTRUCTIONS_A_SPILL = 16, JIT_MOST_IN_PAIRS = 1 << 15 };
+
 /* Machine code for a segment, or NULL if there is an operation that only the interpreter knows, or no memory.
+ * `blocks`: how many blocks it computes, side by side in slots that wide: 1; or 2, NULL then where that is not faster.
  * `slots_needed`: how many slots the frame has to have. */
-static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int32_t *slots_needed,
-                                        size_t *code_bytes, void **memory, size_t *memory_bytes) {
+static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int blocks,
+                                        int32_t *slots_needed, size_t *code_bytes, void **memory,
+                                        size_t *memory_bytes) {
     const int level = jit_level();
     Jit jit;
     int32_t *arrays;
     uintptr_t start;
     *memory = NULL;
+    *memory_bytes = *code_bytes = 0;
+    *slots_needed = segment->slots;
     if (level == VG_BASELINE || !jit_displacements_fit(segment)) return NULL;
+    if (blocks == 2 && (level != VG_AVX512 || segment->count > JIT_MOST_IN_PAIRS)) return NULL;
+    if (segment->count == 0) return jit_nothing;
     memset(&jit, 0, sizeof jit);
     jit.segment = segment;
     jit.float32 = is_float32;
     jit.strict = strict;
     jit.wide = level == VG_AVX512;
+    jit.blocks = blocks;
+    jit.parts = jit.wide ? blocks : 2;
     jit.slots = segment->slots;
-    jit.numbers.usable = jit.wide ? 0xFFFFFFFF : 0xFFFF;
-    jit.masks.usable = 0x7E; /* k0 means "no mask"; k7: the valid lanes */
+    jit.most_spills = blocks == 2 ? segment->count / JIT_INSTRUCTIONS_A_SPILL : INT32_MAX;
+    jit.numbers.usable = !jit.wide ? 0xFF : blocks == 2 ? 0xFFFF : 0xFFFFFFFF;
+    jit.numbers.apart = jit.wide ? 16 : 8;
+    jit.masks.usable = blocks == 2 ? 0x0E : 0x7E; /* k0 means "no mask"; k7: the valid lanes */
+    jit.masks.apart = 3;
     if (!jit_can_lower(&jit)) return NULL;
     arrays = jit_prepare(&jit);
     jit.code.capacity = 4096 + 8 * (size_t)segment->start[segment->count];
@@ -151,9 +169,11 @@ static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32
 
 static int vg_jit_available(void) { return 0; }
 
-static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int32_t *slots_needed,
-                                        size_t *code_bytes, void **memory, size_t *memory_bytes) {
-    (void)segment, (void)is_float32, (void)strict, (void)slots_needed, (void)code_bytes, (void)memory_bytes;
+static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int blocks,
+                                        int32_t *slots_needed, size_t *code_bytes, void **memory,
+                                        size_t *memory_bytes) {
+    (void)segment, (void)is_float32, (void)strict, (void)blocks, (void)slots_needed, (void)code_bytes;
+    (void)memory_bytes;
     *memory = NULL;
     return NULL;
 }

@@ -1,11 +1,9 @@
-/* The code around the operations: a function's entry and exit, the two halves of AVX2, calls, guards that fail.
+/* The code around the operations: a function's entry and exit, constants, guards that fail.
  *
  * Why: System V ABI for x86-64: arguments in rdi, rsi, rdx, rcx, r8; rbx, rbp and r12 to r15 are the caller's and must
  * be restored; rsp is a multiple of 16 at a call; no vector register survives one.
  *
  * Data structures
- *   stretch    AVX2: code between two calls.  It is a loop of two passes, the upper half of each slot first: the base
- *              registers are half a slot further then.
  *   JitFailing  a guard's rare way: one jump out of the code, and one back.
  *
  * Where to start reading: jit_begin_function. */
@@ -29,10 +27,12 @@ typedef struct JitLowering {
     uint8_t turned; /* a comparison's immediate when its operands change places */
 } JitLowering;
 
-/* The lanes that one pass of the code computes, as bits. */
+/* How many lanes a block has. */
+static inline unsigned jit_lanes(const Jit *jit) { return VG_BLOCK_BYTES / (jit->float32 ? 4 : 8); }
+
+/* The lanes that the code computes, as bits. */
 static inline uint32_t jit_all_lanes(const Jit *jit) {
-    const int lanes = VG_BLOCK_BYTES / (jit->float32 ? 4 : 8);
-    return (1u << (jit->wide ? lanes : lanes / 2)) - 1;
+    return (uint32_t)(((uint64_t)1 << jit_lanes(jit) * (unsigned)jit->blocks) - 1);
 }
 
 /* The constants before the code. */
@@ -69,65 +69,36 @@ static void jit_patch(X86Bytes *code, size_t after, size_t target) {
     if (!code->failed) memcpy(code->at + after - 4, &distance, 4);
 }
 
-/* AVX2: the base registers move by half a slot, up or down. */
-static void jit_move_half(Jit *jit, int up) {
-    X86Bytes *code = &jit->code;
-    const int half = VG_BLOCK_BYTES / 2, failed = jit->float32 ? half : half / 2;
-    x86_room(code, 2 * X86_LONGEST);
-    x86_byte(code, 0x48), x86_byte(code, 0x83); /* add rbx */
-    x86_byte(code, 0xC3), x86_byte(code, (unsigned)(up ? half : -half) & 0xFF);
-    x86_byte(code, 0x49), x86_byte(code, 0x83); /* add r13 */
-    x86_byte(code, 0xC5), x86_byte(code, (unsigned)(up ? half : -half) & 0xFF);
-    x86_byte(code, 0x49), x86_byte(code, 0x83); /* add r14 */
-    x86_byte(code, 0xC6), x86_byte(code, (unsigned)(up ? failed : -failed) & 0xFF);
-}
-
-/* Code from here on runs for the upper half, then for the lower one, so that lane 0 is stored last. */
-static void jit_begin_stretch(Jit *jit) {
-    if (jit->wide) {
-        if (jit->valid_slot != JIT_NOWHERE) /* kmovw k7, r15d */
-            jit_emit_mask(jit, X86_KSET, JIT_VALID_MASK, 0, x86_register(JIT_VALID));
-        return;
-    }
-    jit->stretch = jit->code.size;
-    jit_move_half(jit, 1);
-    X86_PLAIN(&jit->code, "\x41\xBC\x01\x00\x00\x00"); /* mov r12d, 1 */
-    jit->stretch_start = jit->code.size;
-}
-
-static void jit_end_stretch(Jit *jit) {
-    if (jit->wide) return;
-    if (jit->code.size == jit->stretch_start) { /* nothing to do between two calls */
-        jit->code.size = jit->stretch;
-        return;
-    }
-    jit_move_half(jit, 0);
-    X86_PLAIN(&jit->code, "\x41\xFF\xCC\x0F\x89"); /* dec r12d; jns stretch_start */
-    x86_word(&jit->code, (uint32_t)(jit->stretch_start - (jit->code.size + 4)));
-    jit_move_half(jit, 1);
+/* AVX-512: a block's valid lanes in a mask register. */
+static void jit_load_valid(Jit *jit, int block) {
+    const X86Place valid = x86_register(block == 0 ? JIT_VALID : JIT_VALID_NEXT);
+    x86_vex(&jit->code, jit_form(jit, X86_KSET), JIT_VALID_MASK, X86_NONE, valid, 0, -1); /* kmovw k7, r32 */
 }
 
 /* AVX2: the valid lanes as a mask of all ones or all zeros, in a slot: each lane's bit of r15, compared. */
 static void jit_store_valid(Jit *jit) {
-    for (int half = 0; half < 2; half++) {
-        X86Place slot = jit_slot(jit->valid_slot);
-        slot.at += half * VG_BLOCK_BYTES / 2;
-        X86_PLAIN(&jit->code, "\xC4\xC1\xF9\x6E\xC7"); /* vmovq xmm0, r15 */
-        jit_emit(jit, X86_PSPREAD, 0, 0, x86_register(0), -1);
-        jit_emit(jit, X86_PAND, 0, 0, x86_pool(JIT_LANES + half * VG_BLOCK_BYTES / 2), -1);
-        jit_emit(jit, X86_PEQUAL, 0, 0, x86_pool(JIT_LANES + half * VG_BLOCK_BYTES / 2), -1);
-        jit_emit(jit, X86_SAVE, 0, 0, slot, -1);
-    }
+    const unsigned partner = jit->numbers.apart;
+    X86Place bits = x86_pool(JIT_LANES);
+    bits.step = VG_BLOCK_BYTES / 2;
+    X86_PLAIN(&jit->code, "\xC4\xC1\xF9\x6E\xC7"); /* vmovq xmm0, r15 */
+    x86_vex(&jit->code, jit_form(jit, X86_PSPREAD), partner, X86_NONE, x86_register(0), 1, -1);
+    x86_vex(&jit->code, jit_form(jit, X86_PSPREAD), 0, X86_NONE, x86_register(0), 1, -1);
+    jit_emit(jit, X86_PAND, 0, 0, bits, -1);
+    jit_emit(jit, X86_PEQUAL, 0, 0, bits, -1);
+    jit_emit(jit, X86_SAVE, 0, X86_NONE, jit_slot(jit, jit->valid_slot), -1);
 }
 
 static void jit_begin_function(Jit *jit) {
     X86_PLAIN(&jit->code, "\x55\x53\x41\x54\x41\x55\x41\x56\x41\x57"); /* push rbp, rbx, r12, r13, r14, r15 */
     X86_PLAIN(&jit->code, "\x48\x83\xEC\x08");                         /* sub rsp, 8 */
-    jit_lea(jit, JIT_FRAME, x86_memory(X86_RDI, JIT_BIAS * VG_BLOCK_BYTES));
+    jit_lea(jit, JIT_FRAME, x86_memory(X86_RDI, JIT_BIAS * jit->blocks * VG_BLOCK_BYTES));
     jit_lea(jit, JIT_UNIFORM, x86_memory(X86_RSI, JIT_BIAS * (jit->float32 ? 4 : 8)));
     X86_PLAIN(&jit->code, "\x49\x89\xD5\x49\x89\xCE\x4D\x89\xC7"); /* mov r13, rdx; mov r14, rcx; mov r15, r8 */
+    if (jit->blocks == 2) {
+        X86_PLAIN(&jit->code, "\x4D\x89\xFC\x49\xC1\xEC"); /* mov r12, r15; shr r12, lanes */
+        x86_byte(&jit->code, jit_lanes(jit));
+    }
     if (!jit->wide && jit->valid_slot != JIT_NOWHERE) jit_store_valid(jit);
-    jit_begin_stretch(jit);
 }
 
 /* Guard `number`: eax has its lanes' outcomes as bits; go on unless one is not as expected. */
@@ -183,7 +154,6 @@ static void jit_write_failing(Jit *jit) {
 }
 
 static void jit_end_function(Jit *jit) {
-    jit_end_stretch(jit);
     X86_PLAIN(&jit->code, "\xC5\xF8\x77");                                     /* vzeroupper */
     X86_PLAIN(&jit->code, "\x48\x83\xC4\x08");                                 /* add rsp, 8 */
     X86_PLAIN(&jit->code, "\x41\x5F\x41\x5E\x41\x5D\x41\x5C\x5B\x5D\xC3"); /* pop them; ret */
