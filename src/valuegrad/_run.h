@@ -52,6 +52,9 @@ typedef struct VgCode {
     VgSegmentFunction function[VG_SEGMENTS]; /* of the assembler; NULL: interpreted */
     void *machine_code[VG_SEGMENTS];
     size_t machine_bytes[VG_SEGMENTS];
+    VgSegmentFunction pair; /* the assembler's `main` for two vectors at once; NULL: one by one */
+    void *pair_code;
+    size_t pair_bytes;
     VgColumn *lane_inputs, *lane_outputs;
     int32_t lane_input_count, lane_output_count;
     int is_float32, is_compiled;
@@ -75,6 +78,7 @@ static void vg_free_code(VgCode *code) {
         if (code->function[k] != NULL) vg_jit_free(code->machine_code[k], code->machine_bytes[k]);
         vg_free_interpreted(&code->interpreted[k]);
     }
+    vg_jit_free(code->pair_code, code->pair_bytes);
     vg_free_lowered(&code->lowered);
     vg_free_workspace(code->idle);
     free(code->lane_inputs);
@@ -142,12 +146,24 @@ static int vg_compile_segment(VgCode *code, int k, int strict) {
     const VgSegment *const segment = &code->lowered.segment[k];
     int32_t slots = 0;
     size_t bytes = 0;
-    code->function[k] = vg_jit_compile(segment, code->is_float32, strict, &slots, &bytes, &code->machine_code[k],
+    code->function[k] = vg_jit_compile(segment, code->is_float32, strict, 1, &slots, &bytes, &code->machine_code[k],
                                        &code->machine_bytes[k]);
     if (code->function[k] == NULL) return 0;
     code->code_bytes += bytes;
     if (slots > code->slots) code->slots = slots;
     return 1;
+}
+
+/* `main` for two vectors as well, if the assembler finds that worth it. */
+static void vg_compile_pair(VgCode *code, int strict) {
+    int32_t slots = 0;
+    size_t bytes = 0;
+    code->pair = vg_jit_compile(&code->lowered.segment[VG_MAIN], code->is_float32, strict, 2, &slots, &bytes,
+                                &code->pair_code, &code->pair_bytes);
+    if (code->pair == NULL) return;
+    code->code_bytes += bytes;
+    code->block = 2 * code->vector;
+    if (slots > code->slots) code->slots = slots;
 }
 
 static int vg_translate_segment(VgCode *code, int k, int strict) {
@@ -190,7 +206,9 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     }
     code->is_compiled = compiled;
     code->block = code->vector;
-    if (!compiled) {
+    if (compiled) {
+        vg_compile_pair(code, strict);
+    } else {
         ptrdiff_t vectors = VG_FRAME_BYTES / (VG_BLOCK_BYTES * ((ptrdiff_t)code->slots + 1));
         vectors = vectors < VG_LEAST_VECTORS ? VG_LEAST_VECTORS : vectors > VG_MOST_VECTORS ? VG_MOST_VECTORS : vectors;
         code->block = vectors * code->vector;
@@ -250,8 +268,9 @@ static void vg_totals(const VgCode *code, void *accumulators, void *totals) {
 }
 
 static void vg_segment(const VgCode *code, int k, VgContext *c) {
+    const VgSegmentFunction function = c->lanes > code->vector ? code->pair : code->function[k];
     if (code->function[k] != NULL)
-        code->function[k](c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
+        function(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
     else
         vg_interpret(&code->interpreted[k], c);
 }
