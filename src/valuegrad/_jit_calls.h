@@ -32,19 +32,16 @@ static void jit_prepare_call(Jit *jit, int32_t i, int32_t p, int32_t n) {
     jit_release(jit, p, p + n);
     jit_settle(jit);
     jit_forget_all(jit);
+    jit_end_loop(jit, jit->pass);
+    jit_begin_loop(jit, 1);
     X86_PLAIN(&jit->code, "\xC5\xF8\x77"); /* vzeroupper: the function may be SSE code */
 }
 
 static void jit_call(Jit *jit, const void *function) {
     jit_constant_word(jit, function);
     X86_PLAIN(&jit->code, "\xFF\xD0"); /* call rax */
-}
-
-/* lea reg, slot: of the first block or the second one. */
-static void jit_lea_slot(Jit *jit, unsigned reg, int32_t slot, int block) {
-    X86Place place = jit_slot(jit, slot);
-    place.at += block * VG_BLOCK_BYTES;
-    jit_lea(jit, reg, place);
+    jit_end_loop(jit, 1);
+    jit_begin_loop(jit, jit->pass);
 }
 
 /* An elementary function: function(a, b, out, number).  Without b: a twice. */
@@ -57,14 +54,12 @@ static void jit_lower_call(Jit *jit, int32_t i, const JitLowering *how) {
     a = jit_argument(jit, p);
     b = n == 2 ? jit_argument(jit, p + 1) : a;
     jit_prepare_call(jit, i, p, n);
-    for (int block = 0; block < jit->blocks; block++) {
-        jit_lea_slot(jit, X86_RDI, a, block);
-        jit_lea_slot(jit, X86_RSI, b, block);
-        jit_lea_slot(jit, X86_RDX, jit->home[i], block);
-        jit_constant_word(jit, &jit->segment->number[i]);
-        X86_PLAIN(&jit->code, "\xC4\xE1\xF9\x6E\xC0"); /* vmovq xmm0, rax */
-        jit_call(jit, &function);
-    }
+    jit_lea(jit, X86_RDI, jit_slot(jit, a));
+    jit_lea(jit, X86_RSI, jit_slot(jit, b));
+    jit_lea(jit, X86_RDX, jit_home(jit, i));
+    jit_constant_word(jit, &jit->segment->number[i]);
+    X86_PLAIN(&jit->code, "\xC4\xE1\xF9\x6E\xC0"); /* vmovq xmm0, rax */
+    jit_call(jit, &function);
 }
 
 typedef void (*JitNorm)(const char *frame, const void *uniform, const char *table, void *out, int32_t n, int32_t slot);
@@ -120,17 +115,15 @@ static void jit_lower_norm(Jit *jit, int32_t i, const JitLowering *how) {
     for (int32_t k = 0; k < table.count; k++) x86_word(&jit->code, (uint32_t)table.at[k]);
     free(table.at);
     jit_patch(&jit->code, at, jit->code.size);
-    for (int block = 0; block < jit->blocks; block++) {
-        jit_lea_slot(jit, X86_RDI, 0, block);
-        jit_lea(jit, X86_RSI, jit_uniform(jit, 0));
-        jit_lea(jit, X86_RDX, x86_pool((int32_t)at));
-        jit_lea_slot(jit, X86_RCX, jit->home[i], block);
-        X86_PLAIN(&jit->code, "\x41\xB8"); /* mov r8d, n */
-        x86_word(&jit->code, (uint32_t)n);
-        X86_PLAIN(&jit->code, "\x41\xB9"); /* mov r9d, bytes of a slot */
-        x86_word(&jit->code, (uint32_t)(jit->blocks * VG_BLOCK_BYTES));
-        jit_call(jit, &function);
-    }
+    jit_lea(jit, X86_RDI, jit_slot(jit, 0));
+    jit_lea(jit, X86_RSI, jit_uniform(jit, 0));
+    jit_lea(jit, X86_RDX, x86_pool((int32_t)at));
+    jit_lea(jit, X86_RCX, jit_home(jit, i));
+    X86_PLAIN(&jit->code, "\x41\xB8"); /* mov r8d, n */
+    x86_word(&jit->code, (uint32_t)n);
+    X86_PLAIN(&jit->code, "\x41\xB9"); /* mov r9d, bytes of a slot */
+    x86_word(&jit->code, (uint32_t)(jit->blocks * VG_BLOCK_BYTES));
+    jit_call(jit, &function);
 }
 
 #endif

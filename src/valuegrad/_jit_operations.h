@@ -249,10 +249,10 @@ static void jit_lower_reduce(Jit *jit, int32_t i, const JitLowering *how) {
     jit_advance(jit, p, p + 1);
     place = jit_in_place(jit, jit->value[p]);
     old = jit_scratch(jit, &jit->numbers);
-    if (jit->wide) { /* two blocks: the second one's numbers join the same sum, after the first one's */
+    if (jit->wide) { /* the second block's numbers join the same sum, after the first one's */
         x86_evex(&jit->code, jit_form(jit, X86_LOAD), old, X86_NONE, sum, 0, -1);
-        for (int block = 0; block < jit->blocks; block++) {
-            jit_load_valid(jit, block);
+        for (int part = 0; part < jit->parts; part++) {
+            jit_load_valid(jit, part);
             x86_evex(&jit->code, jit_form(jit, X86_ADD), old, old, place, JIT_VALID_MASK, -1);
             place = jit_partner(place, jit->numbers.apart);
         }
@@ -288,7 +288,7 @@ static void jit_lower_guard(Jit *jit, int32_t i, const JitLowering *how) {
     if (jit->parts == 2) {
         jit_outcomes(jit, X86_RCX, mask + (jit->wide ? &jit->masks : &jit->numbers)->apart);
         X86_PLAIN(&jit->code, "\xC1\xE1"); /* shl ecx, lanes of a part */
-        x86_byte(&jit->code, jit_lanes(jit) * (unsigned)jit->blocks / 2);
+        x86_byte(&jit->code, jit_lanes(jit) * (unsigned)jit->pass / 2);
         X86_PLAIN(&jit->code, "\x09\xC8"); /* or eax, ecx */
     }
     jit_release(jit, p, p + 1);
@@ -336,15 +336,23 @@ static const JitLowering JIT_LOWERINGS[VG_GUARD + 1] = {
     [VG_GUARD] = {jit_lower_guard},
 };
 
+/* Is instruction i a call? */
+static int jit_is_call(const VgSegment *segment, int32_t i) {
+    const int op = segment->op[i];
+    return JIT_LOWERINGS[op].lower == NULL || op == VG_OP_norm || (op == VG_OP_round && segment->number[i] != 0.0);
+}
+
 /* Is there code, or a function to call, for every operation? */
 static int jit_can_lower(const Jit *jit) {
     const VgSegment *segment = jit->segment;
     for (int32_t i = 0; i < segment->count; i++) {
         const int op = segment->op[i], n = segment->start[i + 1] - segment->start[i];
-        if (JIT_LOWERINGS[op].lower == NULL || (op == VG_OP_round && segment->number[i] != 0.0)) {
+        if (jit_is_call(segment, i) && op != VG_OP_norm) {
             if (n < 1 || n > 2 || vg_vector_function(op, jit->float32, jit->strict) == NULL) return 0;
         } else if (n == 0 && (op == VG_OP_maximum || op == VG_OP_minimum)) {
             return 0;
+        } else if (op == VG_STORE_UNIFORM && jit->blocks > 1) {
+            return 0; /* lane 0 of which block? */
         }
     }
     return 1;

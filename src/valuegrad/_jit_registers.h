@@ -12,7 +12,7 @@
  *   JitFile    a kind of register: vectors of numbers; and conditions.  AVX-512 keeps these in mask registers, AVX2 as
  *              vectors of all ones or all zeros, in the same registers as numbers.
  *   slots      of the frame: from `segment->slots` on for values that gave way; reused after their last use.
- *   parts      of a value: two vectors where two blocks run at once (AVX-512), or where a block is as wide (AVX2).
+ *   parts      of a value: two vectors where two blocks run at once (AVX-512), or where a block is that wide (AVX2).
  *              Register r stands for itself and its partner r + apart then, and each instruction is written twice.
  *              Neither has to wait for the other's result, so a long chain of operations runs nearly twice as fast.
  *
@@ -32,7 +32,7 @@ enum { JIT_NEVER = INT32_MAX, JIT_NOWHERE = -1 };
 /* Base registers, kept by every function that we call (System V ABI).  The frame's points 128 slots into it and the
  * uniforms' 128 numbers, so that twice as many displacements fit into a byte. */
 enum { JIT_FRAME = X86_RBX, JIT_UNIFORM = X86_RBP, JIT_SUMS = X86_R13, JIT_FAILED = X86_R14 };
-enum { JIT_VALID = X86_R15, JIT_VALID_NEXT = X86_R12 }; /* valid_bits; those of the second block */
+enum { JIT_PASSES = X86_R12, JIT_VALID = X86_R15 }; /* passes that are left; the valid lanes from this one on */
 enum { JIT_BIAS = 128 };
 
 /* Constants before the code, by their offset: each 32 bytes of equal numbers, which AVX2 reads as they are; AVX-512
@@ -59,7 +59,9 @@ typedef struct Jit {
     X86Bytes code;
     const VgSegment *segment;
     int float32, strict, wide;      /* wide: AVX-512; else AVX2 */
-    int parts, blocks;              /* vectors that make up a value; blocks that run at once: AVX2: 2 and 1 */
+    int parts;                      /* vectors that make up a value: 1 or 2 */
+    int blocks;                     /* that a call of the code computes, side by side in slots that wide */
+    int pass;                       /* how many of them at once: the parts (AVX-512), or 1 (AVX2) */
     int32_t *value, *next;          /* by position */
     int32_t *upcoming;              /* by value: the position of its next use, or JIT_NEVER */
     int32_t *home;                  /* by value: its slot in the frame, or JIT_NOWHERE; of a uniform: its index */
@@ -69,9 +71,10 @@ typedef struct Jit {
     int32_t spills, most_spills;    /* values that gave way; from how many on the code is not worth it */
     JitList spare;                  /* slots in no use: a stack */
     JitList leaving;                /* slots whose values were used for the last time by the step at hand */
-    struct JitFailing *guards;       /* _jit_function.h */
+    struct JitFailing *guards;      /* _jit_function.h */
     int32_t guard_count, guard_capacity;
     int32_t norm_slot;              /* from here on there is room for the operands of the longest norm */
+    size_t loop, loop_start;        /* where it begins: before it is set up, and after */
     int32_t valid_slot;             /* AVX2: where the valid lanes are as a mask; JIT_NOWHERE if nobody asks */
     int failed;                     /* no memory, or too many spills */
 } Jit;
@@ -177,7 +180,6 @@ static inline void jit_leave_slot(Jit *jit, int32_t slot) { jit_push(jit, &jit->
 static void jit_spill(Jit *jit, JitFile *file, unsigned reg) {
     const int32_t value = file->value[reg];
     if (jit->home[value] != JIT_NOWHERE) return;
-    if (jit->spills++ == jit->most_spills) jit->failed = 1;
     jit->home[value] = jit_take_slot(jit);
     if (file == &jit->masks)
         jit_emit_mask(jit, X86_KSAVE, reg, X86_NONE, jit_home(jit, value));
@@ -200,6 +202,7 @@ static unsigned jit_allocate(Jit *jit, JitFile *file, unsigned preferred) {
             const int32_t next = movable >> r & 1 ? file->next[r] : -1;
             if (next > farthest) farthest = next, reg = r;
         }
+        if (jit->home[file->value[reg]] == JIT_NOWHERE && jit->spills++ == jit->most_spills) jit->failed = 1;
         jit_spill(jit, file, reg);
         jit->reg[file->value[reg]] = JIT_NOWHERE;
     }

@@ -31,6 +31,8 @@ enum {
     VG_FRAME_BYTES = 128 * 1024,     /* of the interpreter, if they hold VG_LEAST_VECTORS: the second cache has them */
     VG_LEAST_VECTORS = 4,            /* in a block of the interpreter: enough to pay for a step's dispatch */
     VG_MOST_VECTORS = 16,
+    VG_COMPILED_LANES = 64,          /* at most, in a block of machine code: bits of a word */
+    VG_COMPILED_FRAME_BYTES = 64 * 1024, /* at most, where it is more than one vector */
     VG_WORK_FOR_A_THREAD = 200 * 1000, /* lanes times instructions that pay for starting one */
     VG_MOST_THREADS = 64
 };
@@ -52,9 +54,9 @@ typedef struct VgCode {
     VgSegmentFunction function[VG_SEGMENTS]; /* of the assembler; NULL: interpreted */
     void *machine_code[VG_SEGMENTS];
     size_t machine_bytes[VG_SEGMENTS];
-    VgSegmentFunction pair; /* the assembler's `main` for two vectors at once; NULL: one by one */
-    void *pair_code;
-    size_t pair_bytes;
+    VgSegmentFunction whole_block; /* the assembler's `main` for a block of several vectors; NULL: a block is one */
+    void *block_code;
+    size_t block_bytes;
     VgColumn *lane_inputs, *lane_outputs;
     int32_t lane_input_count, lane_output_count;
     int is_float32, is_compiled;
@@ -78,7 +80,7 @@ static void vg_free_code(VgCode *code) {
         if (code->function[k] != NULL) vg_jit_free(code->machine_code[k], code->machine_bytes[k]);
         vg_free_interpreted(&code->interpreted[k]);
     }
-    vg_jit_free(code->pair_code, code->pair_bytes);
+    vg_jit_free(code->block_code, code->block_bytes);
     vg_free_lowered(&code->lowered);
     vg_free_workspace(code->idle);
     free(code->lane_inputs);
@@ -146,23 +148,27 @@ static int vg_compile_segment(VgCode *code, int k, int strict) {
     const VgSegment *const segment = &code->lowered.segment[k];
     int32_t slots = 0;
     size_t bytes = 0;
-    code->function[k] = vg_jit_compile(segment, code->is_float32, strict, 1, &slots, &bytes, &code->machine_code[k],
-                                       &code->machine_bytes[k]);
+    int vectors = 1;
+    code->function[k] = vg_jit_compile(segment, code->is_float32, strict, &vectors, &slots, &bytes,
+                                       &code->machine_code[k], &code->machine_bytes[k]);
     if (code->function[k] == NULL) return 0;
     code->code_bytes += bytes;
     if (slots > code->slots) code->slots = slots;
     return 1;
 }
 
-/* `main` for two vectors as well, if the assembler finds that worth it. */
-static void vg_compile_pair(VgCode *code, int strict) {
+/* `main` for several vectors as well, where the assembler finds that worth it and the frame stays small. */
+static void vg_compile_block(VgCode *code, int strict) {
     int32_t slots = 0;
     size_t bytes = 0;
-    code->pair = vg_jit_compile(&code->lowered.segment[VG_MAIN], code->is_float32, strict, 2, &slots, &bytes,
-                                &code->pair_code, &code->pair_bytes);
-    if (code->pair == NULL) return;
+    int vectors = VG_COMPILED_LANES / (int)code->vector;
+    while (vectors > 1 && (ptrdiff_t)vectors * code->slots * VG_BLOCK_BYTES > VG_COMPILED_FRAME_BYTES) vectors /= 2;
+    if (vectors == 1) return;
+    code->whole_block = vg_jit_compile(&code->lowered.segment[VG_MAIN], code->is_float32, strict, &vectors, &slots,
+                                       &bytes, &code->block_code, &code->block_bytes);
+    if (code->whole_block == NULL) return;
     code->code_bytes += bytes;
-    code->block = 2 * code->vector;
+    code->block = vectors * code->vector;
     if (slots > code->slots) code->slots = slots;
 }
 
@@ -207,7 +213,7 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     code->is_compiled = compiled;
     code->block = code->vector;
     if (compiled) {
-        vg_compile_pair(code, strict);
+        vg_compile_block(code, strict);
     } else {
         ptrdiff_t vectors = VG_FRAME_BYTES / (VG_BLOCK_BYTES * ((ptrdiff_t)code->slots + 1));
         vectors = vectors < VG_LEAST_VECTORS ? VG_LEAST_VECTORS : vectors > VG_MOST_VECTORS ? VG_MOST_VECTORS : vectors;
@@ -268,9 +274,10 @@ static void vg_totals(const VgCode *code, void *accumulators, void *totals) {
 }
 
 static void vg_segment(const VgCode *code, int k, VgContext *c) {
-    const VgSegmentFunction function = c->lanes > code->vector ? code->pair : code->function[k];
+    const VgSegmentFunction function = c->lanes > code->vector ? code->whole_block : code->function[k];
+    const uint64_t valid_bits = c->valid < 64 ? ((uint64_t)1 << c->valid) - 1 : UINT64_MAX;
     if (code->function[k] != NULL)
-        function(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
+        function(c->frame, c->uniform, c->accumulators, c->failed, valid_bits);
     else
         vg_interpret(&code->interpreted[k], c);
 }
@@ -370,9 +377,13 @@ static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
     const VgCode *const code = job->code;
     const ptrdiff_t last = job->n - which * job->chunk, end = last < job->chunk ? job->n : (which + 1) * job->chunk;
     vg_clear_sums(code, c->accumulators);
-    for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += code->block) {
+    for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += c->valid) {
         c->valid = end - from < code->block ? end - from : code->block;
         c->lanes = (c->valid + code->vector - 1) / code->vector * code->vector;
+        if (code->is_compiled) { /* a whole block, which may be too much for the last lanes, or one vector */
+            c->lanes = c->valid > code->block / 2 ? code->block : code->vector;
+            if (c->valid > c->lanes) c->valid = c->lanes;
+        }
         vg_load(job, c, from);
         if (code->lowered.guards > 0 || code->interpreted[VG_MAIN].has_calls)
             for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
