@@ -15,9 +15,11 @@
 #include "_lower.h"
 
 enum {
-    VG_FRAME_BYTES = 24 * 1024, /* the interpreter's frame, if it can be so small: the first cache holds it */
-    VG_LEAST_VECTORS = 4,
-    VG_MOST_VECTORS = 16        /* in a block of the interpreter */
+    VG_FRAME_BYTES = 128 * 1024, /* of the interpreter, if they hold VG_LEAST_VECTORS: the second cache has them */
+    VG_LEAST_VECTORS = 4,        /* in a block of the interpreter: enough to pay for a step's dispatch */
+    VG_MOST_VECTORS = 16,
+    VG_COMPILED_LANES = 64,              /* at most, in a block of machine code: bits of a word */
+    VG_COMPILED_FRAME_BYTES = 64 * 1024  /* at most, where it is more than one vector */
 };
 
 typedef struct {
@@ -48,6 +50,9 @@ typedef struct VgCode {
     VgRuns read, written; /* of the uniform inputs and outputs */
     int pieces; /* segments, then loops */
     VgPiece *piece;
+    VgSegmentFunction whole_block; /* the assembler's `main` for a block of several vectors; NULL: a block is one */
+    void *block_code;
+    size_t block_bytes;
     VgColumn *lane_inputs, *lane_outputs;
     int32_t lane_input_count, lane_output_count;
     int is_float32, is_compiled;
@@ -72,6 +77,7 @@ static void vg_free_code(VgCode *code) {
         vg_free_interpreted(&code->piece[k].interpreted);
     }
     free(code->piece);
+    vg_jit_free(code->block_code, code->block_bytes);
     vg_free_lowered(&code->lowered);
     vg_free_workspace(code->idle);
     free(code->lane_inputs);
@@ -146,12 +152,28 @@ static int vg_compile_segment(VgCode *code, int k, int strict) {
     VgPiece *const piece = &code->piece[k];
     int32_t slots = 0;
     size_t bytes = 0;
-    piece->function = vg_jit_compile(segment, code->is_float32, strict, &slots, &bytes, &piece->machine_code,
+    int vectors = 1;
+    piece->function = vg_jit_compile(segment, code->is_float32, strict, &vectors, &slots, &bytes, &piece->machine_code,
                                      &piece->machine_bytes);
     if (piece->function == NULL) return 0;
     code->code_bytes += bytes;
     if (slots > code->slots) code->slots = slots;
     return 1;
+}
+
+/* `main` for several vectors as well, where the assembler finds that worth it and the frame stays small. */
+static void vg_compile_block(VgCode *code, int strict) {
+    int32_t slots = 0;
+    size_t bytes = 0;
+    int vectors = VG_COMPILED_LANES / (int)code->vector;
+    while (vectors > 1 && (ptrdiff_t)vectors * code->slots * VG_BLOCK_BYTES > VG_COMPILED_FRAME_BYTES) vectors /= 2;
+    if (vectors == 1) return;
+    code->whole_block = vg_jit_compile(&code->lowered.segment[VG_MAIN], code->is_float32, strict, &vectors, &slots,
+                                       &bytes, &code->block_code, &code->block_bytes);
+    if (code->whole_block == NULL) return;
+    code->code_bytes += bytes;
+    code->block = vectors * code->vector;
+    if (slots > code->slots) code->slots = slots;
 }
 
 static int vg_translate_segment(VgCode *code, int k, int strict) {
@@ -221,7 +243,9 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     }
     code->is_compiled = compiled;
     code->block = code->vector;
-    if (!compiled) {
+    if (compiled) {
+        vg_compile_block(code, strict);
+    } else {
         ptrdiff_t vectors = VG_FRAME_BYTES / (VG_BLOCK_BYTES * ((ptrdiff_t)code->slots + 1));
         vectors = vectors < VG_LEAST_VECTORS ? VG_LEAST_VECTORS : vectors > VG_MOST_VECTORS ? VG_MOST_VECTORS : vectors;
         code->block = vectors * code->vector;

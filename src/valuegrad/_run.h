@@ -80,8 +80,10 @@ static void vg_totals(const VgCode *code, void *accumulators, void *totals) {
 
 static void vg_segment(const VgCode *code, int k, VgContext *c) {
     const VgPiece *const piece = &code->piece[k];
+    const VgSegmentFunction function = c->lanes > code->vector ? code->whole_block : piece->function;
+    const uint64_t valid_bits = c->valid < 64 ? ((uint64_t)1 << c->valid) - 1 : UINT64_MAX;
     if (piece->function != NULL)
-        piece->function(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
+        function(c->frame, c->uniform, c->accumulators, c->failed, valid_bits);
     else
         vg_interpret(&piece->interpreted, c);
 }
@@ -216,9 +218,13 @@ static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
     const VgCode *const code = job->code;
     const ptrdiff_t last = job->n - which * job->chunk, end = last < job->chunk ? job->n : (which + 1) * job->chunk;
     vg_clear_sums(code, c->accumulators);
-    for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += code->block) {
+    for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += c->valid) {
         c->valid = end - from < code->block ? end - from : code->block;
         c->lanes = (c->valid + code->vector - 1) / code->vector * code->vector;
+        if (code->is_compiled) { /* a whole block, which may be too much for the last lanes, or one vector */
+            c->lanes = c->valid > code->block / 2 ? code->block : code->vector;
+            if (c->valid > c->lanes) c->valid = c->lanes;
+        }
         vg_load(job, c, from);
         if (code->lowered.guards > 0 || code->piece[VG_MAIN].interpreted.has_calls)
             for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
