@@ -294,6 +294,12 @@ def test_integers_choose_entries() -> None:
     )
 
 
+def test_an_integer_where_python_needs_one_is_refused_with_the_way_out() -> None:
+    for wrong in (lambda n: [1.0, 2.0][n], lambda n: vg.sum([1.0 for _ in range(n)])):
+        with pytest.raises(vg.ValueTypeError, match=r"used an integer argument where .*vg\.take\(xs, i\).*static="):
+            vg.compile(wrong)(1)
+
+
 def test_an_index_that_points_outside_is_refused_whatever_lane_it_is_in() -> None:
     f = vg.compile(lambda xs, i: vg.take(xs, i))
     assert f([1.0, 2.0], 1) == 2.0

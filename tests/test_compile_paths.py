@@ -245,6 +245,7 @@ def test_beyond_the_bound_the_lanes_run_eagerly_with_one_warning() -> None:
         found = program(x)
     assert found.tolist() == eager(many, x.tolist())
     assert len(caught) == 1
+    assert caught[0].filename == __file__  # the line that called the program
     text = str(caught[0].message)
     assert text.startswith("many() took 4 paths through its branches, as many as it may record (max_paths=4), and ")
     assert f"test_compile_paths.py:{many.__code__.co_firstlineno + 2}, in many" in text
@@ -284,6 +285,19 @@ def test_functions_drawn_at_random_give_what_plain_python_gives() -> None:
             found = program(x, y)
         expected = eager(drawn(seed), x.tolist(), y.tolist())
         assert np.array_equal(found, expected, equal_nan=True), seed
+
+
+def test_gradients_of_functions_drawn_at_random_are_the_engines() -> None:
+    for seed in range(40):
+        program = vg.compile(drawn(seed), strict=True, max_paths=32)
+        x, y = uniform(-2.0, 2.0, seed, 12), uniform(-2.0, 2.0, seed + 1000, 12)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", vg.PathsWarning)
+            value, grads = program.value_and_grad(x, y)
+        lanes = [vg.value_and_grad(drawn(seed), (0, 1))(a, b) for a, b in zip(x.tolist(), y.tolist())]
+        assert np.array_equal(value, [out for out, _ in lanes], equal_nan=True), seed
+        for i, grad in enumerate(grads):
+            assert np.array_equal(grad, [g[i] for _, g in lanes], equal_nan=True), seed
 
 
 def drawn(seed):

@@ -8,6 +8,7 @@ import xml.etree.ElementTree
 from itertools import pairwise
 
 import pytest
+from engines import ONCE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from valuegrad.drawing import GAP, MOST_NODES, _Layout, draw
 from valuegrad.graph import Guard, Nodes
 from valuegrad.listing import COLOURS, graph_text, kind, label, to_dot
 from valuegrad.primitives.opcodes import OPS
+
+pytestmark = ONCE  # no engine computes here
 
 
 def tariff():

@@ -7,6 +7,7 @@ import multiprocessing
 import pickle
 import subprocess
 import sys
+from collections import namedtuple
 from dataclasses import replace
 from functools import cache
 
@@ -198,6 +199,14 @@ def test_a_python_function_in_the_graph_cannot_be_saved(tmp_path):
     program = vg.compile(lambda x: opaque(x) * x)
     assert program(3.0) == 6.0
     with pytest.raises(vg.ProgramFileError, match=r"saving <lambda>\(\): it calls a Python function"):
+        program.save(tmp_path / "program.vg")
+
+
+def test_a_class_of_the_users_cannot_be_saved(tmp_path):
+    point = namedtuple("point", "x y")
+    program = vg.compile(lambda x: point(x, 2 * x))
+    assert program(1.0) == point(1.0, 2.0)
+    with pytest.raises(vg.ProgramFileError, match=r"saving <lambda>\(\), its result: point\(.*cannot be stored"):
         program.save(tmp_path / "program.vg")
 
 

@@ -173,13 +173,13 @@ def _scalar(x: Any, who: str) -> Any:
         return _scalar(item(), who)
     if isinstance(x, int):
         if x.bit_length() > 13_000:  # Python itself refuses to write longer ones in decimal
-            raise ProgramFileError(f"{who} holds an integer of {x.bit_length()} bits; a file can store 13,000")
+            raise ProgramFileError(f"{who}: an integer of {x.bit_length()} bits cannot be stored; give one of 13,000")
         return {"int": operator.index(x)}
     if isinstance(x, float):
         return {"float": float(x) if math.isfinite(x) else repr(float(x))}
     raise ProgramFileError(
-        f"{who} holds {arguments.shown(x)}, which a program's file cannot store; "
-        "it can store numbers, texts, None, and lists, tuples and dicts of them"
+        f"{who}: {arguments.shown(x)} cannot be stored in a program's file; "
+        "give numbers, texts, None, and lists, tuples and dicts of them"
     )
 
 
@@ -199,7 +199,9 @@ def encode(structure: Any, who: str, depth: int = 0) -> Any:
         {'tuple': [0, {'list': [{'float': 1.5}, 'fast']}]}
     """
     if depth > DEEPEST:
-        raise ProgramFileError(f"{who} is nested more than {DEEPEST} deep, which a program's file cannot store")
+        raise ProgramFileError(
+            f"{who}: nestings more than {DEEPEST} deep cannot be stored in a program's file; give a flatter one"
+        )
     if type(structure) is Leaf:
         shape = structure.shape
         return structure.position if shape is None else {"array": [structure.position, list(shape)]}

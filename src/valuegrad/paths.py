@@ -13,9 +13,10 @@ Where to start reading: ``Paths.evaluate``.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import RLock
@@ -27,75 +28,19 @@ import optree
 from valuegrad import arguments
 from valuegrad.batch import one_lane_of_many
 from valuegrad.calls import Call
-from valuegrad.errors import PathsError, PathsWarning, ShapeError
-from valuegrad.graph import Graph
+from valuegrad.errors import PathsError, PathsWarning, ShapeError, ValueTypeError
 from valuegrad.lower.lowering import HAS_PASSES, Lowered, lower, run_once
 from valuegrad.modes import no_grad
 from valuegrad.outputs import Structure
-from valuegrad.primitives.opcodes import OPCODE
-from valuegrad.record import IntegerUse, record
+from valuegrad.record import record
+from valuegrad.trie import Options, Path
 from valuegrad.value import Value
 
 __all__ = ["Options", "Path", "Paths"]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What ``compile`` was asked for; see there."""
-
-    threads: int = 1
-    dtype: str = "float64"
-    cache: bool = True
-    strict: bool = False
-    static: tuple[int | str, ...] = ()
-    vectors: tuple[int | str, ...] = ()
-    max_paths: int = 64
-    beyond: str = "eager"
-    reduce: str = "sum"
-
-
-class Path:
-    """One way through the branches: a recording, and what was lowered from it.
-
-    Args:
-        graph: what was recorded.
-        captured: the leaf Values that the function closed over: the inputs after the arguments'.
-        uses: the integer inputs that choose entries of lists.
-    """
-
-    def __init__(self, graph: Graph, captured: tuple[Any, ...] = (), uses: tuple[IntegerUse, ...] = ()) -> None:
-        self.graph = graph
-        self.captured = captured
-        self.integer_uses = uses
-        self._indices: dict[tuple[int, int], None] | None = None
-        self.branches: dict[int, Path] = {}
-        self.lowered: dict[tuple[bytes, bool], Lowered] = {}
-        sums = graph.ops == OPCODE["batch_sum"]
-        self.sums_over_lanes = bool(np.any(sums) or np.any(graph.ops == OPCODE["lanes"]))
-        # Outputs that are nothing but a sum over the lanes add up over paths too; other uses of a sum do not.
-        self.sum_outputs = sums[graph.outputs]
-        self.divisible = not self.sums_over_lanes or not (
-            np.any(sums[graph.operands]) or np.any(graph.ops == OPCODE["lanes"])
-        )
-
-    def outcomes(self) -> list[bool]:
-        """How it decides its guards."""
-        return [guard.expected for guard in self.graph.guards]
-
-    def indices(self, call: Call) -> Iterable[tuple[int, int]]:
-        """The leaves that choose entries of lists, each with the length of a list."""
-        if self._indices is None:
-            leaf_of = call.leaf_of_inputs() if self.integer_uses else []
-            self._indices = dict.fromkeys((leaf_of[use.input], use.entries) for use in self.integer_uses)
-        return self._indices
-
-    def walk(self) -> Iterator[Path]:
-        """This path and all that branch off."""
-        waiting = [self]
-        while waiting:
-            path = waiting.pop()
-            yield path
-            waiting += reversed(path.branches.values())
+# What Python says of a Value as an index, or as the length of a range.
+_NOT_AN_INTEGER = re.compile("integer.*valuegrad.Value|valuegrad.Value.*integer")
 
 
 @dataclass
@@ -153,8 +98,17 @@ class Paths:
             found.append(Structure(self.name, self.function(*args, **kwargs)))
             return found[-1].taken()
 
-        with np.errstate(all="ignore"):  # NumPy's functions on Values: nothing is said of inf and nan here
-            recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes)
+        try:
+            with np.errstate(all="ignore"):  # NumPy's functions on Values: nothing is said of inf and nan here
+                recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes)
+        except TypeError as error:
+            if any(call.integer) and _NOT_AN_INTEGER.search(str(error)):
+                raise ValueTypeError(
+                    f"{self.name}() used an integer argument where Python needs a plain integer ({error}); its "
+                    "arguments are inputs of the program: choose an entry with vg.take(xs, i), or name an argument "
+                    "that steers the function in static="
+                ) from error
+            raise
         structure = found[-1]
         if self.structure is None:
             self.structure = structure
@@ -291,15 +245,16 @@ class Paths:
         line, _ = lines.most_common(1)[0]
         left = sum(map(len, beyond.lanes))
         text = (
-            f"{self.name}() took {self.count} paths through its branches, as many as it may record "
-            f"(max_paths={self.options.max_paths}), and {left} of {lanes} lanes need others; most paths part at the "
-            f"comparison in {line}: decide it without a branch, vg.where(condition, a, b), or raise max_paths"
+            f"{self.name}() took {self.count} path{'s' * (self.count != 1)} through its branches, as many as it may "
+            f"record (max_paths={self.options.max_paths}), and {left} of {lanes} lanes need others; most paths part at "
+            f"the comparison in {line}: decide it without a branch, vg.where(condition, a, b), or raise max_paths"
         )
         if self.options.beyond == "error":
             raise PathsError(text)
         if not self._warned[0]:
             self._warned[0] = True
-            warnings.warn(f"{text}; these lanes run uncompiled: right, but slower", PathsWarning, stacklevel=2)
+            level = arguments.caller_depth()
+            warnings.warn(f"{text}; these lanes run uncompiled: right, but slower", PathsWarning, stacklevel=level)
 
 
 class _Batch:
