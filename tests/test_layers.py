@@ -29,6 +29,7 @@ LAYERS = [
     ["functional", "recorder"],  # functional and custom find the recorder through modes
     ["record"],
     ["calls", "derivation", "iteration", "lower", "outputs"],  # what a program is made of
+    ["trie"],
     ["paths"],
     ["overview", "saving"],
     ["program"],

@@ -32,8 +32,15 @@ cdef extern from "_run.h":
         const double *number
         const uint8_t *guard_expected
         const uint8_t *uniform
+    ctypedef struct VgSegment:
+        int32_t count
+    ctypedef struct VgLoop:
+        VgSegment segment
+        int32_t members
     ctypedef struct VgLowered:
-        int32_t inputs, outputs, guards
+        int32_t inputs, outputs, guards, loops
+        VgSegment segment[4]
+        VgLoop *loop
         uint8_t *uniform_input
         uint8_t *uniform_output
     ctypedef struct VgCode:
@@ -227,6 +234,15 @@ cdef class Code:
     def block(self):
         """How many lanes one pass over the program computes."""
         return self.made().block
+
+    @property
+    def instructions(self):
+        """How many each segment has (pre, main, post, last), then for each loop its members and instructions."""
+        cdef VgCode *code = self.made()
+        cdef int k
+        segments = tuple([code.lowered.segment[k].count for k in range(4)])
+        loops = tuple([(code.lowered.loop[k].members, code.lowered.loop[k].segment.count) for k in range(code.lowered.loops)])
+        return segments, loops
 
     @property
     def code_bytes(self):

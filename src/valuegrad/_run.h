@@ -45,12 +45,23 @@ typedef struct VgWorkspace {
     void *memory; /* what free() wants; the context's pointers are aligned parts of it */
 } VgWorkspace;
 
+/* A segment, or a loop's, in the form that runs. */
+typedef struct VgPiece {
+    VgInterpreted interpreted;
+    VgSegmentFunction function; /* of the assembler; NULL: interpreted */
+    void *machine_code;
+    size_t machine_bytes;
+} VgPiece;
+
+/* Numbers that lie side by side both among the uniforms and in the array that they all come in or go to. */
+typedef struct { int32_t uniform, packed, count; } VgRun;
+typedef struct { VgRun *run; int32_t count; } VgRuns;
+
 typedef struct VgCode {
     VgLowered lowered;
-    VgInterpreted interpreted[VG_SEGMENTS];
-    VgSegmentFunction function[VG_SEGMENTS]; /* of the assembler; NULL: interpreted */
-    void *machine_code[VG_SEGMENTS];
-    size_t machine_bytes[VG_SEGMENTS];
+    VgRuns read, written; /* of the uniform inputs and outputs */
+    int pieces; /* segments, then loops */
+    VgPiece *piece;
     VgColumn *lane_inputs, *lane_outputs;
     int32_t lane_input_count, lane_output_count;
     int is_float32, is_compiled;
@@ -70,14 +81,17 @@ static void vg_free_workspace(VgWorkspace *workspace) {
 
 static void vg_free_code(VgCode *code) {
     if (code == NULL) return;
-    for (int k = 0; k < VG_SEGMENTS; k++) {
-        if (code->function[k] != NULL) vg_jit_free(code->machine_code[k], code->machine_bytes[k]);
-        vg_free_interpreted(&code->interpreted[k]);
+    for (int k = 0; k < code->pieces; k++) {
+        if (code->piece[k].function != NULL) vg_jit_free(code->piece[k].machine_code, code->piece[k].machine_bytes);
+        vg_free_interpreted(&code->piece[k].interpreted);
     }
+    free(code->piece);
     vg_free_lowered(&code->lowered);
     vg_free_workspace(code->idle);
     free(code->lane_inputs);
     free(code->lane_outputs);
+    free(code->read.run);
+    free(code->written.run);
     free(code);
 }
 
@@ -137,25 +151,49 @@ static VgColumn *vg_columns(const int32_t *all, const uint8_t *uniform, int32_t 
     return columns;
 }
 
+static const VgSegment *vg_segment_of(const VgCode *code, int k) {
+    return k < VG_SEGMENTS ? &code->lowered.segment[k] : &code->lowered.loop[k - VG_SEGMENTS].segment;
+}
+
 static int vg_compile_segment(VgCode *code, int k, int strict) {
-    const VgSegment *const segment = &code->lowered.segment[k];
+    const VgSegment *const segment = vg_segment_of(code, k);
+    VgPiece *const piece = &code->piece[k];
     int32_t slots = 0;
     size_t bytes = 0;
-    code->function[k] = vg_jit_compile(segment, code->is_float32, strict, &slots, &bytes, &code->machine_code[k],
-                                       &code->machine_bytes[k]);
-    if (code->function[k] == NULL) return 0;
+    piece->function = vg_jit_compile(segment, code->is_float32, strict, &slots, &bytes, &piece->machine_code,
+                                     &piece->machine_bytes);
+    if (piece->function == NULL) return 0;
     code->code_bytes += bytes;
     if (slots > code->slots) code->slots = slots;
     return 1;
 }
 
 static int vg_translate_segment(VgCode *code, int k, int strict) {
-    VgInterpreted *const to = &code->interpreted[k];
-    const int result = vg_translate(&code->lowered.segment[k], code->is_float32, strict, to);
+    VgInterpreted *const to = &code->piece[k].interpreted;
+    const int result = vg_translate(vg_segment_of(code, k), code->is_float32, strict, to);
     if (result != 0) return result;
     if (to->slots > code->slots) code->slots = to->slots;
     if (to->scratch > code->scratch) code->scratch = to->scratch;
     code->code_bytes += (size_t)to->count * sizeof(VgStep);
+    return 0;
+}
+
+/* Where the uniform ones of all inputs or outputs are, as few runs as there are; 0 or VG_NO_MEMORY. */
+static int vg_find_runs(VgRuns *runs, const int32_t *all, const uint8_t *uniform, int32_t n) {
+    int32_t packed = 0;
+    runs->run = (VgRun *)malloc(((size_t)n + 1) * sizeof *runs->run);
+    if (runs->run == NULL) return VG_NO_MEMORY;
+    for (int32_t i = 0; i < n; i++) {
+        VgRun *const last = runs->count ? &runs->run[runs->count - 1] : NULL;
+        if (!uniform[i]) continue;
+        if (all[i] >= 0 && last && last->uniform + last->count == all[i] && last->packed + last->count == packed) {
+            last->count++;
+        } else if (all[i] >= 0) {
+            const VgRun run = {all[i], packed, 1};
+            runs->run[runs->count++] = run;
+        }
+        packed++;
+    }
     return 0;
 }
 
@@ -175,12 +213,20 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     code->calls = calls;
     *error = vg_lower(graph, &code->lowered, where);
     if (*error != VG_LOWERED) goto failed;
-    for (int k = 0; k < VG_SEGMENTS && compiled; k++) compiled = vg_compile_segment(code, k, strict);
+    *error = VG_NO_MEMORY;
+    code->pieces = VG_SEGMENTS + code->lowered.loops;
+    code->piece = (VgPiece *)calloc((size_t)code->pieces, sizeof *code->piece);
+    if (code->piece == NULL) {
+        code->pieces = 0;
+        goto failed;
+    }
+    for (int k = 0; k < code->pieces && compiled; k++) compiled = vg_compile_segment(code, k, strict);
     *error = VG_NO_BACKEND;
     if (!compiled && backend == VG_BACKEND_JIT) goto failed;
-    for (int k = 0; k < VG_SEGMENTS && !compiled; k++) { /* all three, so that `block` fits all */
-        if (code->function[k] != NULL) vg_jit_free(code->machine_code[k], code->machine_bytes[k]);
-        code->function[k] = NULL;
+    for (int k = 0; k < code->pieces && !compiled; k++) { /* all, so that `block` fits all */
+        VgPiece *const piece = &code->piece[k];
+        if (piece->function != NULL) vg_jit_free(piece->machine_code, piece->machine_bytes);
+        piece->function = NULL;
         if (k == 0) code->code_bytes = 0, code->slots = 0;
         const int result = vg_translate_segment(code, k, strict);
         *error = result < 0 ? VG_NO_MEMORY : VG_UNKNOWN_OPERATION;
@@ -199,6 +245,8 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     code->lane_outputs = vg_columns(l->output, l->uniform_output, l->outputs, &code->lane_output_count);
     *error = VG_NO_MEMORY;
     if (code->lane_inputs == NULL || code->lane_outputs == NULL) goto failed;
+    if (vg_find_runs(&code->read, l->input, l->uniform_input, l->inputs) < 0) goto failed;
+    if (vg_find_runs(&code->written, l->output, l->uniform_output, l->outputs) < 0) goto failed;
     *error = VG_LOWERED;
     return code;
 failed:
@@ -221,6 +269,15 @@ static inline void vg_copy_number(const VgCode *code, void *to, const void *from
     else memcpy(to, from, sizeof(double));
 }
 
+static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, char *packed, int out) {
+    for (int32_t i = 0; i < runs->count; i++) {
+        const VgRun run = runs->run[i];
+        char *const inside = uniform + (size_t)run.uniform * code->item, *const outside = packed + (size_t)run.packed * code->item;
+        if (run.count == 1) vg_copy_number(code, out ? outside : inside, out ? inside : outside);
+        else memcpy(out ? outside : inside, out ? inside : outside, (size_t)run.count * code->item);
+    }
+}
+
 /* Sums begin at -0.0, which leaves what is added to it as it is. */
 static void vg_clear_sums(const VgCode *code, void *accumulators) {
     const size_t n = (size_t)code->lowered.accumulators * (size_t)code->vector;
@@ -233,10 +290,10 @@ static void vg_clear_sums(const VgCode *code, void *accumulators) {
 /* From a sum for each of V lanes to their total, neighbours first: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)). */
 #define VG_IN_PAIRS(T)                                                                                                \
     for (int32_t k = 0; k < sums; k++) {                                                                              \
-        T *const lane = (T *)accumulators + (size_t)k * (size_t)vector;                                               \
-        for (ptrdiff_t apart = 1; apart < vector; apart *= 2)                                                         \
-            for (ptrdiff_t i = 0; i < vector; i += 2 * apart) lane[i] = lane[i] + lane[i + apart];                    \
-        ((T *)totals)[k] = lane[0];                                                                                   \
+        const T *const x = (const T *)accumulators + (size_t)k * (size_t)vector;                                      \
+        T total = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));                                  \
+        if (vector == 16) total += ((x[8] + x[9]) + (x[10] + x[11])) + ((x[12] + x[13]) + (x[14] + x[15]));           \
+        ((T *)totals)[k] = total;                                                                                     \
     }
 static void vg_totals(const VgCode *code, void *accumulators, void *totals) {
     const ptrdiff_t vector = code->vector;
@@ -249,10 +306,46 @@ static void vg_totals(const VgCode *code, void *accumulators, void *totals) {
 }
 
 static void vg_segment(const VgCode *code, int k, VgContext *c) {
-    if (code->function[k] != NULL)
-        code->function[k](c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
+    const VgPiece *const piece = &code->piece[k];
+    if (piece->function != NULL)
+        piece->function(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
     else
-        vg_interpret(&code->interpreted[k], c);
+        vg_interpret(&piece->interpreted, c);
+}
+
+/* A column's numbers between uniform scalars and a slot of the frame, for the members from `from` on; what is missing
+ * to a whole vector repeats the last member. */
+#define VG_LOAD_COLUMN(T)                                                                                                 for (ptrdiff_t i = 0; i < vector; i++) {                                                                                  const ptrdiff_t m = from + (i < valid ? i : valid - 1);                                                               ((T *)slot)[i] = ((const T *)uniform)[column->table ? column->table[m] : column->first + m];                      }
+
+static void vg_load_column(const VgCode *code, const VgLoopColumn *column, const void *uniform, void *slot,
+                           ptrdiff_t from, ptrdiff_t valid) {
+    const ptrdiff_t vector = code->vector;
+    if (column->table == NULL && valid == vector) {
+        memcpy(slot, (const char *)uniform + (size_t)(column->first + from) * code->item, VG_BLOCK_BYTES);
+    } else if (code->is_float32) {
+        VG_LOAD_COLUMN(float)
+    } else {
+        VG_LOAD_COLUMN(double)
+    }
+}
+
+/* The loops: V members at a time. */
+static void vg_run_loops(const VgCode *code, VgContext *c) {
+    for (int32_t l = 0; l < code->lowered.loops; l++) {
+        const VgLoop *const loop = &code->lowered.loop[l];
+        c->lanes = code->vector;
+        for (ptrdiff_t from = 0; from < loop->members; from += code->vector) {
+            const ptrdiff_t left = loop->members - from, valid = left < code->vector ? left : code->vector;
+            c->valid = valid;
+            for (int32_t k = 0; k < loop->inputs; k++)
+                vg_load_column(code, &loop->column[k], c->uniform, (char *)c->frame + (size_t)k * VG_BLOCK_BYTES, from,
+                               valid);
+            vg_segment(code, VG_SEGMENTS + l, c);
+            for (int32_t k = loop->inputs; k < loop->columns; k++)
+                memcpy((char *)c->uniform + (size_t)(loop->column[k].first + from) * code->item,
+                       (const char *)c->frame + (size_t)k * VG_BLOCK_BYTES, (size_t)valid * code->item);
+        }
+    }
 }
 
 /* `pre` or `post`: in one vector, whose first lane counts.  The guard that fails, or VG_PASSED. */
@@ -390,7 +483,7 @@ static void vg_run_lanes(VgJob *job, VgContext *c, int threads) {
     double most = work / VG_WORK_FOR_A_THREAD;
     if (most > (double)job->chunks) most = (double)job->chunks;
     if (most > VG_MOST_THREADS) most = VG_MOST_THREADS;
-    if (job->code->interpreted[VG_MAIN].has_calls) most = 1.0; /* they would wait for the GIL, and an error is this thread's */
+    if (job->code->piece[VG_MAIN].interpreted.has_calls) most = 1.0; /* they would wait for the GIL, and an error is this thread's */
     pthread_mutex_init(&job->mutex, NULL);
     while (started + 1 < threads && started + 1 < most &&
            pthread_create(&others[started], NULL, vg_thread, job) == 0)
@@ -438,33 +531,35 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
         if (job->totals == NULL) return VG_NO_MEMORY;
     }
     c->error = 0;
-    const char *packed = job->packed;
-    for (int32_t i = 0; i < l->inputs; i++) {
-        if (!l->uniform_input[i]) continue;
-        const char *const from = packed ? packed : job->inputs[i];
-        if (l->input[i] >= 0) vg_copy_number(code, (char *)c->uniform + (size_t)l->input[i] * code->item, from);
-        if (packed) packed += code->item;
-    }
+    if (job->packed)
+        vg_copy_runs(code, &code->read, (char *)c->uniform, (char *)job->packed, 0);
+    else
+        for (int32_t i = 0; i < l->inputs; i++)
+            if (l->uniform_input[i] && l->input[i] >= 0)
+                vg_copy_number(code, (char *)c->uniform + (size_t)l->input[i] * code->item, job->inputs[i]);
     if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, (double)job->n);
     job->before = vg_uniform_segment(code, VG_PRE, c);
     if (!c->error && job->n > 0 && (l->segment[VG_MAIN].count > 0 || code->lane_output_count > 0 || l->guards > 0))
         vg_run_lanes(job, c, threads);
     if (!c->error) {
         vg_add_chunks(job, c);
-        const int32_t after = vg_uniform_segment(code, VG_POST, c);
+        int32_t after = vg_uniform_segment(code, VG_POST, c);
+        vg_run_loops(code, c);
+        const int32_t last = vg_uniform_segment(code, VG_LAST, c);
+        after = last < after ? last : after;
         if (after != VG_PASSED && job->n > 0) {
             if (!job->has_failed) memset(job->failed, 0xff, (size_t)job->n * sizeof *job->failed);
             job->has_failed = 1;
             for (ptrdiff_t i = 0; i < job->n; i++)
                 if (job->failed[i] < 0 || job->failed[i] > after) job->failed[i] = after;
         }
-        char *packed_out = job->packed_out;
-        for (int32_t i = 0; i < l->outputs && !c->error; i++) {
-            if (!l->uniform_output[i]) continue;
-            char *const to = job->packed ? packed_out : job->outputs[i];
-            vg_copy_number(code, to, (const char *)c->uniform + (size_t)l->output[i] * code->item);
-            if (job->packed) packed_out += code->item;
-        }
+        if (job->packed)
+            vg_copy_runs(code, &code->written, (char *)c->uniform, job->packed_out, 1);
+        else
+            for (int32_t i = 0; i < l->outputs && !c->error; i++)
+                if (l->uniform_output[i])
+                    vg_copy_number(code, job->outputs[i],
+                                   (const char *)c->uniform + (size_t)l->output[i] * code->item);
     }
     free(job->totals);
     job->totals = NULL;
@@ -507,6 +602,8 @@ static PyObject *vg_call(VgCode *code, PyObject *arguments) {
     for (int32_t k = 0; k < l->accumulators; k++) /* the sum over one lane: the others are still -0.0 */
         vg_put(code, c->uniform, l->total[k], vg_get(code, c->accumulators, k * vector));
     if (!c->error && vg_uniform_segment(code, VG_POST, c) != VG_PASSED) goto none;
+    vg_run_loops(code, c);
+    if (!c->error && vg_uniform_segment(code, VG_LAST, c) != VG_PASSED) goto none;
     if (c->error) goto done;
     result = PyTuple_New(l->outputs);
     for (int32_t i = 0; result != NULL && i < l->outputs; i++) {

@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Hashable
 from functools import cached_property
 from threading import RLock
+from types import MethodType
 from typing import Any, overload
 
 from valuegrad import arguments, files, functional, modes
@@ -85,6 +86,16 @@ class Program:
     @property
     def __signature__(self) -> Any:
         return self._signature.signature
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """A program in a class is a method: its first argument, the object, must be static."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __copy__(self) -> Program:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Program:
+        return self
 
     # ------------------------------------------------------------------------------------------------ calling
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -416,7 +427,7 @@ def compile(
         >>> tariff(np.array([50.0, 200.0]), 0.3)
         array([15., 45.])
     """
-    if threads is not True and arguments.integer(threads, "compile(), threads") < 1:
+    if arguments.integer(threads, "compile(), threads") < 1:
         raise ValueArgumentError(f"compile() got threads={threads!r}; give 1 or more")
     _one_of("dtype", dtype, ("float64", "float32"))
     _one_of("beyond", beyond, ("eager", "error"))

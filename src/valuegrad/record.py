@@ -106,7 +106,8 @@ def _record(
     recorder = Recorder(who, exact, outcomes)
     inputs = [Value(arguments.number(x, who)) for x in example]
     recorder.integers = {v: i for i, v in enumerate(inputs) if integer[i]}
-    with recorder, modes.recording(recorder):
+    # NumPy warns of an operation on an array of Values if a local gradient is infinite, which is of no interest here.
+    with recorder, modes.recording(recorder), np.errstate(all="ignore"):
         result = f(inputs)
         if recorder.numbers_needed:  # the exception was caught
             raise NumbersNeeded
