@@ -33,7 +33,7 @@ LAYERS = [
     ["paths"],
     ["overview", "saving"],
     ["program"],
-    ["inspect", "nn", "optim"],
+    ["inspect", "nn", "optim", "sparse"],
     ["gpt"],
     ["cli"],
     ["__main__"],

@@ -49,6 +49,8 @@ _LAZY = {
     "nn": "valuegrad.nn",
     "optim": "valuegrad.optim",
     "primitive": "valuegrad.custom",
+    "sparse_hessian": "valuegrad.sparse",
+    "sparse_jacobian": "valuegrad.sparse",
 }
 
 _SHADOWS_BUILTINS = {"abs", "compile", "pow", "sum"}

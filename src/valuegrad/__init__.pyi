@@ -105,6 +105,8 @@ from valuegrad.modes import strict as strict
 from valuegrad.program import Program as Program
 from valuegrad.program import compile as compile
 from valuegrad.program import load as load
+from valuegrad.sparse import sparse_hessian as sparse_hessian
+from valuegrad.sparse import sparse_jacobian as sparse_jacobian
 
 __version__: Final[str]
 engine: Final[Literal["native", "readable"]]
@@ -203,6 +205,8 @@ __all__ = [
     "sinh",
     "softmax",
     "softplus",
+    "sparse_hessian",
+    "sparse_jacobian",
     "sqrt",
     "strict",
     "sub",

@@ -5,18 +5,13 @@
  * then chunk after chunk.  A thread takes one chunk after the other; each has its own workspace.
  *
  * Data structures
- *   VgCode       a program ready to run: read-only while it runs, but for `idle`.
- *   VgWorkspace  the memory of one run in one thread: frame, sums, scalars.  A finished run leaves it in `idle` for
- *                the next one, so a single call allocates nothing.
  *   VgJob        one run: the arrays, and what its threads share.
  *
  * Where to start reading: vg_run, then vg_run_lanes; vg_call is the short way for a single lane. */
 #ifndef VALUEGRAD_RUN_H
 #define VALUEGRAD_RUN_H
 
-#include "_interpreter.h"
-#include "_jit.h"
-#include "_lower.h"
+#include "_code.h"
 
 #ifndef _WIN32
 #define VG_HAS_THREADS 1
@@ -27,232 +22,10 @@
 
 enum {
     VG_MOST_CHUNKS = 64,
-    VG_CHUNK_BLOCKS = 16,            /* a chunk is a multiple of so many blocks of V lanes */
-    VG_FRAME_BYTES = 24 * 1024,      /* the interpreter's frame, if it can be so small: the first cache holds it */
-    VG_MOST_VECTORS = 16,            /* in a block of the interpreter */
+    VG_CHUNK_BLOCKS = 16,              /* a chunk is a multiple of so many blocks of V lanes */
     VG_WORK_FOR_A_THREAD = 200 * 1000, /* lanes times instructions that pay for starting one */
     VG_MOST_THREADS = 64
 };
-
-typedef struct {
-    int32_t position; /* among all inputs or outputs */
-    int32_t rank;     /* among those of the lanes */
-    int32_t slot;
-} VgColumn; /* an input or output of the lanes */
-
-typedef struct VgWorkspace {
-    VgContext context;
-    void *memory; /* what free() wants; the context's pointers are aligned parts of it */
-} VgWorkspace;
-
-/* A segment, or a loop's, in the form that runs. */
-typedef struct VgPiece {
-    VgInterpreted interpreted;
-    VgSegmentFunction function; /* of the assembler; NULL: interpreted */
-    void *machine_code;
-    size_t machine_bytes;
-} VgPiece;
-
-/* Numbers that lie side by side both among the uniforms and in the array that they all come in or go to. */
-typedef struct { int32_t uniform, packed, count; } VgRun;
-typedef struct { VgRun *run; int32_t count; } VgRuns;
-
-typedef struct VgCode {
-    VgLowered lowered;
-    VgRuns read, written; /* of the uniform inputs and outputs */
-    int pieces; /* segments, then loops */
-    VgPiece *piece;
-    VgColumn *lane_inputs, *lane_outputs;
-    int32_t lane_input_count, lane_output_count;
-    int is_float32, is_compiled;
-    int32_t slots, scratch;
-    ptrdiff_t vector, block; /* lanes: V, and as many as one pass over the program takes */
-    size_t item, code_bytes;
-    PyObject *calls; /* borrowed from Code */
-    VgWorkspace *idle;
-} VgCode;
-
-/* ------------------------------------------------------------------------------------------------- making one */
-static void vg_free_workspace(VgWorkspace *workspace) {
-    if (workspace == NULL) return;
-    free(workspace->memory);
-    free(workspace);
-}
-
-static void vg_free_code(VgCode *code) {
-    if (code == NULL) return;
-    for (int k = 0; k < code->pieces; k++) {
-        if (code->piece[k].function != NULL) vg_jit_free(code->piece[k].machine_code, code->piece[k].machine_bytes);
-        vg_free_interpreted(&code->piece[k].interpreted);
-    }
-    free(code->piece);
-    vg_free_lowered(&code->lowered);
-    vg_free_workspace(code->idle);
-    free(code->lane_inputs);
-    free(code->lane_outputs);
-    free(code->read.run);
-    free(code->written.run);
-    free(code);
-}
-
-static size_t vg_aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
-
-/* `uniform`: the scalars of the run that the new one is another thread of; NULL: it gets its own, constants filled in. */
-static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
-    const size_t item = code->item, block = (size_t)code->block;
-    const size_t frame = vg_aligned((size_t)code->slots * block * item);
-    const size_t sums = (size_t)code->lowered.accumulators * VG_BLOCK_BYTES;
-    const size_t scalars = uniform ? 0 : vg_aligned((size_t)code->lowered.uniforms * item);
-    const size_t failed = vg_aligned(block * sizeof(int32_t)), scratch = (size_t)code->scratch * sizeof(double);
-    VgWorkspace *const w = (VgWorkspace *)calloc(1, sizeof *w);
-    if (w == NULL) return NULL;
-    w->memory = malloc(frame + sums + scalars + failed + scratch + 64);
-    if (w->memory == NULL) {
-        free(w);
-        return NULL;
-    }
-    char *at = (char *)w->memory;
-    at += vg_aligned((size_t)(uintptr_t)at) - (size_t)(uintptr_t)at;
-    w->context.frame = at;
-    w->context.accumulators = at + frame;
-    w->context.uniform = uniform ? uniform : at + frame + sums;
-    w->context.failed = (int32_t *)(at + frame + sums + scalars);
-    w->context.scratch = (double *)(at + frame + sums + scalars + failed);
-    w->context.calls = code->calls;
-    for (int32_t i = 0; !uniform && i < code->lowered.uniforms; i++) {
-        if (code->is_float32) ((float *)w->context.uniform)[i] = (float)code->lowered.image[i];
-        else ((double *)w->context.uniform)[i] = code->lowered.image[i];
-    }
-    return w;
-}
-
-/* Both with the GIL held. */
-static VgWorkspace *vg_acquire(VgCode *code) {
-    VgWorkspace *const w = code->idle;
-    code->idle = NULL;
-    return w != NULL ? w : vg_new_workspace(code, NULL);
-}
-
-static void vg_release(VgCode *code, VgWorkspace *w) {
-    if (code->idle == NULL) code->idle = w;
-    else vg_free_workspace(w);
-}
-
-/* The columns that exist: `all` are where each one goes; uniform ones, and those that nothing reads, are not there. */
-static VgColumn *vg_columns(const int32_t *all, const uint8_t *uniform, int32_t n, int32_t *count) {
-    VgColumn *const columns = (VgColumn *)malloc(((size_t)n + 1) * sizeof *columns);
-    int32_t rank = 0;
-    *count = 0;
-    for (int32_t i = 0; columns != NULL && i < n; i++) {
-        if (uniform[i]) continue;
-        const VgColumn column = {i, rank++, all[i]};
-        if (all[i] >= 0) columns[(*count)++] = column;
-    }
-    return columns;
-}
-
-static const VgSegment *vg_segment_of(const VgCode *code, int k) {
-    return k < VG_SEGMENTS ? &code->lowered.segment[k] : &code->lowered.loop[k - VG_SEGMENTS].segment;
-}
-
-static int vg_compile_segment(VgCode *code, int k, int strict) {
-    const VgSegment *const segment = vg_segment_of(code, k);
-    VgPiece *const piece = &code->piece[k];
-    int32_t slots = 0;
-    size_t bytes = 0;
-    piece->function = vg_jit_compile(segment, code->is_float32, strict, &slots, &bytes, &piece->machine_code,
-                                     &piece->machine_bytes);
-    if (piece->function == NULL) return 0;
-    code->code_bytes += bytes;
-    if (slots > code->slots) code->slots = slots;
-    return 1;
-}
-
-static int vg_translate_segment(VgCode *code, int k, int strict) {
-    VgInterpreted *const to = &code->piece[k].interpreted;
-    const int result = vg_translate(vg_segment_of(code, k), code->is_float32, strict, to);
-    if (result != 0) return result;
-    if (to->slots > code->slots) code->slots = to->slots;
-    if (to->scratch > code->scratch) code->scratch = to->scratch;
-    code->code_bytes += (size_t)to->count * sizeof(VgStep);
-    return 0;
-}
-
-/* Where the uniform ones of all inputs or outputs are, as few runs as there are; 0 or VG_NO_MEMORY. */
-static int vg_find_runs(VgRuns *runs, const int32_t *all, const uint8_t *uniform, int32_t n) {
-    int32_t packed = 0;
-    runs->run = (VgRun *)malloc(((size_t)n + 1) * sizeof *runs->run);
-    if (runs->run == NULL) return VG_NO_MEMORY;
-    for (int32_t i = 0; i < n; i++) {
-        VgRun *const last = runs->count ? &runs->run[runs->count - 1] : NULL;
-        if (!uniform[i]) continue;
-        if (all[i] >= 0 && last && last->uniform + last->count == all[i] && last->packed + last->count == packed) {
-            last->count++;
-        } else if (all[i] >= 0) {
-            const VgRun run = {all[i], packed, 1};
-            runs->run[runs->count++] = run;
-        }
-        packed++;
-    }
-    return 0;
-}
-
-enum { VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER };
-enum { VG_NO_BACKEND = -3, VG_UNKNOWN_OPERATION = -4 }; /* besides those of _lower.h */
-
-/* A program from a checked graph.  Otherwise NULL, with *error and *where, the node or operation at fault. */
-static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, PyObject *calls, int *error,
-                           int32_t *where) {
-    VgCode *const code = (VgCode *)calloc(1, sizeof *code);
-    int compiled = backend != VG_BACKEND_INTERPRETER && vg_jit_available();
-    *error = VG_NO_MEMORY;
-    if (code == NULL) return NULL;
-    code->is_float32 = is_float32;
-    code->item = is_float32 ? sizeof(float) : sizeof(double);
-    code->vector = (ptrdiff_t)(VG_BLOCK_BYTES / code->item);
-    code->calls = calls;
-    *error = vg_lower(graph, &code->lowered, where);
-    if (*error != VG_LOWERED) goto failed;
-    *error = VG_NO_MEMORY;
-    code->pieces = VG_SEGMENTS + code->lowered.loops;
-    code->piece = (VgPiece *)calloc((size_t)code->pieces, sizeof *code->piece);
-    if (code->piece == NULL) {
-        code->pieces = 0;
-        goto failed;
-    }
-    for (int k = 0; k < code->pieces && compiled; k++) compiled = vg_compile_segment(code, k, strict);
-    *error = VG_NO_BACKEND;
-    if (!compiled && backend == VG_BACKEND_JIT) goto failed;
-    for (int k = 0; k < code->pieces && !compiled; k++) { /* all, so that `block` fits all */
-        VgPiece *const piece = &code->piece[k];
-        if (piece->function != NULL) vg_jit_free(piece->machine_code, piece->machine_bytes);
-        piece->function = NULL;
-        if (k == 0) code->code_bytes = 0, code->slots = 0;
-        const int result = vg_translate_segment(code, k, strict);
-        *error = result < 0 ? VG_NO_MEMORY : VG_UNKNOWN_OPERATION;
-        *where = result - 1;
-        if (result != 0) goto failed;
-    }
-    code->is_compiled = compiled;
-    code->block = code->vector;
-    if (!compiled) {
-        ptrdiff_t vectors = VG_FRAME_BYTES / (VG_BLOCK_BYTES * ((ptrdiff_t)code->slots + 1));
-        vectors = vectors < 1 ? 1 : vectors > VG_MOST_VECTORS ? VG_MOST_VECTORS : vectors;
-        code->block = vectors * code->vector;
-    }
-    const VgLowered *const l = &code->lowered;
-    code->lane_inputs = vg_columns(l->input, l->uniform_input, l->inputs, &code->lane_input_count);
-    code->lane_outputs = vg_columns(l->output, l->uniform_output, l->outputs, &code->lane_output_count);
-    *error = VG_NO_MEMORY;
-    if (code->lane_inputs == NULL || code->lane_outputs == NULL) goto failed;
-    if (vg_find_runs(&code->read, l->input, l->uniform_input, l->inputs) < 0) goto failed;
-    if (vg_find_runs(&code->written, l->output, l->uniform_output, l->outputs) < 0) goto failed;
-    *error = VG_LOWERED;
-    return code;
-failed:
-    vg_free_code(code);
-    return NULL;
-}
 
 /* -------------------------------------------------------------------------------------- scalars and sums, by type */
 static inline void vg_put(const VgCode *code, void *numbers, ptrdiff_t i, double x) {
@@ -307,8 +80,10 @@ static void vg_totals(const VgCode *code, void *accumulators, void *totals) {
 
 static void vg_segment(const VgCode *code, int k, VgContext *c) {
     const VgPiece *const piece = &code->piece[k];
+    const VgSegmentFunction function = c->lanes > code->vector ? code->whole_block : piece->function;
+    const uint64_t valid_bits = c->valid < 64 ? ((uint64_t)1 << c->valid) - 1 : UINT64_MAX;
     if (piece->function != NULL)
-        piece->function(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
+        function(c->frame, c->uniform, c->accumulators, c->failed, valid_bits);
     else
         vg_interpret(&piece->interpreted, c);
 }
@@ -395,6 +170,13 @@ static inline void vg_unlock(VgJob *job) {
 #endif
 }
 
+/* One vector or two, as machine code takes them, are copied without a call of memcpy. */
+static inline void vg_copy_lanes(char *to, const char *from, size_t bytes) {
+    if (bytes == VG_BLOCK_BYTES) memcpy(to, from, VG_BLOCK_BYTES);
+    else if (bytes == 2 * VG_BLOCK_BYTES) memcpy(to, from, 2 * VG_BLOCK_BYTES);
+    else memcpy(to, from, bytes);
+}
+
 /* A block's inputs into the frame; what is missing to a whole number of vectors repeats the last lane. */
 static void vg_load(const VgJob *job, VgContext *c, ptrdiff_t from) {
     const VgCode *const code = job->code;
@@ -402,7 +184,8 @@ static void vg_load(const VgJob *job, VgContext *c, ptrdiff_t from) {
     for (int32_t i = 0; i < code->lane_input_count; i++) {
         const VgColumn column = code->lane_inputs[i];
         char *const to = (char *)c->frame + (size_t)column.slot * slot;
-        memcpy(to, job->inputs[job->packed ? column.rank : column.position] + (size_t)from * item, bytes);
+        const ptrdiff_t which = job->packed ? column.rank : column.position;
+        vg_copy_lanes(to, job->inputs[which] + (size_t)from * item, bytes);
         for (size_t at = bytes; at < slot; at += item) memcpy(to + at, to + bytes - item, item);
     }
 }
@@ -412,8 +195,9 @@ static void vg_store(const VgJob *job, const VgContext *c, ptrdiff_t from) {
     const size_t item = code->item, bytes = (size_t)c->valid * item, slot = (size_t)c->lanes * item;
     for (int32_t i = 0; i < code->lane_output_count; i++) {
         const VgColumn column = code->lane_outputs[i];
-        memcpy(job->outputs[job->packed ? column.rank : column.position] + (size_t)from * item,
-               (const char *)c->frame + (size_t)column.slot * slot, bytes);
+        const ptrdiff_t which = job->packed ? column.rank : column.position;
+        const char *const numbers = (const char *)c->frame + (size_t)column.slot * slot;
+        vg_copy_lanes(job->outputs[which] + (size_t)from * item, numbers, bytes);
     }
 }
 
@@ -434,11 +218,16 @@ static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
     const VgCode *const code = job->code;
     const ptrdiff_t last = job->n - which * job->chunk, end = last < job->chunk ? job->n : (which + 1) * job->chunk;
     vg_clear_sums(code, c->accumulators);
-    for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += code->block) {
+    for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += c->valid) {
         c->valid = end - from < code->block ? end - from : code->block;
         c->lanes = (c->valid + code->vector - 1) / code->vector * code->vector;
+        if (code->is_compiled) { /* a whole block, which may be too much for the last lanes, or one vector */
+            c->lanes = c->valid > code->block / 2 ? code->block : code->vector;
+            if (c->valid > c->lanes) c->valid = c->lanes;
+        }
         vg_load(job, c, from);
-        for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
+        if (code->lowered.guards > 0 || code->piece[VG_MAIN].interpreted.has_calls)
+            for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
         vg_segment(code, VG_MAIN, c);
         vg_store(job, c, from);
         if (code->lowered.guards > 0) vg_note_failures(job, c, from);
@@ -483,7 +272,7 @@ static void vg_run_lanes(VgJob *job, VgContext *c, int threads) {
     double most = work / VG_WORK_FOR_A_THREAD;
     if (most > (double)job->chunks) most = (double)job->chunks;
     if (most > VG_MOST_THREADS) most = VG_MOST_THREADS;
-    if (job->code->piece[VG_MAIN].interpreted.has_calls) most = 1.0; /* they would wait for the GIL, and an error is this thread's */
+    if (job->code->piece[VG_MAIN].interpreted.has_calls) most = 1.0; /* others would wait for the GIL, and keep errors */
     pthread_mutex_init(&job->mutex, NULL);
     while (started + 1 < threads && started + 1 < most &&
            pthread_create(&others[started], NULL, vg_thread, job) == 0)
