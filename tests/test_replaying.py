@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -329,3 +330,11 @@ def test_vectors_are_arrays():
     assert x.grad == 3.0
     with pytest.raises(vg.PathsError):
         f(np.array([1.0, 2.0, 3.0]), 3.0)
+
+
+def test_the_numbers_of_inputs_say_nothing():
+    paths = list(described(tariff, [(50.0, 0.5), (200.0, 0.5)]).specialisations[0].paths)
+    numbers = paths[0].graph.numbers.copy()
+    numbers[:2] = 7.0
+    paths[0] = replace(paths[0], graph=replace(paths[0].graph, numbers=numbers))
+    assert follow("t", paths, lambda path: [300.0, 0.5])[0] is paths[1]

@@ -160,6 +160,17 @@ def test_a_directional_derivative_can_be_saved(tmp_path):
     assert same(loaded((0.5, 0.25), (1.0, 2.0)), expected)
 
 
+@pytest.mark.parametrize("how", ["grad", "value_and_grad", "jacobian", "hessian"])
+def test_derivatives_by_entries_that_integers_choose(how, tmp_path):
+    program = vg.compile(lambda xs, i: vg.exp(vg.take(xs, i)) * vg.take(xs, i) + vg.cross_entropy(xs, i))
+    xs, at = [float(x) / 70 for x in range(70)], np.array([0, 5, -1])  # so many entries stay a gather
+    derivative = program.value_and_grad if how == "value_and_grad" else getattr(vg, how)(program)
+    program(xs, at)
+    expected = derivative(xs, at)
+    assert same(saved(derivative, tmp_path)(xs, at), expected)
+    assert same(getattr(vg, how)(saved(program, tmp_path))(xs, at), getattr(vg, how)(program)(xs, at))
+
+
 def test_branches_of_derivatives_of_a_loaded_program(tmp_path):
     program = vg.compile(lambda x: vg.exp(x) if x < 1 else x * x * x)
     expected = program(LANES)

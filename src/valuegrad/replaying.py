@@ -253,6 +253,7 @@ def _shared(a: PathDescription, b: PathDescription) -> int:
     differ = a.graph.ops[:count] != b.graph.ops[:count]
     differ |= a.graph.starts[1 : count + 1] != b.graph.starts[1 : count + 1]
     differ |= a.graph.numbers[:count].view(np.int64) != b.graph.numbers[:count].view(np.int64)
+    differ[: a.graph.inputs] = False  # whatever their numbers are
     same = int(np.argmax(differ)) if differ.any() else count
     end = int(a.graph.starts[same])
     others = np.flatnonzero(a.graph.operands[:end] != b.graph.operands[:end])

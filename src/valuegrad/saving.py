@@ -28,8 +28,9 @@ from valuegrad.descriptions import (
 )
 from valuegrad.errors import ProgramFileError, ValuegradError
 from valuegrad.outputs import Structure
-from valuegrad.paths import Options, Path, Paths
+from valuegrad.paths import Paths
 from valuegrad.record import IntegerUse
+from valuegrad.trie import Options, Path
 from valuegrad.value import Value
 
 if TYPE_CHECKING:

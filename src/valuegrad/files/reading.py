@@ -286,8 +286,11 @@ def _check_numbers(graph: Graph, uses: Sequence[tuple[int, int]]) -> None:
     counts = np.diff(graph.starts)
     _require(np.all(counts[graph.ops == OPCODE["custom"]] % 2 == 1), "a custom operation lacks local gradients")
     known = set(uses)
+    same = np.arange(len(graph))  # what an identity is a copy of: an integer may have gone through some
+    for node in np.flatnonzero(graph.ops == OPCODE["identity"]).tolist():
+        same[node] = same[graph.operands[graph.starts[node]]]
     for node in np.flatnonzero(graph.ops == OPCODE["gather"]).tolist():
-        index = int(graph.operands[graph.starts[node + 1] - 1]) if counts[node] >= 2 else -1
+        index = int(same[graph.operands[graph.starts[node + 1] - 1]]) if counts[node] >= 2 else -1
         _require((index, int(counts[node]) - 1) in known, "an index is no integer, or nobody knows its list")
 
 
@@ -298,11 +301,11 @@ def _check_tree(paths: Sequence[PathDescription]) -> None:
     outcomes = [np.array([guard.expected for guard in path.graph.guards], dtype=bool) for path in paths]
     for path, mine in zip(paths, outcomes):
         for guard, target in path.branches.items():
+            _require(target and not reached[target], "its paths are no tree")  # first: what follows takes time
             theirs = outcomes[target]
             agree = len(theirs) > guard and theirs[guard] != mine[guard] and np.all(theirs[:guard] == mine[:guard])
             _require(agree, "a branch leads to a path with other outcomes")
             reached[target] += 1
-    _require(not reached[0] and all(count == 1 for count in reached[1:]), "its paths are no tree")
     seen, open_paths = 0, [0]
     while open_paths:
         seen += 1

@@ -17,6 +17,7 @@ from valuegrad.atomic import write_atomically
 from valuegrad.descriptions import ProgramDescription, encode
 from valuegrad.errors import ProgramFileError
 from valuegrad.files.container import ARRAYS, VERSION, pack
+from valuegrad.files.reading import parse
 from valuegrad.graph import Graph
 from valuegrad.primitives.opcodes import OPCODE, OPS
 
@@ -114,7 +115,14 @@ def dump(description: ProgramDescription) -> bytes:
         "structures": structures.entries,
         "specialisations": specialisations,
     }
-    return pack(fields, arrays)
+    data = pack(fields, arrays)
+    try:
+        parse(data, who)  # what cannot be opened is not saved
+    except ProgramFileError as error:
+        raise ProgramFileError(
+            f"{who}: the file could not be opened again ({error}); that is a mistake of valuegrad's: please report it"
+        ) from error
+    return data
 
 
 def _count(arrays: Arrays) -> int:
