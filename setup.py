@@ -17,6 +17,9 @@ os.environ["VALUEGRAD_ENGINE"] = "readable"  # the build must not load a native 
 MODULES = {"_native": "_native.pyx", "_passes": "_passes.pyx", "_replay": "_replay.pyx"}
 """The compiled modules: the engine; passes over recorded graphs; running them."""
 
+# Nobody looks at the processor's floating-point flags; with that said, compilers vectorise loops with floor in them.
+LOOPS = ["-fno-trapping-math"]
+
 
 def native_engine():
     from valuegrad.primitives import formulas, render, stubs
@@ -41,7 +44,7 @@ def native_engine():
             [f"{package}/{source}"],
             depends=headers,
             include_dirs=[package],
-            extra_compile_args=flags,
+            extra_compile_args=flags + (LOOPS if module == "_replay" and os.name != "nt" else []),
             extra_link_args=os.environ.get("VALUEGRAD_LDFLAGS", "").split(),
         )
         for module, source in MODULES.items()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import valuegrad as vg
-from valuegrad import reference
+from valuegrad import modes, reference
 from valuegrad.primitives import TABLE, Row
 from valuegrad.value import _native
 
@@ -44,6 +44,9 @@ def call(engine: Any, row: Row, args: tuple[Any, ...]) -> Any:
         return engine.take([0.0] * int(i) + [x], int(i))
     if row.name == "identity":
         return engine.identity(args[0])
+    if row.name == "detach":
+        with modes.recording(None):  # only a recording has it as a row
+            return engine.detach(args[0])
     if row.integer_static:
         args = (*args[:-1], int(args[-1]))
     function = getattr(engine, row.name)

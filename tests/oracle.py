@@ -361,6 +361,7 @@ ORACLES: dict[str, Oracle] = {
         static=True,
     ),
     "identity": Oracle(lambda a: a, lambda a: [1], at((inf, 1), (-inf, 1), (nan, 1))),
+    "detach": Oracle(lambda a: a, lambda a: [0], at((inf, 0), (-inf, 0), (nan, 0))),
     # many numbers
     "sum": Oracle(mp.fsum, lambda xs: [1] * len(xs)),
     "prod": Oracle(mp.fprod, _products_of_others),

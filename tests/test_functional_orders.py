@@ -45,7 +45,7 @@ def moved(at: list[Any], towards: list[Any], t: Any, exact: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", [row for row in ROWS if row.id != "detach"])  # whose derivative is 0 by decree
 def test_derivatives_up_to_the_fourth_are_mpmaths(row: Row) -> None:
     at, towards = points(row)
     static = [STATIC[row.name]] if row.static and not row.family else []

@@ -12,7 +12,7 @@ import valuegrad as vg
 from valuegrad import gpt
 from valuegrad.gpt import checkpoint as checkpoint_module
 from valuegrad.gpt import plot
-from valuegrad.gpt.checkpoint import SETTINGS_FILE, write_atomically
+from valuegrad.gpt.checkpoint import SETTINGS_FILE
 from valuegrad.gpt.log import Log
 from valuegrad.gpt.train import running_mean
 
@@ -353,14 +353,6 @@ def test_a_file_that_is_no_log_is_not_replaced(tmp_path):
     with pytest.raises(vg.CheckpointError, match="no log"):
         Log(path)
     assert path.read_text() == "Shall I compare thee\n"
-
-
-def test_an_atomic_write_replaces_the_whole_file(tmp_path):
-    path = tmp_path / "x"
-    path.write_bytes(b"a long old content")
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_plot_is_a_png(tmp_path):

@@ -15,15 +15,23 @@ PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "src"
 # From the bottom up; a module imports only what stands in a line above its own, or is part of its own package.
 LAYERS = [
-    ["errors", "modes"],
+    ["errors", "atomic"],
+    ["modes"],
     ["primitives"],
     ["arguments"],
-    ["reference", "_native"],
+    ["reference", "_native", "graph", "_passes", "_replay"],
     ["value"],
+    ["transforms"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["custom", "structures"],
-    ["higher", "math"],
-    ["functional"],
+    ["batch", "comparison", "custom", "structures", "cache", "descriptions", "listing"],
+    ["higher", "math", "drawing", "files", "replaying"],
+    ["differentiating"],
+    ["functional", "recorder"],  # functional and custom find the recorder through modes
+    ["record"],
+    ["calls", "iteration", "lower", "outputs"],  # what a program is made of
+    ["paths"],
+    ["overview", "saving"],
+    ["program"],
     ["inspect", "nn", "optim"],
     ["gpt"],
     ["cli"],
@@ -34,7 +42,7 @@ LONGER = {
     "primitives/table.py": "one table, so that there is one place to add an operation",
     "native.pyx": "one module, as what it compiles to is inlined",
 }
-GENERATED = {"_native.pyx", "_native.c", "_rules.h", "_constants.h"}
+GENERATED = {"_native.pyx", "_native.c", "_rules.h", "_constants.h", "_opcodes.h", "_passes.c", "_replay.c"}
 MODULES = sorted(SOURCE.glob("valuegrad/**/*.py"))
 
 
@@ -43,7 +51,7 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
 
 
-ALL = {name_of(path) for path in MODULES} | {"valuegrad._native"}
+ALL = {name_of(path) for path in MODULES} | {"valuegrad._native", "valuegrad._passes", "valuegrad._replay"}
 
 
 def part(module: str) -> str:

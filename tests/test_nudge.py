@@ -104,6 +104,9 @@ def applied(name: str, sample: tuple) -> vg.Value | None:
         return round(args[0], int(static))
     if name == "identity":
         return vg.value.identity(args[0])
+    if name == "detach":
+        with vg.modes.recording(None):  # only a recording has it as a row
+            return vg.detach(args[0])
     function = getattr(vg.value, name)
     out = function(*args) if static is None else function(*args, int(static))
     return out[-1] if row.family else out

@@ -61,6 +61,18 @@ def test_listing_a_graph_is_right_after_running_out_of_memory():
     assert len(native.graph([y])) == expected
 
 
+def test_an_export_that_ran_out_of_memory_changes_nothing():
+    leaves, y = wide_graph()
+    y.backward()
+    grads = [leaf.grad for leaf in leaves]
+    export = lambda: native.export([y], leaves[5]._created, leaves[5:])  # noqa: E731
+    expected = export()
+    assert len(expected[5]) == 5
+    assert attempts(export, 40) > 0
+    assert [leaf.grad for leaf in leaves] == grads
+    assert export() == expected
+
+
 @pytest.mark.parametrize(
     "operation",
     [
@@ -69,8 +81,10 @@ def test_listing_a_graph_is_right_after_running_out_of_memory():
         lambda xs: native.clamp(xs[0], 0, 1),
         lambda xs: Value(1.0, xs[:1], [1.0]),
         lambda xs: native.graph([xs[0] * 2 + 1]),
+        lambda xs: native.recorded(8, 1.0, xs[:3], [0.0] * 3),
+        lambda xs: native.export([native.sum(xs), xs[1]], xs[1]._created, [xs[1]]),
     ],
-    ids=["dot", "softmax", "clamp", "custom", "graph"],
+    ids=["dot", "softmax", "clamp", "custom", "graph", "recorded", "export"],
 )
 def test_an_operation_that_ran_out_of_memory_leaves_its_arguments_whole(operation):
     xs = [*[Value(1.0) for _ in range(20)], 2.0]

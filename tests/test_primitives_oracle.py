@@ -147,7 +147,7 @@ def test_value_and_local_gradients_at_points_drawn_from_the_domain(row: Row) -> 
     at()
 
 
-KINKED = {"maximum", "minimum", "round", "floor", "ceil", "trunc", "floordiv", "mod", "fmod"}
+KINKED = {"detach", "maximum", "minimum", "round", "floor", "ceil", "trunc", "floordiv", "mod", "fmod"}
 
 
 def smooth_samples(name: str) -> list[Any]:

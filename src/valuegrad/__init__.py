@@ -30,7 +30,11 @@ __version__ = "0.1.0"
 globals().update({name: getattr(_value, name) for name in _value.NAMES})
 
 _LAZY = {
+    "Program": "valuegrad.program",
+    "batch_mean": "valuegrad.batch",
+    "batch_sum": "valuegrad.batch",
     "check_gradients": "valuegrad.inspect.check",
+    "compile": "valuegrad.program",
     "grad": "valuegrad.functional",
     "hessian": "valuegrad.functional",
     "hvp": "valuegrad.functional",
@@ -46,7 +50,7 @@ _LAZY = {
     "primitive": "valuegrad.custom",
 }
 
-_SHADOWS_BUILTINS = {"abs", "pow", "sum"}
+_SHADOWS_BUILTINS = {"abs", "compile", "pow", "sum"}
 __all__ = [
     "Value",
     "engine",
@@ -55,7 +59,7 @@ __all__ = [
     "strict",
     *_errors,
     *[name for name in _value.NAMES if name not in _SHADOWS_BUILTINS],
-    *_LAZY,
+    *[name for name in _LAZY if name not in _SHADOWS_BUILTINS],
 ]
 
 

@@ -70,6 +70,8 @@ from valuegrad._native import tan as tan
 from valuegrad._native import tanh as tanh
 from valuegrad._native import trunc as trunc
 from valuegrad._native import where as where
+from valuegrad.batch import batch_mean as batch_mean
+from valuegrad.batch import batch_sum as batch_sum
 from valuegrad.custom import primitive as primitive
 from valuegrad.errors import CheckpointError as CheckpointError
 from valuegrad.errors import ComputedValueError as ComputedValueError
@@ -100,6 +102,8 @@ from valuegrad.functional import vjp as vjp
 from valuegrad.inspect.check import check_gradients as check_gradients
 from valuegrad.modes import no_grad as no_grad
 from valuegrad.modes import strict as strict
+from valuegrad.program import Program as Program
+from valuegrad.program import compile as compile
 
 __version__: Final[str]
 engine: Final[Literal["native", "readable"]]
@@ -118,6 +122,7 @@ __all__ = [
     "IndexRangeError",
     "PathsError",
     "PathsWarning",
+    "Program",
     "ProgramFileError",
     "ShapeError",
     "StrictError",
@@ -134,6 +139,8 @@ __all__ = [
     "atan",
     "atan2",
     "atanh",
+    "batch_mean",
+    "batch_sum",
     "cbrt",
     "ceil",
     "check_gradients",

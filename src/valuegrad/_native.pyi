@@ -30,6 +30,7 @@ __all__ = [
     "exp",
     "exp2",
     "expm1",
+    "export",
     "floor",
     "floordiv",
     "fmod",
@@ -57,6 +58,7 @@ __all__ = [
     "prod",
     "read_data",
     "read_grads",
+    "recorded",
     "relu",
     "sigmoid",
     "sign",
@@ -124,6 +126,10 @@ class Value:
         """The operation's argument that no gradient flows to, such as the exponent of ``pow``."""
     @property
     def _created(self) -> int: ...
+    @property
+    def _data(self) -> float: ...
+    @property
+    def _grad(self) -> float: ...
     def backward(self) -> None:
         """Fill in ``grad`` of everything this Value was computed from: ∂self/∂each."""
     def zero_grad(self) -> None:
@@ -716,6 +722,18 @@ def identity(a: Value, /) -> Value:
 
 def graph(roots: Iterable[Value], since: int = 0) -> list[Value]:
     """All Values the roots were computed from, themselves included, oldest first; none created before ``since``."""
+
+def recorded(code: int, data: float, children: Sequence[Value], local_grads: Sequence[float]) -> Value:
+    """A Value of op "recorded": what only a recording has, such as a choice by a comparison."""
+
+def export(
+    roots: Sequence[Value], since: int, inputs: Sequence[Value]
+) -> tuple[bytearray, bytearray, bytearray, bytearray, list[int], list[Value], int, int]:
+    """What the roots were computed from since then, as the arrays of a ``valuegrad.graph.Graph``.
+
+    (ops, starts, operands, numbers, the roots' nodes, older leaves that became inputs, the newest creation number of
+    what became a constant though it was computed, how many opaque custom Values were met)
+    """
 
 def sweep(root: Value, since: int) -> None:
     """The backward pass, leaving alone what was created before ``since``."""

@@ -60,7 +60,7 @@ enum {
     VG_NAMED = 8,
     VG_QUEUED = 16,
     VG_SKIPS_ZERO = 32,
-    VG_HAS_STATIC = 64
+    VG_NUMBERS_ONLY = 64 /* edges with a local gradient are for numbers, not for the graph (a recorded derivative) */
 };
 
 typedef struct VgOperation {
@@ -250,7 +250,7 @@ typedef struct VgFar {
 typedef struct VgSweep {
     uint64_t newest;  /* the creation number at offset 0 */
     uint64_t since;   /* older Values are left alone */
-    int collect;      /* 0: a backward pass; 1: only list what is reached */
+    int collect;      /* 0: a backward pass; 1: only list what is reached; 2: for an export (_export.h) */
     uint64_t current; /* which window of ages */
     size_t in_window;
     VgValue *window[VG_WINDOW];
@@ -346,9 +346,27 @@ static inline int vg_follow(VgSweep *q, VgValue *child, double local_grad, doubl
     return 0;
 }
 
+/* An edge that is no part of an exported graph. */
+static inline int vg_is_hidden(const VgValue *v, uint32_t i) {
+    return v->flags & VG_NUMBERS_ONLY && v->slot[0].block->local_grads[i] != 0.0;
+}
+
+/* Go to all children that are Values already, through the branches that `where` did not take too. */
+static int vg_visit_all(VgSweep *q, VgValue *v) {
+    for (uint32_t i = 0; i < v->count; i++) {
+        VgValue *child;
+        if (v->flags & VG_EXTERNAL) child = vg_is_hidden(v, i) ? NULL : v->slot[0].block->children[i];
+        else child = v->flags & (VG_CONSTANT0 << i) ? NULL : v->slot[i].child;
+        if (child == NULL || child->op == VG_CONSTANT || child->created < q->since) continue;
+        if (vg_place(q, child) < 0) return -1;
+    }
+    return 0;
+}
+
 static inline int vg_visit(VgSweep *q, VgValue *v) {
     const double grad = v->grad;
     if (q->collect && vg_append(&q->order, &q->order_count, &q->order_capacity, v) < 0) return -1;
+    if (q->collect == 2) return vg_visit_all(q, v);
     if (v->flags & VG_EXTERNAL) {
         VgBlock *block = v->slot[0].block;
         const double *local_grads = block->local_grads;

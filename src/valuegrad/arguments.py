@@ -16,6 +16,7 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+from valuegrad import modes
 from valuegrad.errors import (
     ForgetError,
     IndexRangeError,
@@ -166,10 +167,34 @@ def computed_data(value: Any) -> str:
 
 
 def forgetting(how: str, value: Any) -> str:
+    if modes.current() & modes.RECORDING:
+        return frozen(how, value)
     return (
         f"{how} got {shown(value)}: a Value must not forget how it was computed without a word; "
         "take the number with v.data, or stay differentiable with vg.sin(v) and the like (valuegrad.math)"
     )
+
+
+def frozen(how: str, value: Any) -> str:
+    """What is said of an attempt to look at a number, or to change one, inside a recorded function."""
+    return (
+        f"{how} got {shown(value)} inside a function that is recorded: the number would be frozen into the program, "
+        "for all inputs; compute with the Value itself (vg.where chooses, vg.detach cuts the gradient), make an "
+        "operation of your own with vg.primitive, or name the argument it comes from in static="
+    )
+
+
+def frozen_custom(value: Any) -> str:
+    return (
+        f"Value(data, children, local_grads) got the number {value!r} inside a function that is recorded: it would be "
+        "frozen into the program, for all inputs; register the operation with vg.primitive(name, value, local_grads)"
+    )
+
+
+def refuse_while_recording(how: str, value: Any) -> None:
+    """Raise ForgetError inside a recording."""
+    if modes.current() & modes.RECORDING:
+        raise ForgetError(frozen(how, value))
 
 
 _COMPARISONS = {who: getattr(operator, who) for who in ("eq", "ne", "lt", "le", "gt", "ge")}
@@ -177,16 +202,18 @@ _COMPARISONS = {who: getattr(operator, who) for who in ("eq", "ne", "lt", "le", 
 
 def compare(how: str, value: Any, other: Any, value_type: type) -> Any:
     """Values compare as their numbers do."""
-    if type(other) is value_type:
-        return _COMPARISONS[how](value.data, getattr(other, "data"))  # noqa: B009 (its type is not known here)
-    if is_number(other, value_type):
-        return _COMPARISONS[how](value.data, number(other, "comparison"))
-    return NotImplemented
+    if type(other) is not value_type and not is_number(other, value_type):
+        return NotImplemented
+    recorder = modes.recorder()
+    if recorder is not None:
+        return recorder.compare(how, value, other)
+    other_number = getattr(other, "_data") if type(other) is value_type else number(other, "comparison")  # noqa: B009
+    return _COMPARISONS[how](value._data, other_number)
 
 
 def representation(value: Any) -> str:
     label = "" if value.name is None else f", name={value.name!r}"
-    return f"Value(data={value.data!r}, grad={value.grad!r}{label})"
+    return f"Value(data={value._data!r}, grad={value._grad!r}{label})"
 
 
 def restore(value_type: type, data: float, grad: float, label: str | None) -> Any:

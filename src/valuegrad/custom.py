@@ -9,13 +9,15 @@ Data structures: a ``Primitive`` holds the two rules.  What it makes is a Value 
 "custom".  Only a derivative of higher order needs to know which primitive made a Value; those are asked
 for by the functions in ``functional.py``, which look only at Values made during their own call.  So the
 outermost such call keeps a table from creation number to ``Application``, in a context variable: it ends
-with the call, belongs to the thread, and costs the engines nothing.
+with the call, belongs to the thread, and costs the engines nothing.  Inside a function that is recorded
+(``record.py``) both rules become part of its graph.
 
 Where to start reading: ``Primitive.__call__``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -84,7 +86,10 @@ class Primitive:
     def __call__(self, *args: Any, **settings: Any) -> Any:
         """The value on numbers; on Values a Value that remembers them.  Keyword arguments get no gradient."""
         who = f"{self.__name__}()"
-        numbers = [a.data if type(a) is Value else arguments.number(a, who) for a in args]
+        recorder = modes.recorder() if Value in map(type, args) else None
+        if recorder is not None:
+            return self._record(recorder, args, settings)
+        numbers = [a._data if type(a) is Value else arguments.number(a, who) for a in args]
         out = self._evaluate_value(numbers, settings)
         if Value not in map(type, args):
             return out
@@ -101,6 +106,33 @@ class Primitive:
         if table is not None:
             table[result._created] = Application(self, settings)
         return result
+
+    def _record(self, recorder: Any, args: Sequence[Any], settings: Mapping[str, Any]) -> Value:
+        """Inside a recording both rules are evaluated on Values; a value rule that refuses them is called as it is."""
+        children = [a if type(a) is Value else Value(arguments.number(a, f"{self.__name__}()")) for a in args]
+        value = self._recorded_value(recorder, children, settings)
+        grads = self._evaluate_local_grads(children, value, settings)
+        result: Value
+        if not _depends(grads, value):
+            result = recorder.custom(value, children, grads)
+            return result
+        # The derivative of `out` in the rule is the rule's result.  A graph has no circles: so there is an `out` for
+        # each order, and the last one's derivative is nan, which is seen if anybody ever asks for more.
+        result = recorder.custom(value, children, [math.nan] * len(children))
+        for _ in range(recorder.orders):
+            result = recorder.custom(value, children, self._evaluate_local_grads(children, result, settings))
+        return result
+
+    def _recorded_value(self, recorder: Any, children: Sequence[Value], settings: Mapping[str, Any]) -> Value:
+        try:
+            with recorder.attempt():
+                out = self._value(*children, **settings)
+                return out if type(out) is Value else Value(arguments.number(out, f"{self.__name__}(), value"))
+        except Exception:  # it wants plain numbers
+            with modes.without(modes.RECORDING):
+                data = self._evaluate_value([child._data for child in children], settings)
+            called: Value = recorder.call(lambda *xs: self._evaluate_value(xs, settings), data, children)
+            return called
 
     def _evaluate_value(self, numbers: Sequence[float], settings: Mapping[str, Any]) -> float:
         try:
@@ -137,13 +169,27 @@ class Primitive:
 
 
 def _listed(numbers: Sequence[Any]) -> str:
-    shown = [repr(x.data if type(x) is Value else x) for x in numbers[:8]]
+    shown = [repr(x._data if type(x) is Value else x) for x in numbers[:8]]
     return ", ".join([*shown, "..."] if len(numbers) > 8 else shown)
 
 
 def _constant(x: float) -> Value:
     """A plain number as the engine itself remembers it: of op "constant", which collects no gradient."""
     return (Value(0.0) + x).children[1]
+
+
+def _depends(results: Sequence[Any], on: Value) -> bool:
+    """Whether anything that the results were computed from, themselves included, is this Value."""
+    stack = [x for x in results if type(x) is Value]
+    seen = set()
+    while stack:
+        value = stack.pop()
+        if value is on:
+            return True
+        if value._created > on._created and value._created not in seen:
+            seen.add(value._created)
+            stack += value.children
+    return False
 
 
 def primitive(name: str, value: Callable[..., Any], local_grads: Callable[..., Any]) -> Primitive:

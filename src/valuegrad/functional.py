@@ -9,174 +9,44 @@ computes is younger than those Values.  If its result depends on nothing older, 
 floats gives the derivative as plain numbers.  If it does depend on Values that were there before (f is a
 closure over some, or was given some), the derivative depends on them too: it is computed over Values
 (``higher.Linearised``) and remembers them.  That is how ``grad(grad(f))`` works: the inner call is given
-the Values of the outer one.
+the Values of the outer one.  Inside a function that is recorded (``record.py``) a derivative is only noted, and made
+by the passes over graphs afterwards.
 
 Data structures: ``structures.Tree`` is the structure of an argument or a result without its numbers;
-``_Call`` is one call of f on fresh Values.
+``DifferentiatedCall`` is one call of f on fresh Values.
 
-Where to start reading: ``_Call.__init__``, then ``_Call.gradients``.
+Where to start reading: ``differentiating.DifferentiatedCall``, then ``value_and_grad``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
 from valuegrad import arguments, modes
-from valuegrad.custom import remembering_rules
-from valuegrad.errors import IndexRangeError, ShapeError, ValueArgumentError, ValueTypeError
-from valuegrad.higher import VALUES, Linearised, depends_on_older
+from valuegrad.differentiating import (
+    DifferentiatedCall,
+    argument_positions,
+    check_function,
+    differentiating,
+    named,
+    of_program,
+    several,
+)
+from valuegrad.errors import IndexRangeError, ShapeError, ValueTypeError
+from valuegrad.higher import VALUES
 from valuegrad.structures import Tree
-from valuegrad.value import Value, engine, identity, sweep, zero_grads
+from valuegrad.value import Value, engine
 
 __all__ = ["grad", "hessian", "hvp", "jacobian", "jvp", "value_and_grad", "vjp"]
 
 ArgNums = int | tuple[int, ...]
+_NOT_GIVEN: Any = object()
 
 # What a tangent sweep (in Python) costs a node, in backward passes of the engine; measured on a chain of 40,000
 # operations: 1,100 ns against 10 (native), 2,200 against 3,600 (readable).  jacobian chooses its mode by it.
 FORWARD_COST = 100 if engine == "native" else 1
-
-
-# ------------------------------------------------------------------------------------------- one call of f
-@contextmanager
-def _differentiating() -> Iterator[bool]:
-    """f must remember, in the caller's ``no_grad`` too: then the derivative itself does not.  Gives whether it may."""
-    remember = not modes.current() & modes.NO_GRAD
-    with remembering_rules(), modes.without(modes.NO_GRAD):
-        yield remember
-
-
-class _Call:
-    """One call of f in which the numbers to differentiate by are fresh Values.
-
-    Args:
-        who: the function that was called, for messages.
-        f: the function to differentiate.
-        args: its positional arguments.
-        kwargs: its keyword arguments, handed through.
-        argnums: the positions of the arguments to differentiate by.
-        remember: whether derivatives may be Values (else they are numbers alone).
-    """
-
-    def __init__(
-        self, who: str, f: Any, args: Sequence[Any], kwargs: dict[str, Any], argnums: Sequence[int], remember: bool
-    ) -> None:
-        self.who = who
-        self.remember = remember
-        self.trees = [Tree(f"{who}, argument {i}", args[i]) for i in argnums]
-        given = [x for tree in self.trees for x in tree.numbers]
-        if not given:
-            raise ValueArgumentError(
-                f"{who} got no numbers to differentiate by in argument {', '.join(map(str, argnums))}; "
-                "give at least one, or another argnums"
-            )
-        self.inputs = [identity(x) if type(x) is Value else Value(x) for x in given]
-        self.since: int = self.inputs[0]._created
-        self.given_values = Value in map(type, given)
-        replaced = list(args)
-        for i, own in zip(argnums, self.split(self.inputs)):
-            replaced[i] = own
-        self.output = f(*replaced, **kwargs)
-
-    def split(self, numbers: Sequence[Any]) -> list[Any]:
-        """Numbers, one for each input, in the structure of the arguments."""
-        result = []
-        start = 0
-        for tree in self.trees:
-            result.append(tree.build(numbers[start : start + len(tree.numbers)]))
-            start += len(tree.numbers)
-        return result
-
-    def scalar_output(self) -> Any:
-        """The output as a number or Value."""
-        y = self.output
-        if type(y) is Value:
-            return y
-        if arguments.is_number(y, Value):
-            y = y.item() if getattr(y, "ndim", None) == 0 else y
-            return y if type(y) is Value else arguments.number(y, f"{self.who}, the output")
-        expected = "expected one number"
-        if y is None:
-            raise ValueTypeError(f"{self.who} got a function that gave None; {expected}: does it lack a return?")
-        if isinstance(y, (list, tuple, dict)) or hasattr(y, "ndim"):
-            raise ShapeError(
-                f"{self.who} got a function that gave {arguments.shown(y)}; {expected}: "
-                "use jacobian for a function with several outputs"
-            )
-        raise ValueTypeError(f"{self.who} got a function that gave {arguments.shown(y)}; {expected}")
-
-    def output_tree(self) -> Tree:
-        """The structure of the output, which may be any nesting."""
-        return Tree(f"{self.who}, the function's output", self.output)
-
-    def remembers(self, outputs: Sequence[Any], others: Sequence[Any] = ()) -> bool:
-        """Whether derivatives of these outputs (or the other factors) depend on Values that the caller holds."""
-        if self.given_values or Value in map(type, others):
-            return True
-        return depends_on_older([y for y in outputs if type(y) is Value], self.since)
-
-    def gradients(self, y: Any) -> list[float]:
-        """∂y/∂input for each input, in floats."""
-        zero_grads(self.inputs)
-        if type(y) is Value and y._created >= self.since:
-            sweep(y, self.since)
-        return [v.grad for v in self.inputs]
-
-    def linearised(self, outputs: Sequence[Any], remembers: bool) -> Linearised:
-        """The derivative of the outputs, with local gradients that remember or plain ones."""
-        with modes.without(modes.STRICT):  # rules evaluate choices not taken too; the operations were checked already
-            return Linearised(self.who, self.inputs, outputs, remembers and self.remember)
-
-    def finished(self, numbers: Sequence[Any], remembers: bool) -> list[Any]:
-        """Derivatives or outputs as the caller gets them: Values if they remember, else floats."""
-        if remembers and self.remember:
-            return [x if type(x) is Value else Value(x) for x in numbers]
-        plain = [x.data if type(x) is Value else x for x in numbers]
-        return [Value(x) for x in plain] if remembers else plain
-
-
-def _name(f: Any) -> str:
-    return getattr(f, "__name__", type(f).__name__)
-
-
-def _check_function(who: str, f: Any) -> None:
-    if not callable(f):
-        raise ValueTypeError(f"{who} got {arguments.shown(f)}; expected a function")
-
-
-def _positions(who: str, argnums: Any, count: int) -> list[int]:
-    """The positions of the arguments to differentiate by, from the front."""
-    if not count:
-        raise IndexRangeError(f"{who} got no positional arguments; give the numbers to differentiate by")
-    wanted = argnums if isinstance(argnums, (tuple, list)) else (argnums,)
-    if not wanted:
-        raise ValueArgumentError(f"{who} got argnums={argnums!r}; give at least one position")
-    result = []
-    for argnum in wanted:
-        i = arguments.integer(argnum, f"{who}, argnums")
-        if not -count <= i < count:
-            raise IndexRangeError(
-                f"{who} got argnums={argnums!r} for {count} positional argument{'s' * (count != 1)}; "
-                f"give {-count} to {count - 1}"
-            )
-        result.append(i % count)
-    if len(set(result)) < len(result):
-        raise ValueArgumentError(f"{who} got argnums={argnums!r}, which names an argument twice; name each once")
-    return result
-
-
-def _several(argnums: Any, parts: Sequence[Any]) -> Any:
-    """One derivative for an integer argnums, a tuple of them for a tuple."""
-    return tuple(parts) if isinstance(argnums, (tuple, list)) else parts[0]
-
-
-def _named(function: Callable[..., Any], how: str, f: Any) -> Callable[..., Any]:
-    function.__name__ = function.__qualname__ = f"{how}({_name(f)})"
-    function.__doc__ = f"The {how} of {_name(f)}."
-    return function
 
 
 # --------------------------------------------------------------------------------------- reverse mode: scalars
@@ -199,7 +69,7 @@ def value_and_grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[...,
         >>> vg.value_and_grad(lambda x: x * x)(3.0)
         (9.0, 6.0)
     """
-    return _value_and_grad("value_and_grad()", f, argnums)
+    return of_program(f, "value_and_grad", argnums) or _value_and_grad("value_and_grad()", f, argnums)
 
 
 def grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
@@ -233,24 +103,27 @@ def grad(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
 
     Source: reverse mode, Griewank and Walther, Evaluating Derivatives, 2nd ed. (2008), chapter 3.
     """
+    program = of_program(f, "grad", argnums)
+    if program is not None:
+        return program  # type: ignore[no-any-return]
     both = _value_and_grad("grad()", f, argnums)
-    return _named(lambda *args, **kwargs: both(*args, **kwargs)[1], "grad", f)
+    return named(lambda *args, **kwargs: both(*args, **kwargs)[1], "grad", f)
 
 
 def _value_and_grad(who: str, f: Callable[..., Any], argnums: ArgNums) -> Callable[..., tuple[Any, Any]]:
-    _check_function(who, f)
+    check_function(who, f)
 
     def value_and_gradient(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        positions = _positions(who, argnums, len(args))
-        with _differentiating() as remember:
-            call = _Call(who, f, args, kwargs, positions, remember)
+        positions = argument_positions(who, argnums, len(args))
+        with differentiating() as remember:
+            call = DifferentiatedCall(who, f, args, kwargs, positions, remember)
             y = call.scalar_output()
             remembers = call.remembers([y])
             found = call.linearised([y], True).pullback([1.0]) if remembers and remember else call.gradients(y)
             value = call.finished([y], remembers)[0]
-            return value, _several(argnums, call.split(call.finished(found, remembers)))
+            return value, several(argnums, call.split(call.finished(found, remembers)))
 
-    return _named(value_and_gradient, "value_and_grad", f)
+    return named(value_and_gradient, "value_and_grad", f)
 
 
 # ------------------------------------------------------------------------------------ several outputs, higher orders
@@ -274,16 +147,16 @@ def jacobian(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
         >>> vg.jacobian(lambda x: [x[0] * x[1], x[0] + x[1]])([3.0, 5.0])
         [[5.0, 3.0], [1.0, 1.0]]
     """
-    return _jacobian("jacobian()", f, argnums)
+    return of_program(f, "jacobian", argnums) or _jacobian("jacobian()", f, argnums)
 
 
 def _jacobian(who: str, f: Callable[..., Any], argnums: ArgNums) -> Callable[..., Any]:
-    _check_function(who, f)
+    check_function(who, f)
 
     def jacobian_of(*args: Any, **kwargs: Any) -> Any:
-        positions = _positions(who, argnums, len(args))
-        with _differentiating() as remember:
-            call = _Call(who, f, args, kwargs, positions, remember)
+        positions = argument_positions(who, argnums, len(args))
+        with differentiating() as remember:
+            call = DifferentiatedCall(who, f, args, kwargs, positions, remember)
             tree = call.output_tree()
             remembers = call.remembers(tree.numbers)
             rows = [call.finished(row, remembers) for row in _rows(call, tree.numbers, remembers)]
@@ -297,14 +170,14 @@ def _jacobian(who: str, f: Callable[..., Any], argnums: ArgNums) -> Callable[...
                 stop = column + len(own.numbers)
                 parts.append(own.build_rows([row[column:stop] for row in rows[start : start + size]], shape))
                 column = stop
-            blocks.append(_several(argnums, parts))
+            blocks.append(several(argnums, parts))
             start += size
         return tree.build_leaves(blocks)
 
-    return _named(jacobian_of, "jacobian", f)
+    return named(jacobian_of, "jacobian", f)
 
 
-def _rows(call: _Call, outputs: Sequence[Any], remembers: bool) -> list[list[Any]]:
+def _rows(call: DifferentiatedCall, outputs: Sequence[Any], remembers: bool) -> list[list[Any]]:
     """∂output/∂input, a row for each output."""
     n, m = len(call.inputs), len(outputs)
     if not (remembers and call.remember) and n * FORWARD_COST >= m:
@@ -339,19 +212,28 @@ def hessian(f: Callable[..., Any], argnums: ArgNums = 0) -> Callable[..., Any]:
         >>> vg.hessian(lambda x: x[0] ** 2 * x[1])([3.0, 5.0])
         [[10.0, 6.0], [6.0, 0.0]]
     """
+    program = of_program(f, "hessian", argnums)
+    if program is not None:
+        return program  # type: ignore[no-any-return]
     both = _value_and_grad("hessian()", f, argnums)
-    return _named(_jacobian("hessian()", lambda *args, **kwargs: both(*args, **kwargs)[1], argnums), "hessian", f)
+    return named(_jacobian("hessian()", lambda *args, **kwargs: both(*args, **kwargs)[1], argnums), "hessian", f)
 
 
 # ----------------------------------------------------------------------------------- directions: jvp, vjp, hvp
 def jvp(
-    f: Callable[..., Any], primals: Any, tangents: Any, *, argnums: ArgNums | None = None, **kwargs: Any
-) -> tuple[Any, Any]:
+    f: Callable[..., Any],
+    primals: Any = _NOT_GIVEN,
+    tangents: Any = _NOT_GIVEN,
+    *,
+    argnums: ArgNums | None = None,
+    **kwargs: Any,
+) -> Any:
     """f's value and its derivative in one direction (Jacobian times vector): forward mode.
 
     Args:
         f: a function of any structure.
         primals: its positional arguments, as a tuple; anything but a tuple is the only argument.
+            Without primals and tangents the result is the function of (primals, tangents).
         tangents: the direction, in the structure of primals (or of those that argnums names).
         argnums: the positions of the arguments that move; None for all of them.
         kwargs: keyword arguments, handed through to f.
@@ -369,15 +251,26 @@ def jvp(
 
     Source: forward mode, Griewank and Walther (2008), chapter 3.
     """
-    return _jvp("jvp()", f, primals, tangents, argnums, kwargs)
+    who = "jvp()"
+    program = of_program(f, "jvp", argnums)
+    if _both_given(who, primals, tangents):
+        return program(primals, tangents, **kwargs) if program else _jvp(who, f, primals, tangents, argnums, kwargs)
+    check_function(who, f)
+    return program or named(lambda p, t, **kw: _jvp(who, f, p, t, argnums, kwargs | kw), "jvp", f)
+
+
+def _both_given(who: str, primals: Any, tangents: Any) -> bool:
+    if (primals is _NOT_GIVEN) != (tangents is _NOT_GIVEN):
+        raise ValueTypeError(f"{who} got primals without tangents, or tangents without primals; give both, or none")
+    return primals is not _NOT_GIVEN
 
 
 def _jvp(
     who: str, f: Callable[..., Any], primals: Any, tangents: Any, argnums: ArgNums | None, kwargs: dict[str, Any]
 ) -> tuple[Any, Any]:
-    _check_function(who, f)
+    check_function(who, f)
     args = primals if type(primals) is tuple else (primals,)
-    positions = list(range(len(args))) if argnums is None else _positions(who, argnums, len(args))
+    positions = list(range(len(args))) if argnums is None else argument_positions(who, argnums, len(args))
     if not args:
         raise IndexRangeError(f"{who} got no primals; give the numbers to differentiate by")
     directions = tangents if type(tangents) is tuple and (type(primals) is tuple or len(positions) > 1) else (tangents,)
@@ -385,8 +278,8 @@ def _jvp(
         raise ShapeError(
             f"{who} got {len(positions)} primals and {len(directions)} tangents; give one tangent for each"
         )
-    with _differentiating() as remember:
-        call = _Call(who, f, args, kwargs, positions, remember)
+    with differentiating() as remember:
+        call = DifferentiatedCall(who, f, args, kwargs, positions, remember)
         moving = _matching(f"{who}, tangents", directions, call.trees, "primals")
         tree = call.output_tree()
         older = call.remembers(tree.numbers)
@@ -432,11 +325,14 @@ def vjp(
         ([15.0, 8.0], (15.0, 13.0))
     """
     who = "vjp()"
-    _check_function(who, f)
+    program = of_program(f, "vjp", argnums)
+    if program is not None:
+        return f(*primals, **kwargs), lambda cotangent: program(primals, cotangent, **kwargs)
+    check_function(who, f)
     wanted: Any = tuple(range(len(primals))) if argnums is None else argnums
-    positions = _positions(who, wanted, len(primals))
-    with _differentiating() as remember:
-        call = _Call(who, f, primals, kwargs, positions, remember)
+    positions = argument_positions(who, wanted, len(primals))
+    with differentiating() as remember:
+        call = DifferentiatedCall(who, f, primals, kwargs, positions, remember)
         tree = call.output_tree()
         older = call.remembers(tree.numbers)
         linearised = call.linearised(tree.numbers, True) if older and remember else None
@@ -444,23 +340,31 @@ def vjp(
     def pullback(cotangent: Any) -> Any:
         """The gradients of the sum of cotangent * value."""
         seeds = _matching("vjp(), the cotangent", [cotangent], [tree], "value")
-        with _differentiating() as call.remember:
+        with differentiating() as call.remember:
             if linearised is not None or Value in map(type, seeds):
                 found = (linearised or call.linearised(tree.numbers, older)).pullback(seeds)
             else:
                 with modes.without(modes.STRICT):  # the dot product is a means: only its gradient is asked for
                     found = call.gradients(VALUES.dot(tree.numbers, seeds))
-        return _several(wanted, call.split(call.finished(found, older or Value in map(type, seeds))))
+        return several(wanted, call.split(call.finished(found, older or Value in map(type, seeds))))
 
     return tree.build(call.finished(tree.numbers, older)), pullback
 
 
-def hvp(f: Callable[..., Any], primals: Any, tangents: Any, *, argnums: ArgNums | None = None, **kwargs: Any) -> Any:
+def hvp(
+    f: Callable[..., Any],
+    primals: Any = _NOT_GIVEN,
+    tangents: Any = _NOT_GIVEN,
+    *,
+    argnums: ArgNums | None = None,
+    **kwargs: Any,
+) -> Any:
     """Hessian times vector, without the Hessian: the tangent of f's gradient (forward over reverse).
 
     Args:
         f: a function whose output is one number.
         primals: its positional arguments, as a tuple; anything but a tuple is the only argument.
+            Without primals and tangents the result is the function of (primals, tangents).
         tangents: the vector, in the structure of primals (or of those that argnums names).
         argnums: the positions of the arguments that the Hessian belongs to; None for all of them.
         kwargs: keyword arguments, handed through to f.
@@ -478,6 +382,12 @@ def hvp(f: Callable[..., Any], primals: Any, tangents: Any, *, argnums: ArgNums 
 
     Source: Pearlmutter, Fast exact multiplication by the Hessian, Neural Computation 6 (1994).
     """
+    program = of_program(f, "hvp", argnums)
+    if not _both_given("hvp()", primals, tangents):
+        check_function("hvp()", f)
+        return program or named(lambda p, t, **kw: hvp(f, p, t, argnums=argnums, **kwargs, **kw), "hvp", f)
+    if program is not None:
+        return program(primals, tangents, **kwargs)
     several = type(primals) is tuple
     inner: Any = argnums
     if inner is None:

@@ -24,6 +24,7 @@ from valuegrad import value as engine
 from valuegrad.custom import application
 from valuegrad.errors import DerivativeError
 from valuegrad.primitives import FLOATS, TABLE, ListAlgebra
+from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.value import Value
 
 __all__ = ["VALUES", "Linearised", "depends_on_older"]
@@ -64,17 +65,17 @@ class _Values(ListAlgebra):
     @staticmethod
     def largest(xs: Sequence[Any]) -> float:
         """A plain number: rules subtract it against overflow, and the result does not depend on it."""
-        return FLOATS.largest([x.data if type(x) is Value else x for x in xs])
+        return FLOATS.largest([x._data if type(x) is Value else x for x in xs])
 
     @staticmethod
     def smallest(xs: Sequence[Any]) -> float:
-        return FLOATS.smallest([x.data if type(x) is Value else x for x in xs])
+        return FLOATS.smallest([x._data if type(x) is Value else x for x in xs])
 
 
 VALUES = _Values()
 
 
-SKIPS_ZERO = {row.name for row in TABLE.values() if row.skips_zero}
+SKIPS_ZERO = {"recorded", *[row.name for row in TABLE.values() if row.skips_zero]}
 
 
 def depends_on_older(outputs: Sequence[Value], since: int) -> bool:
@@ -183,6 +184,8 @@ def _total(terms: list[Any]) -> Any:
 
 def _local_grads(who: str, v: Value, children: Sequence[Value], families: dict[Any, list[Value]]) -> Sequence[Any]:
     """∂v/∂child for each child as Values that remember, from the table's rules."""
+    if v.op == "recorded":
+        return _local_grads_of_recorded(v, children)
     arguments: list[Any] = [c.data if c.op == "constant" else c for c in children]
     row = TABLE.get(v.op or "")
     if row is None:
@@ -207,6 +210,14 @@ def _local_grads(who: str, v: Value, children: Sequence[Value], families: dict[A
     if row.vectors == 1:
         return row.local_grads(VALUES, arguments, *static, v)  # type: ignore[no-any-return]
     return row.local_grads(VALUES, *arguments, *static, v)  # type: ignore[no-any-return]
+
+
+def _local_grads_of_recorded(v: Value, children: Sequence[Value]) -> Sequence[Any]:
+    """What only a recording has: 0.0 and 1.0, but for a primitive's, which are Values among its children."""
+    if v.static != OPCODE["custom"]:
+        return v.local_grads
+    count = len(children) // 2
+    return [0.0, *children[count + 1 :], *[0.0] * count]
 
 
 def _check_unchanged(who: str, v: Value, local_grads: Sequence[Any]) -> None:

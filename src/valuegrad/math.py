@@ -7,7 +7,8 @@
 What differs from Python's, on purpose (docs/semantics.md): no function raises because of a number.
 ``log(0)`` is -inf, ``sqrt(-1)`` nan, ``exp(1000)`` inf, as in IEEE-754 arithmetic.  ``floor``, ``ceil`` and
 ``trunc`` give integers for plain finite numbers, as Python's do; they give inf and nan back as they are, and
-Values for Values.  Functions that ask about a number (``isnan``, ``isclose`` ...) look at a Value's number.
+Values for Values.  Functions that ask about a number (``isnan``, ``isclose`` ...) compare, so inside a function
+that is recorded (``record.py``) they are comparisons too.
 Functions of integers (``gcd``, ``comb`` ...) are Python's own and refuse Values; so is whatever a newer
 Python may add.
 
@@ -55,14 +56,24 @@ from valuegrad import (
 from valuegrad import abs as fabs
 from valuegrad import arguments as _arguments
 from valuegrad import hypot as _hypot2
+from valuegrad import modes as _modes
 from valuegrad.custom import Primitive as _Primitive
 from valuegrad.errors import ShapeError as _ShapeError
+from valuegrad.errors import ValueArgumentError as _ValueArgumentError
 from valuegrad.errors import ValueTypeError as _ValueTypeError
 
 
 def _number(x: _Any, who: str) -> float:
     """The number of a Value, or a plain number as a float."""
-    return x.data if type(x) is Value else _arguments.number(x, f"{who}()")
+    if type(x) is Value:
+        _arguments.refuse_while_recording(f"{who}()", x)
+        return x._data
+    return _arguments.number(x, f"{who}()")
+
+
+def _known(x: _Any, who: str) -> _Any:
+    """A Value as it is, or a plain number as a float."""
+    return x if type(x) is Value else _arguments.number(x, f"{who}()")
 
 
 def _entries(xs: _Any, who: str) -> list[_Any]:
@@ -124,32 +135,35 @@ def radians(x: _Any, /) -> _Any:
     return _vg.mul(x, pi / 180.0)
 
 
-def _is_negative(x: float) -> bool:
-    """Whether the sign bit is set; -0.0 has one."""
-    return _math.copysign(1.0, x) < 0.0
+def _is_negative(x: _Any) -> _Any:
+    """Whether the sign bit is set; -0.0 has one (of a Value's nan it is not asked)."""
+    if type(x) is not Value:
+        return _math.copysign(1.0, x) < 0.0
+    if _modes.recorder() is None:
+        return _math.copysign(1.0, x._data) < 0.0
+    return (x < 0.0) | ((x == 0.0) & (_vg.div(1.0, x) < 0.0))
 
 
 def copysign(x: _Any, y: _Any, /) -> _Any:
     """The magnitude of x with the sign of y."""
     size = fabs(x)
-    return _vg.where(_is_negative(_number(y, "copysign")), _vg.neg(size), size)
+    return _vg.where(_is_negative(_known(y, "copysign")), _vg.neg(size), size)
 
 
 def remainder(x: _Any, y: _Any, /) -> _Any:
     """x - n*y for the integer n nearest to x/y (the even one of two), exact, as IEEE-754 defines it."""
-    negative = _is_negative(_number(x, "remainder"))
+    negative = bool(_is_negative(_known(x, "remainder")))
     a = _vg.neg(x) if negative else x
-    b = _vg.neg(y) if _number(y, "remainder") < 0.0 else y
-    size = _number(b, "remainder")
-    if not _math.isfinite(_number(a, "remainder")) or not size > 0.0:
+    b = _vg.neg(y) if _known(y, "remainder") < 0.0 else y
+    if not isfinite(a) or not b > 0.0:
         return fmod(x, y)  # nan
-    if size == inf:
+    if b == inf:
         return _vg.where(True, x, y)
-    if size <= 8e307:  # 2b does not overflow; otherwise a < 2b anyway
+    if b <= 8e307:  # 2b does not overflow; otherwise a < 2b anyway
         a = fmod(a, _vg.mul(2.0, b))
     for ties in (False, True):  # n is even so far: half of b stays, and after one b is taken off it does not
-        at = _number(a, "remainder")
-        if at > size - at or (ties and at == size - at):
+        rest = b - a
+        if a > rest or (ties and a == rest):
             a = _vg.sub(a, b)
         else:
             break
@@ -158,9 +172,9 @@ def remainder(x: _Any, y: _Any, /) -> _Any:
 
 def modf(x: _Any, /) -> tuple[_Any, _Any]:
     """The fraction and the integer part, both with the sign of x."""
-    if _math.isinf(_number(x, "modf")):
-        nothing = _math.copysign(0.0, _number(x, "modf"))
-        return (Value(nothing) if type(x) is Value else nothing), _vg.trunc(x)
+    if isinf(x):
+        nothing = copysign(0.0, x)
+        return (Value(nothing) if type(x) is Value and type(nothing) is float else nothing), _vg.trunc(x)
     return fmod(x, 1.0), _vg.trunc(x)
 
 
@@ -317,23 +331,35 @@ def prod(iterable: _Any, /, *, start: _Any = 1) -> _Any:
 # -------------------------------------------------------------------------------- questions about a number
 def isclose(a: _Any, b: _Any, *, rel_tol: _Any = 1e-09, abs_tol: _Any = 0.0) -> bool:
     """Whether two numbers are close; see Python's math.isclose."""
-    numbers = [_number(x, "isclose") for x in (a, b, rel_tol, abs_tol)]
-    return _math.isclose(numbers[0], numbers[1], rel_tol=numbers[2], abs_tol=numbers[3])
+    if _modes.recorder() is None:
+        numbers = [x._data if type(x) is Value else _known(x, "isclose") for x in (a, b, rel_tol, abs_tol)]
+        return _math.isclose(numbers[0], numbers[1], rel_tol=numbers[2], abs_tol=numbers[3])
+    a, b, rel_tol, abs_tol = [_known(x, "isclose") for x in (a, b, rel_tol, abs_tol)]
+    if rel_tol < 0.0 or abs_tol < 0.0:
+        raise _ValueArgumentError("isclose() got a negative tolerance; give 0.0 or more")
+    distance = fabs(_vg.sub(a, b))
+    near = (distance <= fabs(_vg.mul(rel_tol, a))) | (distance <= fabs(_vg.mul(rel_tol, b))) | (distance <= abs_tol)
+    close: bool = (a == b) | (isfinite(a) & isfinite(b) & near)
+    return close
 
 
 def isfinite(x: _Any, /) -> bool:
     """Whether the number is neither infinite nor nan."""
-    return _math.isfinite(_number(x, "isfinite"))
+    finite: bool = fabs(_known(x, "isfinite")) < inf
+    return finite
 
 
 def isinf(x: _Any, /) -> bool:
     """Whether the number is infinite."""
-    return _math.isinf(_number(x, "isinf"))
+    infinite: bool = fabs(_known(x, "isinf")) == inf
+    return infinite
 
 
 def isnan(x: _Any, /) -> bool:
     """Whether the number is nan."""
-    return _math.isnan(_number(x, "isnan"))
+    x = _known(x, "isnan")
+    undefined: bool = x != x  # nothing else differs from itself
+    return undefined
 
 
 __all__ = [

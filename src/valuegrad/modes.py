@@ -1,4 +1,7 @@
-"""The two modes of calculation: ``no_grad`` and ``strict``.
+"""The modes of calculation: ``no_grad``, ``strict``, and being recorded.
+
+A recording (``record.py``) is a mode because the engines must know of it: a comparison becomes a guard then, and
+whatever would freeze a number raises.  The engines call the recorder, which they find here.
 
 A mode belongs to the thread (and the asynchronous task) that entered it, and ends with its ``with``
 block, whatever happens inside.  The native engine asks ``active`` first: while no thread is in a mode,
@@ -11,21 +14,31 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from threading import Lock
+from typing import Any
 
-__all__ = ["NO_GRAD", "STRICT", "current", "no_grad", "strict", "without"]
+from valuegrad.errors import ForgetError
+
+__all__ = ["NO_GRAD", "RECORDING", "STRICT", "current", "no_grad", "recorder", "recording", "strict", "without"]
 
 NO_GRAD = 1
 STRICT = 2
+RECORDING = 4
 
 variable: ContextVar[int] = ContextVar("valuegrad_mode", default=0)
+_recorder: ContextVar[Any] = ContextVar("valuegrad_recorder", default=None)
 _lock = Lock()
 _entered = 0  # how many with-blocks are open in all threads
 _native_switch: Callable[[int], None] | None = None  # the native engine's function that learns of it
 
 
 def current() -> int:
-    """The modes this thread is in, as a sum of NO_GRAD and STRICT."""
+    """The modes this thread is in, as a sum of NO_GRAD, STRICT and RECORDING."""
     return variable.get()
+
+
+def recorder() -> Any:
+    """What records this thread's calculations (a ``record.Recorder``), or None."""
+    return _recorder.get() if variable.get() & RECORDING else None
 
 
 def use_native_switch(switch: Callable[[int], None]) -> None:
@@ -45,6 +58,14 @@ def _count(change: int) -> None:
 
 @contextmanager
 def _entering(mode: int) -> Iterator[None]:
+    if mode != RECORDING and variable.get() & RECORDING:
+        name = "no_grad" if mode == NO_GRAD else "strict"
+        advice = (
+            "cut a gradient with vg.detach(value)" if mode == NO_GRAD else "enter it around the call of the function"
+        )
+        raise ForgetError(
+            f"{name}() was entered inside a function that is recorded; a program does not know with-blocks: {advice}"
+        )
     token = variable.set(variable.get() | mode)
     _count(1)
     try:
@@ -52,6 +73,17 @@ def _entering(mode: int) -> Iterator[None]:
     finally:
         _count(-1)
         variable.reset(token)
+
+
+@contextmanager
+def recording(recorder: Any) -> Iterator[None]:
+    """Inside this block a recorder sees the comparisons; the other modes are off."""
+    token = _recorder.set(recorder)
+    try:
+        with without(NO_GRAD | STRICT), _entering(RECORDING):
+            yield
+    finally:
+        _recorder.reset(token)
 
 
 @contextmanager

@@ -13,12 +13,13 @@ Where to start reading: ``operator2``.
 
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize, PyByteArray_Resize
 from cpython.float cimport PyFloat_AS_DOUBLE
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, Py_XINCREF, PyObject
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.string cimport memset
 
 from valuegrad import arguments, modes
 from valuegrad.errors import ComputedValueError, ForgetError, ShapeError, ValueTypeError
@@ -50,7 +51,7 @@ cdef extern from "_node.h":
         size_t order_count
     enum:
         VG_LEAF, VG_CONSTANT, VG_CUSTOM
-        VG_EXTERNAL, VG_CONSTANT0, VG_CONSTANT1, VG_NAMED, VG_SKIPS_ZERO, VG_HAS_STATIC
+        VG_EXTERNAL, VG_CONSTANT0, VG_CONSTANT1, VG_NAMED, VG_SKIPS_ZERO, VG_NUMBERS_ONLY
     ctypedef void (*VgRule)(Py_ssize_t n, const double *x, double s, double *result, double *g) noexcept
     ctypedef struct VgOperation:
         VgRule rule
@@ -74,6 +75,21 @@ cdef extern from "_node.h":
 cdef extern from "_rules.h":
     const VgOperation VG_OPERATIONS[]
 
+cdef extern from "_export.h":
+    enum:
+        VG_OP_count
+    ctypedef struct VgExport:
+        VgValue **inputs
+        size_t input_count, nodes, edges, opaque
+        unsigned long long since, frozen
+        unsigned short *op
+        int *start
+        int *operand
+        double *number
+    int vg_export_begin(VgExport *e, VgValue **roots, size_t root_count, VgValue **inputs, size_t input_count) except -1
+    size_t vg_export_fill(VgExport *e, VgValue **roots, size_t root_count, int *root_nodes)
+    void vg_export_end(VgExport *e)
+
 cdef extern from "Python.h":
     Py_ssize_t PySequence_Fast_GET_SIZE(object)
     PyObject **PySequence_Fast_ITEMS(object)
@@ -83,12 +99,14 @@ cdef extern from "Python.h":
 # <<< opcodes: the numbers of the operations, and a digest of the sources >>>
 
 cdef list ROWS = [None] * FIRST_OPCODE + list(TABLE.values())
-cdef list NAMES = [None, "constant", "custom"] + list(TABLE)
+cdef list NAMES = [None, "constant", "custom"] + list(TABLE) + ["recorded"]
+cdef tuple COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")  # by Py_LT ... Py_GE
 
-cdef int modes_entered = 0  # with-blocks of no_grad and strict that are open in any thread
+cdef int modes_entered = 0  # with-blocks of no_grad and strict, and recordings, that are open in any thread
 cdef object MODE = modes.variable
 cdef int NO_GRAD = modes.NO_GRAD
 cdef int STRICT = modes.STRICT
+cdef int RECORDING = modes.RECORDING
 
 
 def set_modes_entered(int count):
@@ -163,6 +181,18 @@ cdef int current_mode() except -1:
     mode = <object>found
     Py_XDECREF(found)
     return mode
+
+
+cdef inline int recording() except -1:
+    """Whether this thread is recorded; nothing but a test while nobody is in any mode."""
+    return modes_entered and current_mode() & RECORDING
+
+
+cdef int refuse(str how, object value) except -1:
+    """Raise ForgetError inside a recording."""
+    if recording():
+        raise ForgetError(arguments.frozen(how, value))
+    return 0
 
 
 cdef int mode_of(int op, double out, Py_ssize_t n, const double *x, Py_ssize_t m, const double *g, object static) except -1:
@@ -362,6 +392,8 @@ cdef object apply_lists(int op, object xs, object ys, object static):
     cdef PyObject **items = items_stack
     cdef void *heap = NULL
     cdef Py_ssize_t n, total
+    if type(static) is Value and recording():
+        return modes.recorder().by_index(ROWS[op], xs, static)
     if type(xs) is not list and type(xs) is not tuple:
         xs = arguments.vector(xs, ROWS[op])
     n = total = PySequence_Fast_GET_SIZE(xs)
@@ -535,6 +567,8 @@ reference/value.py, the readable engine, shows how it works."""
             if n != len(grads):
                 raise ShapeError(arguments.unequal(n, len(grads)))
             if n:
+                if recording():
+                    raise ForgetError(arguments.frozen_custom(v.data))
                 block = vg_block(n, 0)
                 for i in range(n):
                     block.local_grads[i] = grads[i]
@@ -549,21 +583,25 @@ reference/value.py, the readable engine, shows how it works."""
     @property
     def data(self):
         """The number."""
+        refuse("v.data", self)
         return node(self).data
 
     @data.setter
     def data(self, data):
         if node(self).count:
             raise ComputedValueError(arguments.computed_data(self))
+        refuse("setting v.data", self)
         node(self).data = PyFloat_AS_DOUBLE(data) if type(data) is float else arguments.number(data, "Value.data")
 
     @property
     def grad(self):
         """∂root/∂self of the backward pass; a leaf's adds up over passes."""
+        refuse("v.grad", self)
         return node(self).grad
 
     @grad.setter
     def grad(self, grad):
+        refuse("setting v.grad", self)
         node(self).grad = PyFloat_AS_DOUBLE(grad) if type(grad) is float else arguments.number(grad, "Value.grad")
 
     @property
@@ -581,6 +619,7 @@ reference/value.py, the readable engine, shows how it works."""
     def local_grads(self):
         """∂self/∂child, one for each child."""
         cdef VgValue *v = node(self)
+        refuse("v.local_grads", self)
         return tuple_of(v.slot[0].block.local_grads if v.flags & VG_EXTERNAL else v.local_grad, v.count)
 
     @property
@@ -611,12 +650,22 @@ reference/value.py, the readable engine, shows how it works."""
     def _created(self):
         return node(self).created
 
+    @property
+    def _data(self):
+        return node(self).data
+
+    @property
+    def _grad(self):
+        return node(self).grad
+
     def backward(self):
         """Fill in ``grad`` of everything this Value was computed from: ∂self/∂each."""
+        refuse("v.backward(), where vg.grad(f) can be recorded,", self)
         vg_backward(node(self), 0)
 
     def zero_grad(self):
         """Set ``grad`` to 0."""
+        refuse("v.zero_grad()", self)
         node(self).grad = 0.0
 
     # <<< methods: operators and methods of the primitives table >>>
@@ -640,12 +689,16 @@ reference/value.py, the readable engine, shows how it works."""
         return self
 
     def __bool__(self):
+        if recording():
+            return modes.recorder().truth(self)
         return node(self).data != 0.0
 
     def __richcmp__(self, other, int how):
         cdef double a = node(self).data, b
         if read(other, &b, 0) == IS_NEITHER:
             return NotImplemented
+        if recording():
+            return modes.recorder().compare(COMPARISONS[how], self, other)
         if how == Py_LT:
             return a < b
         if how == Py_LE:
@@ -719,11 +772,15 @@ def pow(base, exponent, /):
 
 def where(condition, a, b, /):
     """a if the condition holds, else b; the branch not taken gets no gradient."""
+    if type(condition) is not bool and recording():
+        return modes.recorder().where(condition, a, b)
     return apply_scalars(VG_where, (a, b), 1.0 if condition else 0.0)
 
 
 def take(xs, index, /):
     """Entry ``index`` of a list of numbers (or of lists of numbers)."""
+    if type(index) is Value and recording():
+        return modes.recorder().gather(xs, index)
     entry, position = arguments.entry(xs, index)
     if isinstance(entry, (list, tuple)):
         return [take(entry, i) for i in range(len(entry))]
@@ -739,7 +796,9 @@ cdef object take_entry(object entry, double position):
 
 def detach(a, /):
     """The number alone: a new leaf that does not remember where it came from."""
-    return VG_OBJECT(vg_new(node(a).data)) if type(a) is Value else arguments.number(a, "detach()")
+    if type(a) is not Value:
+        return arguments.number(a, "detach()")
+    return apply_scalars(VG_detach, (a,), 0.0) if recording() else VG_OBJECT(vg_new(node(a).data))
 
 
 def identity(Value a, /):
@@ -773,6 +832,57 @@ def graph(roots, unsigned long long since=0):
     return order
 
 
+# ------------------------------------------------------------------------------------------- recordings
+def recorded(int code, double data, children, local_grads):
+    """A Value of op "recorded": what only a recording has, such as a choice by a comparison."""
+    cdef list entries = checked(children)
+    cdef list grads = list(local_grads)
+    cdef Py_ssize_t i, n = len(entries)
+    if not n or n != len(grads):
+        raise ShapeError(arguments.unequal(n, len(grads)))
+    cdef VgBlock *block = vg_block(n, 0)
+    for i in range(n):
+        block.local_grads[i] = PyFloat_AS_DOUBLE(grads[i])
+    result = make_external(VG_recorded, data, n, block, code)
+    vg_adopt(block, n, PySequence_Fast_ITEMS(entries), NULL)
+    if code >= VG_OP_count:
+        node(result).flags |= VG_NUMBERS_ONLY
+    return result
+
+
+def export(roots, unsigned long long since, inputs):
+    """What the roots were computed from since then, as the arrays of a graph: see _export.h."""
+    cdef list root_values = checked(roots)
+    cdef list input_values = checked(inputs)
+    cdef list captured = []
+    cdef size_t i, n = len(root_values), nodes
+    cdef VgValue **root_items = <VgValue **>PySequence_Fast_ITEMS(root_values)
+    cdef VgExport e
+    memset(&e, 0, sizeof(e))
+    e.since = since
+    root_nodes = PyByteArray_FromStringAndSize(NULL, n * sizeof(int))
+    try:
+        vg_export_begin(&e, root_items, n, <VgValue **>PySequence_Fast_ITEMS(input_values), len(input_values))
+        ops = PyByteArray_FromStringAndSize(NULL, e.nodes * sizeof(short))
+        starts = PyByteArray_FromStringAndSize(NULL, (e.nodes + 1) * sizeof(int))
+        operands = PyByteArray_FromStringAndSize(NULL, e.edges * sizeof(int))
+        numbers = PyByteArray_FromStringAndSize(NULL, e.nodes * sizeof(double))
+        e.op = <unsigned short *>PyByteArray_AS_STRING(ops)
+        e.start = <int *>PyByteArray_AS_STRING(starts)
+        e.operand = <int *>PyByteArray_AS_STRING(operands)
+        e.number = <double *>PyByteArray_AS_STRING(numbers)
+        nodes = vg_export_fill(&e, root_items, n, <int *>PyByteArray_AS_STRING(root_nodes))
+        # Only now: a new list may start a collection of garbage, which runs Python code.
+        for i in range(<size_t>len(input_values), e.input_count):
+            captured.append(<object><PyObject *>e.inputs[i])
+    finally:
+        vg_export_end(&e)
+    PyByteArray_Resize(ops, nodes * sizeof(short))
+    PyByteArray_Resize(starts, (nodes + 1) * sizeof(int))
+    PyByteArray_Resize(numbers, nodes * sizeof(double))
+    return ops, starts, operands, numbers, list(memoryview(root_nodes).cast("i")), captured, e.frozen, e.opaque
+
+
 # ---------------------------------------------------------------------------------------- many at a time
 cdef list checked(values):
     """The Values as a list, or an error of ours."""
@@ -785,6 +895,7 @@ cdef list checked(values):
 
 def read_data(values):
     """The numbers of many Values, as the bytes of float64s (for ``numpy.frombuffer``)."""
+    refuse("read_data()", values)
     cdef list entries = checked(values)
     cdef Py_ssize_t i, n = len(entries)
     result = PyByteArray_FromStringAndSize(NULL, n * sizeof(double))
@@ -796,6 +907,7 @@ def read_data(values):
 
 def read_grads(values):
     """The grads of many Values, as the bytes of float64s."""
+    refuse("read_grads()", values)
     cdef list entries = checked(values)
     cdef Py_ssize_t i, n = len(entries)
     result = PyByteArray_FromStringAndSize(NULL, n * sizeof(double))
@@ -807,6 +919,7 @@ def read_grads(values):
 
 def write_data(values, numbers):
     """Set the numbers of many leaves from a buffer of float64s."""
+    refuse("write_data()", values)
     cdef list entries = checked(values)
     cdef Py_ssize_t i, n = len(entries)
     cdef Py_buffer buffer
@@ -825,5 +938,6 @@ def write_data(values, numbers):
 
 def zero_grads(values):
     """Set the grads of many Values to 0."""
+    refuse("zero_grads()", values)
     for value in checked(values):
         node(value).grad = 0.0

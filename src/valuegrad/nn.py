@@ -13,13 +13,17 @@ Where to start reading: ``linear``, ``rmsnorm`` and ``attend``, which are what a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
+from typing import TYPE_CHECKING, Any
 
 import valuegrad as vg
 from valuegrad.arguments import integer, position
 from valuegrad.errors import ShapeError, ValueArgumentError
 from valuegrad.value import Value, zero_grads
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "MLP",
@@ -117,6 +121,28 @@ class Module:
         """Set the grad of every parameter to 0."""
         zero_grads(self.parameters())
 
+    def with_parameters(self, values: Iterable[Value]) -> Self:
+        """The same network with other Values for its weights, which are shared with nobody.
+
+        A function of the weights is what can be compiled, or differentiated by them.
+
+        Args:
+            values: as many as ``parameters()`` has, in the same order.
+
+        Raises:
+            ShapeError: there are fewer or more.
+
+        Example:
+            >>> layer = Linear(2, 1, bias=False)
+            >>> vg.grad(lambda w: layer.with_parameters(w)([3.0, 5.0])[0])([0.1, 0.2])
+            [3.0, 5.0]
+        """
+        given = list(values)
+        count = len(self.parameters())
+        if len(given) != count:
+            raise ShapeError(f"with_parameters() got {len(given)} Values; expected {count}, one for each parameter")
+        return _replaced(self, iter(given))  # type: ignore[no-any-return]
+
 
 def _values(x: Any) -> Iterator[Value]:
     if type(x) is Value:
@@ -126,6 +152,19 @@ def _values(x: Any) -> Iterator[Value]:
     elif isinstance(x, list):
         for entry in x:
             yield from _values(entry)
+
+
+def _replaced(x: Any, values: Iterator[Value]) -> Any:
+    """x with its Values replaced, in the order of ``_values``."""
+    if type(x) is Value:
+        return next(values)
+    if isinstance(x, list):
+        return [_replaced(entry, values) for entry in x]
+    if isinstance(x, Module):
+        other = copy(x)
+        vars(other).update({name: _replaced(part, values) for name, part in vars(x).items()})
+        return other
+    return x
 
 
 class Linear(Module):
@@ -168,8 +207,10 @@ class Embedding(Module):
             _size(count, "Embedding(), count"), _size(n_embd, "Embedding(), n_embd"), draw or gaussian(1.0)
         )
 
-    def __call__(self, index: int) -> Vector:
-        """The vector of thing ``index``: the row of weights itself."""
+    def __call__(self, index: int | Value) -> Vector:
+        """The vector of thing ``index``: the row of weights itself; an input of a compiled function may say which."""
+        if type(index) is Value:
+            return vg.take(self.weight, index)  # type: ignore
         return self.weight[position(index, len(self.weight), "Embedding")]
 
 

@@ -161,15 +161,28 @@ class Optimizer:
         if self.clip_norm is not None:
             grads, _ = _clipped(grads, self.clip_norm)
         data = np.frombuffer(read_data(self.parameters))
-        data, memory = self._moved(data, grads, rate)
+        data, memory = self.moved(data, grads, self.memory, rate, self.steps + 1)
         # All is calculated before anything changes, so that an error leaves no half of a step.
         write_data(self.parameters, data.data)
         self.memory = memory
         self.steps += 1
         return rate
 
-    def _moved(self, data: Array, grads: Array, rate: float) -> tuple[Array, dict[str, Array]]:
-        """The parameters' new numbers, and the new ``memory``."""
+    def moved(
+        self, data: Array, grads: Array, memory: Mapping[str, Array], rate: Any, t: Any
+    ) -> tuple[Array, dict[str, Array]]:
+        """The formulas of one step, on arrays of numbers or of Values: nothing is changed.
+
+        Args:
+            data: the parameters' numbers.
+            grads: their gradients.
+            memory: what is remembered of earlier steps.
+            rate: the learning rate.
+            t: the step's number, 1 for the first.
+
+        Returns:
+            The new numbers, and the new memory.
+        """
         raise NotImplementedError
 
     def zero_grad(self) -> None:
@@ -247,8 +260,11 @@ class SGD(Optimizer):
         super().__init__(parameters, learning_rate, clip_norm=clip_norm)
         self.momentum = _share(momentum, "SGD(), momentum")
 
-    def _moved(self, data: Array, grads: Array, rate: float) -> tuple[Array, dict[str, Array]]:
-        velocity = self.momentum * self.memory["velocity"] + grads
+    def moved(
+        self, data: Array, grads: Array, memory: Mapping[str, Array], rate: Any, t: Any
+    ) -> tuple[Array, dict[str, Array]]:
+        """As the class says."""
+        velocity = self.momentum * memory["velocity"] + grads
         return data - rate * velocity, {"velocity": velocity}
 
 
@@ -285,10 +301,12 @@ class Adam(Optimizer):
         self.beta2 = _share(beta2, f"{type(self).__name__}(), beta2")
         self.epsilon = number(epsilon, f"{type(self).__name__}(), epsilon")
 
-    def _moved(self, data: Array, grads: Array, rate: float) -> tuple[Array, dict[str, Array]]:
-        t = self.steps + 1
-        m = self.beta1 * self.memory["m"] + (1 - self.beta1) * grads
-        v = self.beta2 * self.memory["v"] + (1 - self.beta2) * (grads * grads)
+    def moved(
+        self, data: Array, grads: Array, memory: Mapping[str, Array], rate: Any, t: Any
+    ) -> tuple[Array, dict[str, Array]]:
+        """As the class says."""
+        m = self.beta1 * memory["m"] + (1 - self.beta1) * grads
+        v = self.beta2 * memory["v"] + (1 - self.beta2) * (grads * grads)
         m_hat = m / (1 - self.beta1**t)
         v_hat = v / (1 - self.beta2**t)
         return data - rate * m_hat / (np.sqrt(v_hat) + self.epsilon), {"m": m, "v": v}
@@ -323,8 +341,11 @@ class AdamW(Adam):
         super().__init__(parameters, learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon, clip_norm=clip_norm)
         self.weight_decay = number(weight_decay, "AdamW(), weight_decay")
 
-    def _moved(self, data: Array, grads: Array, rate: float) -> tuple[Array, dict[str, Array]]:
-        return super()._moved(data * (1 - rate * self.weight_decay), grads, rate)
+    def moved(
+        self, data: Array, grads: Array, memory: Mapping[str, Array], rate: Any, t: Any
+    ) -> tuple[Array, dict[str, Array]]:
+        """As the class says."""
+        return super().moved(data * (1 - rate * self.weight_decay), grads, memory, rate, t)
 
 
 def _share(x: float, who: str) -> float:

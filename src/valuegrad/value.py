@@ -67,6 +67,8 @@ else:
     graph = _engine.graph
     sweep = _engine.sweep
     identity = _engine.identity
+    recorded = _engine.recorded
+    export = _engine.export
     read_data = _engine.read_data
     read_grads = _engine.read_grads
     write_data = _engine.write_data

@@ -20,7 +20,7 @@ import click
 from valuegrad.cli import Interrupted
 from valuegrad.errors import CheckpointError, DatasetError, ValueArgumentError
 from valuegrad.gpt import datasets
-from valuegrad.gpt.settings import OPTIMIZERS, SCHEDULES, ModelSettings, TrainingSettings
+from valuegrad.gpt.settings import DTYPES, ENGINES, OPTIMIZERS, SCHEDULES, ModelSettings, TrainingSettings
 
 if TYPE_CHECKING:
     from valuegrad.cli.progress import Progress
@@ -34,7 +34,10 @@ OURS = re.compile(r"checkpoint\.json|weights-\d+-[0-9a-f]{8}\.safetensors|sample
 
 DEFAULTS = {field.name: field.default for kind in (ModelSettings, TrainingSettings) for field in fields(kind)}
 SETTINGS: dict[str, tuple[Any, str]] = {  # option: type, help; the names are those of the settings' classes
-    "steps": (int, "How many steps, one document each."),
+    "steps": (int, "How many steps."),
+    "batch": (int, "How many documents a step learns from; its loss is the mean of theirs."),
+    "engine": (click.Choice(ENGINES), "Steps as one compiled program, or every number a Value anew at each step."),
+    "dtype": (click.Choice(DTYPES), "What the compiled program computes in."),
     "seed": (int, "Seed of the documents' order, the starting weights and the samples."),
     "n_embd": (int, "Length of the vectors; a multiple of --n-head."),
     "n_head": (int, "Attention heads in a layer."),
@@ -265,8 +268,8 @@ def _save_unless(saved: int, trainer: Trainer, output: Output) -> None:
 
 
 def _finish(trainer: Trainer, output: Output) -> None:
+    from valuegrad.atomic import write_atomically
     from valuegrad.cli.progress import width
-    from valuegrad.gpt.checkpoint import write_atomically
 
     texts = trainer.samples(output.samples)
     if texts:

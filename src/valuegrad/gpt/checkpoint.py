@@ -30,6 +30,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from valuegrad.atomic import write_atomically
 from valuegrad.errors import CheckpointError, ValuegradError
 from valuegrad.gpt.model import GPT
 from valuegrad.gpt.settings import ModelSettings, TrainingSettings
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["SETTINGS_FILE", "Checkpoint", "write_atomically"]
+__all__ = ["SETTINGS_FILE", "Checkpoint"]
 
 FORMAT = "valuegrad GPT checkpoint"
 VERSION = 1  # one more whenever an older valuegrad could not read it
@@ -173,7 +174,9 @@ class Checkpoint:
         characters, step = fields["characters"], fields["step"]
         if not isinstance(characters, str) or type(step) is not int or step < 0:
             raise ValueError("'characters' must be text and 'step' a number from 0 on")
-        model_settings, settings = ModelSettings(**fields["model"]), TrainingSettings(**fields["training"])
+        # Runs from before there was a choice go on as they began.
+        training = {"engine": "eager", **fields["training"]}
+        model_settings, settings = ModelSettings(**fields["model"]), TrainingSettings(**training)
         Tokenizer(characters)  # raises if a character comes twice
         _check_shapes(arrays, model_settings, len(characters) + 1, step)
         state = fields["random"]
@@ -193,22 +196,6 @@ class Checkpoint:
             losses=arrays["losses"],
             evaluations=[(int(at), float(loss)) for at, loss in arrays["evaluations"].tolist()],
         )
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that, whatever happens, it has its old content or all of the new."""
-    beside = path.with_name(f".{path.name}.tmp")
-    with open(beside, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
-    if os.name == "posix":  # the rename itself must reach the disk, too
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:

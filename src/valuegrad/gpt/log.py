@@ -19,8 +19,8 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 
+from valuegrad.atomic import write_atomically
 from valuegrad.errors import CheckpointError
-from valuegrad.gpt.checkpoint import write_atomically
 
 __all__ = ["Log", "is_log", "line"]
 

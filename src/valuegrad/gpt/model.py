@@ -56,11 +56,11 @@ class GPT(nn.Module):
         self.lm_head = nn.Linear(size, vocabulary, bias=False, draw=draw)
         self.blocks = [Block(size, settings.n_head, draw) for _ in range(settings.n_layer)]
 
-    def __call__(self, token: int, position: int, memories: Sequence[nn.Memory]) -> list[Value]:
+    def __call__(self, token: int | Value, position: int, memories: Sequence[nn.Memory]) -> list[Value]:
         """The logits of the token that follows.
 
         Args:
-            token: the token at this position.
+            token: the token at this position; in a compiled function it may be an input.
             position: 0 for the first one, at most block_size - 1.
             memories: what ``memories()`` gave at the start of the text; they hold the positions so far.
         """
@@ -81,15 +81,18 @@ class GPT(nn.Module):
             tokens: the text, with the token that begins and ends it. The first block_size tokens that
                 follow another one are predicted; a longer text is cut off there.
         """
-        n = min(self.settings.block_size, len(tokens) - 1)
-        if n < 1:
+        if len(tokens) < 2:
             raise ShapeError(f"GPT.loss() got {len(tokens)} tokens; give at least 2: one, and the one that follows it")
+        return vg.mean(self.losses(tokens))
+
+    def losses(self, tokens: Sequence[int | Value]) -> list[Value]:
+        """The surprise at each token after the first, in nats; ``loss`` is their mean."""
         memories = self.memories()
         losses = []
-        for position in range(n):
+        for position in range(min(self.settings.block_size, len(tokens) - 1)):
             logits = self(tokens[position], position, memories)
-            losses.append(vg.cross_entropy(logits, tokens[position + 1]))
-        return vg.mean(losses)
+            losses.append(vg.cross_entropy(logits, tokens[position + 1]))  # type: ignore[arg-type]
+        return losses
 
     def matrices(self) -> dict[str, list[list[Value]]]:
         """All weights by name, in the order in which they were drawn; the rows belong to the outputs."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from valuegrad.gpt.checkpoint import write_atomically
+from valuegrad.atomic import write_atomically
 from valuegrad.gpt.train import running_mean
 
 __all__ = ["PLOT_HINT", "save_png", "terminal"]

@@ -15,7 +15,10 @@ from typing import Any
 from valuegrad.arguments import integer, number, shown
 from valuegrad.errors import ValueArgumentError
 
-__all__ = ["OPTIMIZERS", "SCHEDULES", "ModelSettings", "TrainingSettings"]
+__all__ = ["DTYPES", "ENGINES", "OPTIMIZERS", "SCHEDULES", "ModelSettings", "TrainingSettings"]
+
+ENGINES = ("compiled", "eager")
+DTYPES = ("float64", "float32")
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("linear", "cosine", "constant")
@@ -73,7 +76,10 @@ class TrainingSettings:
     """How a model is trained.
 
     Args:
-        steps: how many steps, one document each.
+        steps: how many steps.
+        batch: how many documents a step learns from; its loss is the mean of theirs.
+        engine: "compiled" runs a step as one recorded program, "eager" makes each number a Value anew at every step.
+        dtype: what the compiled program computes in, "float64" or "float32".
         seed: of the order of the documents, the starting weights and the samples at the end.
         learning_rate: how far a step goes, at its largest.
         optimizer: "adam", "adamw" or "sgd".
@@ -92,6 +98,9 @@ class TrainingSettings:
     """
 
     steps: int = 1000
+    batch: int = 1
+    engine: str = "compiled"
+    dtype: str = "float64"
     seed: int = 42
     learning_rate: float = 0.01
     optimizer: str = "adam"
@@ -106,6 +115,7 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         _check(self, "steps", whole=True, least=1)
+        _check(self, "batch", whole=True, least=1)
         _check(self, "seed", whole=True, least=-math.inf)
         _check(self, "warm_up", whole=True, least=0)
         _check(self, "learning_rate", least=0.0, open_below=True)
@@ -116,6 +126,10 @@ class TrainingSettings:
             _check(self, name, least=0.0, below=1.0)
         _check_choice("optimizer", self.optimizer, OPTIMIZERS)
         _check_choice("schedule", self.schedule, SCHEDULES)
+        _check_choice("engine", self.engine, ENGINES)
+        _check_choice("dtype", self.dtype, DTYPES)
+        if self.dtype != "float64" and self.engine != "compiled":
+            raise ValueArgumentError(f"dtype is {self.dtype!r} with engine {self.engine!r}; Values are float64")
         if self.warm_up >= self.steps:
             raise ValueArgumentError(f"warm_up is {self.warm_up}; expected less than steps, which is {self.steps}")
         if self.weight_decay and self.optimizer != "adamw":

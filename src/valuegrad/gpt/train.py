@@ -1,8 +1,12 @@
-"""Training: one document a step, with nothing printed and nothing written.
+"""Training: a batch of documents a step, with nothing printed and nothing written.
 
 Data structures: a ``Trainer`` is the whole state of a run: documents, model, optimiser, random state and
 the losses so far.  Iterating over it trains; each step is reported as a ``StepReport``.  Between two steps
 ``checkpoint()`` gives all that is needed to go on later, bit for bit, with ``Trainer.resume``.
+
+Steps run compiled (``gpt.compiled``: one recorded program, optimiser included) or eager (every number a Value made
+anew).  A compiled run keeps its numbers as arrays; ``model`` and ``optimizer`` are brought up to date when they are
+asked for.
 
 All randomness comes from one generator, in the original's order: the documents are shuffled, then the
 weights are drawn.  Training itself draws nothing, and samples are drawn from a copy.
@@ -26,6 +30,7 @@ from valuegrad import optim
 from valuegrad.arguments import shown
 from valuegrad.errors import CheckpointError, TrainingError, ValueArgumentError, ValueTypeError
 from valuegrad.gpt.checkpoint import Checkpoint
+from valuegrad.gpt.compiled import Steps
 from valuegrad.gpt.model import GPT
 from valuegrad.gpt.sampling import TEMPERATURE, sample
 from valuegrad.gpt.settings import ModelSettings, TrainingSettings
@@ -43,7 +48,7 @@ class StepReport:
 
     Args:
         step: its number, 1 for the first.
-        loss: the loss on its document before the step, in nats a token.
+        loss: the mean loss of its documents before the step, in nats a token.
         learning_rate: how far the step went.
         tokens: how many tokens were predicted.
     """
@@ -98,8 +103,11 @@ class Trainer:
         self.documents = shuffled[: len(shuffled) - held_out]
         self.held_out = shuffled[len(shuffled) - held_out :]
 
-        self.model = GPT(self.tokenizer.vocabulary, self.model_settings, self.rng)
-        self.optimizer = _optimizer(self.model.parameters(), self.settings)
+        self._model = GPT(self.tokenizer.vocabulary, self.model_settings, self.rng)
+        self._optimizer = _optimizer(self._model.parameters(), self.settings)
+        self._steps: Steps | None = None  # the compiled ones
+        self._behind = False  # whether they know more than model and optimizer
+        self.threads = 1  # for compiled steps; the results do not depend on it
         self.step = 0  # how many are done
         self.losses: list[float] = []
         self.evaluations: list[tuple[int, float]] = []  # after which step, loss on held-out documents
@@ -109,26 +117,61 @@ class Trainer:
         while self.step < self.settings.steps:
             yield self.train_step()
 
+    @property
+    def model(self) -> GPT:
+        """The model, with the weights of this moment."""
+        self._catch_up()
+        return self._model
+
+    @property
+    def optimizer(self) -> optim.Optimizer:
+        """The optimiser, with what it remembers at this moment."""
+        self._catch_up()
+        return self._optimizer
+
+    def _catch_up(self) -> None:
+        if self._behind and self._steps is not None:
+            self._steps.write_back()
+            self._optimizer.steps = self.step
+            self._behind = False
+
     def train_step(self) -> StepReport:
-        """Learn from the next document.
+        """Learn from the next batch of documents.
 
         Raises:
             TrainingError: the loss is nan or infinite; nothing was learned from it.
         """
-        document = self.documents[self.step % len(self.documents)]
-        tokens = self.tokenizer.document(document, self.model_settings.block_size)
-        self.optimizer.zero_grad()
-        loss = self.model.loss(tokens)
-        if not math.isfinite(loss.data):
+        size = self.settings.batch
+        first = self.step * size
+        documents = [self.documents[(first + i) % len(self.documents)] for i in range(size)]
+        tokens = [self.tokenizer.document(document, self.model_settings.block_size) for document in documents]
+        rate = self._optimizer.learning_rate(self.step)
+        learn = self._compiled_step if self.settings.engine == "compiled" else self._eager_step
+        loss = learn(tokens, rate)
+        if not math.isfinite(loss):
             raise TrainingError(
-                f"step {self.step + 1} gave a loss of {loss.data!r} on {shown(document)}; "
+                f"step {self.step + 1} gave a loss of {loss!r} on {shown(documents[0] if size == 1 else documents)}; "
                 f"expected a finite number: try a learning rate below {self.settings.learning_rate:g}, or clip_norm 1"
             )
-        loss.backward()
-        rate = self.optimizer.step()
-        self.losses.append(loss.data)
+        self.losses.append(loss)
         self.step += 1
-        return StepReport(self.step, loss.data, rate, len(tokens) - 1)
+        return StepReport(self.step, loss, rate, sum(map(len, tokens)) - size)
+
+    def _eager_step(self, tokens: Sequence[Sequence[int]], rate: float) -> float:
+        self._optimizer.zero_grad()
+        losses = [self._model.loss(document) for document in tokens]
+        loss = losses[0] if len(losses) == 1 else vg.mean(losses)
+        if math.isfinite(loss.data):
+            loss.backward()
+            self._optimizer.step()
+        return loss.data
+
+    def _compiled_step(self, tokens: Sequence[Sequence[int]], rate: float) -> float:
+        if self._steps is None:
+            self._steps = Steps(self._model, self._optimizer, dtype=self.settings.dtype, threads=self.threads)
+        loss = self._steps.step(tokens, rate, self.step + 1)
+        self._behind = True
+        return loss
 
     @property
     def smoothed_loss(self) -> float:

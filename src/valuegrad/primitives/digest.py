@@ -9,8 +9,8 @@ __all__ = ["PACKAGE", "digest"]
 
 PACKAGE = Path(__file__).resolve().parent.parent
 SOURCES = (
-    *[f"primitives/{name}.py" for name in ("table", "floats", "row", "algebra", "symbols", "render")],
-    *["_ieee.h", "_slab.h", "_node.h", "native.pyx"],
+    *[f"primitives/{name}.py" for name in ("table", "floats", "row", "algebra", "symbols", "render", "opcodes")],
+    *["_ieee.h", "_slab.h", "_node.h", "_export.h", "native.pyx"],
 )
 
 

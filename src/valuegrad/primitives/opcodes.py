@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from valuegrad.primitives.table import TABLE
 
-__all__ = ["MACHINE", "OPCODE", "OPS", "STRUCTURAL"]
+__all__ = ["DERIVATIVE", "MACHINE", "OPCODE", "OPS", "PARTIAL", "STRUCTURAL"]
 
 STRUCTURAL = {
     "input": "an input of the program; the first nodes of a graph are its inputs",
@@ -40,9 +40,14 @@ OPS: tuple[str, ...] = (*STRUCTURAL, *TABLE)
 OPCODE: dict[str, int] = {name: code for code, name in enumerate(OPS)}
 """The numbers by name."""
 
-MACHINE: frozenset[str] = frozenset(STRUCTURAL) - {"custom"} | frozenset(
-    "add sub mul div neg abs sqrt floor ceil trunc round floordiv mod fmod power "
-    "exp expm1 log log1p log2 log10 cbrt sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh "
-    "erf erfc lgamma digamma polygamma hypot maximum minimum sum prod dot norm".split()
-)
+DERIVATIVE, PARTIAL = 65534, 65535
+"""What only an unfinished recording has: a derivative that is yet to be made, and one of its results."""
+
+_MACHINE_ROWS = """
+    add sub mul div neg abs sqrt floor ceil trunc round floordiv mod fmod power
+    exp expm1 log log1p log2 log10 cbrt sin cos tan asin acos atan atan2 sinh cosh tanh asinh acosh atanh
+    erf erfc lgamma digamma polygamma hypot maximum minimum sum prod dot norm
+"""
+
+MACHINE: frozenset[str] = frozenset(STRUCTURAL) - {"custom"} | frozenset(_MACHINE_ROWS.split())
 """The operations that a lowered program executes."""

@@ -104,7 +104,8 @@ def rules() -> str:
     """``_rules.h``."""
     text = "/* Generated from primitives/table.py by primitives/render.py.  Do not edit. */\n"
     text += '#include "_node.h"\n#include "_ieee.h"\n\n'
-    text += "\n".join(f"#define VG_{row.name} {code}" for code, row in enumerate(TABLE.values(), FIRST_OPCODE)) + "\n\n"
+    text += "\n".join(f"#define VG_{row.name} {code}" for code, row in enumerate(TABLE.values(), FIRST_OPCODE)) + "\n"
+    text += f"#define VG_ROWS {len(TABLE)}\n#define VG_recorded {FIRST_OPCODE + len(TABLE)}\n\n"
     for row in TABLE.values():
         if not row.vectors:
             text += f"static inline double vg_value_{row.name}({', '.join(['const double'] * len(row.arguments))});\n"
@@ -122,11 +123,11 @@ def rules() -> str:
         )
         numbers = (len(row.children), row.vectors, row.static != "", row.skips_zero, row.allows_empty)
         text += f'    {{"{row.name}", {pointers}, {", ".join(str(int(number)) for number in numbers)}}},\n'
-    return text + "};\n"
+    return text + '    {"recorded", NULL, NULL, NULL, 0, 0, 1, 1, 0},\n};\n'
 
 
 FIRST_OPCODE = 3
-"""Opcodes 0, 1 and 2 are a leaf, a constant and a custom Value."""
+"""Opcodes 0, 1 and 2 are a leaf, a constant and a custom Value; the one after the rows is what only recordings have."""
 
 
 def constants() -> str:
@@ -144,7 +145,7 @@ def constants() -> str:
 def opcodes() -> str:
     """The operations' numbers, and a digest of the sources that the build belongs to."""
     text = 'cdef extern from "_rules.h":\n'
-    text += "    enum:\n" + "".join(f"        VG_{name}\n" for name in TABLE)
+    text += "    enum:\n" + "".join(f"        VG_{name}\n" for name in [*TABLE, "recorded"])
     return text + f'\nDIGEST = "{digest()}"\nFIRST_OPCODE = {FIRST_OPCODE}\n'
 
 

@@ -83,6 +83,10 @@ class Value:
         """The operation's argument that no gradient flows to, such as the exponent of ``pow``."""
     @property
     def _created(self) -> int: ...
+    @property
+    def _data(self) -> float: ...
+    @property
+    def _grad(self) -> float: ...
     def backward(self) -> None:
         """Fill in ``grad`` of everything this Value was computed from: ∂self/∂each."""
     def zero_grad(self) -> None:
@@ -149,6 +153,18 @@ def identity(a: Value, /) -> Value:
 def graph(roots: Iterable[Value], since: int = 0) -> list[Value]:
     """All Values the roots were computed from, themselves included, oldest first; none created before ``since``."""
 
+def recorded(code: int, data: float, children: Sequence[Value], local_grads: Sequence[float]) -> Value:
+    """A Value of op "recorded": what only a recording has, such as a choice by a comparison."""
+
+def export(
+    roots: Sequence[Value], since: int, inputs: Sequence[Value]
+) -> tuple[bytearray, bytearray, bytearray, bytearray, list[int], list[Value], int, int]:
+    """What the roots were computed from since then, as the arrays of a ``valuegrad.graph.Graph``.
+
+    (ops, starts, operands, numbers, the roots' nodes, older leaves that became inputs, the newest creation number of
+    what became a constant though it was computed, how many opaque custom Values were met)
+    """
+
 def sweep(root: Value, since: int) -> None:
     """The backward pass, leaving alone what was created before ``since``."""
 
@@ -167,7 +183,8 @@ def zero_grads(values: Iterable[Value]) -> None:
 """What an engine offers, less what each row adds."""
 
 HANDWRITTEN = ("pow", "where", "take", "detach")
-WHOLE_GRAPHS = ("graph", "identity", "read_data", "read_grads", "sweep", "write_data", "zero_grads")
+WHOLE_GRAPHS = ("export", "graph", "identity", "recorded", "sweep")
+MANY_AT_A_TIME = ("read_data", "read_grads", "write_data", "zero_grads")
 
 ANY_OPERANDS = "Value | float"
 
@@ -253,7 +270,9 @@ def engine() -> str:
     """``_native.pyi``."""
     rows = TABLE.values()
     functions = [row for row in rows if row.function]
-    names = sorted(["Value", *WHOLE_GRAPHS, *HANDWRITTEN, *[row.name for row in functions]], key=sort_key)
+    names = sorted(
+        ["Value", *WHOLE_GRAPHS, *MANY_AT_A_TIME, *HANDWRITTEN, *[row.name for row in functions]], key=sort_key
+    )
     return HEAD + ENGINE.lstrip("\n").format(
         names="".join(f'    "{name}",\n' for name in names),
         methods="".join(map(methods, rows)).rstrip("\n"),

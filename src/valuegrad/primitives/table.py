@@ -640,6 +640,16 @@ row(
     samples=((3.0,), *EDGES),
     domain=(REAL,),
 )
+row(
+    "detach",
+    value=lambda m, a: a,
+    local_grads=lambda m, a, out: (0.0,),
+    doc="a's number, without its gradient: what a recording keeps of ``detach`` (elsewhere it gives a new leaf).",
+    skips_zero=True,
+    function=False,
+    samples=((3.0,), *EDGES),
+    domain=(REAL,),
+)
 
 # ---------------------------------------------------------------------------------------------- many numbers
 row(

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from valuegrad import arguments
+from valuegrad import arguments, modes
 from valuegrad.errors import ShapeError
 from valuegrad.primitives import FLOATS, TABLE, Row
 from valuegrad.reference.value import Value, apply, constant, remembered
@@ -25,6 +25,9 @@ def apply_static(row: Row, args: Sequence[Any], static: Any) -> Any:
 
 def apply_lists(row: Row, lists: Sequence[Any], static: Any = None) -> Any:
     """Apply an operation on lists of numbers: one Value with a child for each entry."""
+    recorder = modes.recorder() if type(static) is Value else None
+    if recorder is not None:
+        return recorder.by_index(row, lists[0], static)
     vectors = [tuple(arguments.vector(xs, row)) for xs in lists]  # reading a number may change the caller's list
     arguments.check_lengths(row, vectors)
     numbers = [[x._data if type(x) is Value else arguments.number(x, f"{row.name}()") for x in xs] for xs in vectors]
@@ -61,11 +64,17 @@ def pow(base: Any, exponent: Any) -> Any:
 
 def where(condition: Any, a: Any, b: Any) -> Any:
     """a if the condition holds, else b; the branch not taken gets no gradient."""
+    recorder = None if type(condition) is bool else modes.recorder()
+    if recorder is not None:
+        return recorder.where(condition, a, b)
     return apply(TABLE["where"], (a, b), 1.0 if condition else 0.0)
 
 
-def take(xs: Any, index: int) -> Any:
+def take(xs: Any, index: Any) -> Any:
     """Entry ``index`` of a list of numbers (or of lists of numbers)."""
+    recorder = modes.recorder() if type(index) is Value else None
+    if recorder is not None:
+        return recorder.gather(xs, index)
     entry, position = arguments.entry(xs, index)
     if isinstance(entry, (list, tuple)):
         return [take(entry, i) for i in range(len(entry))]
@@ -74,7 +83,9 @@ def take(xs: Any, index: int) -> Any:
 
 def detach(a: Any) -> Any:
     """The number alone: a new leaf that does not remember where it came from."""
-    return Value(a._data) if type(a) is Value else arguments.number(a, "detach()")
+    if type(a) is not Value:
+        return arguments.number(a, "detach()")
+    return apply(TABLE["detach"], (a,)) if modes.current() & modes.RECORDING else Value(a._data)
 
 
 def identity(a: Value, /) -> Value:
@@ -85,16 +96,19 @@ def identity(a: Value, /) -> Value:
 # ------------------------------------------------------------------------------------- many at a time
 def read_data(values: Sequence[Value]) -> bytearray:
     """The numbers of many Values, as the bytes of float64s (for ``numpy.frombuffer``)."""
+    arguments.refuse_while_recording("read_data()", values)
     return bytearray(array("d", [value._data for value in values]).tobytes())
 
 
 def read_grads(values: Sequence[Value]) -> bytearray:
     """The grads of many Values, as the bytes of float64s."""
+    arguments.refuse_while_recording("read_grads()", values)
     return bytearray(array("d", [value._grad for value in values]).tobytes())
 
 
 def write_data(values: Sequence[Value], numbers: Any) -> None:
     """Set the numbers of many leaves from a buffer of float64s."""
+    arguments.refuse_while_recording("write_data()", values)
     numbers = memoryview(numbers).cast("B").cast("d")
     if len(numbers) != len(values):
         raise ShapeError(arguments.unequal_write(len(values), len(numbers)))
@@ -104,6 +118,7 @@ def write_data(values: Sequence[Value], numbers: Any) -> None:
 
 def zero_grads(values: Iterable[Value]) -> None:
     """Set the grads of many Values to 0."""
+    arguments.refuse_while_recording("zero_grads()", values)
     for value in values:
         value._grad = 0.0
 

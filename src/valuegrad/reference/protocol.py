@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from valuegrad import arguments
+from valuegrad import arguments, modes
 from valuegrad.errors import ForgetError
 
 
@@ -31,6 +31,7 @@ class Protocol:
     @property
     def local_grads(self) -> tuple[float, ...]:
         """∂self/∂child, one for each child."""
+        arguments.refuse_while_recording("v.local_grads", self)
         return self._local_grads
 
     @property
@@ -47,7 +48,8 @@ class Protocol:
         return self
 
     def __bool__(self) -> bool:
-        return self._data != 0.0
+        recorder = modes.recorder()
+        return self._data != 0.0 if recorder is None else recorder.truth(self)
 
     def __eq__(self, other: object) -> Any:
         return arguments.compare("eq", self, other, type(self))

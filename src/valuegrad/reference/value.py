@@ -18,7 +18,7 @@ from itertools import count
 from typing import Any
 
 from valuegrad import arguments, modes
-from valuegrad.errors import ComputedValueError, ShapeError, ValueTypeError
+from valuegrad.errors import ComputedValueError, ForgetError, ShapeError, ValueTypeError
 from valuegrad.primitives import FLOATS, TABLE, Row
 from valuegrad.reference.protocol import Protocol
 
@@ -70,6 +70,8 @@ class Value(Protocol):
                 raise ValueTypeError(arguments.no_value(child))
         if len(self._children) != len(self._local_grads):
             raise ShapeError(arguments.unequal(len(self._children), len(self._local_grads)))
+        if self._children and modes.current() & modes.RECORDING:
+            raise ForgetError(arguments.frozen_custom(self._data))
 
     def __init_subclass__(cls) -> None:
         raise ValueTypeError(arguments.no_subclass(cls))
@@ -77,21 +79,25 @@ class Value(Protocol):
     @property
     def data(self) -> float:
         """The number."""
+        arguments.refuse_while_recording("v.data", self)
         return self._data
 
     @data.setter
     def data(self, data: float) -> None:
         if self._children:
             raise ComputedValueError(arguments.computed_data(self))
+        arguments.refuse_while_recording("setting v.data", self)
         self._data = arguments.number(data, "Value.data")
 
     @property
     def grad(self) -> float:
         """∂root/∂self of the backward pass; a leaf's adds up over passes."""
+        arguments.refuse_while_recording("v.grad", self)
         return self._grad
 
     @grad.setter
     def grad(self, grad: float) -> None:
+        arguments.refuse_while_recording("setting v.grad", self)
         self._grad = arguments.number(grad, "Value.grad")
 
     @property
@@ -105,10 +111,12 @@ class Value(Protocol):
 
     def backward(self) -> None:
         """Fill in ``grad`` of everything this Value was computed from: ∂self/∂each."""
+        arguments.refuse_while_recording("v.backward(), where vg.grad(f) can be recorded,", self)
         sweep(self, 0)
 
     def zero_grad(self) -> None:
         """Set ``grad`` to 0."""
+        arguments.refuse_while_recording("v.zero_grad()", self)
         self._grad = 0.0
 
 
@@ -180,6 +188,6 @@ def graph(roots: Iterable[Value], since: int = 0) -> list[Value]:
 def edges(value: Value) -> list[tuple[Value, float]]:
     """A Value's children with their local gradients, less those that ``where`` did not take."""
     pairs = list(zip(value._children, value._local_grads))
-    if value._op in TABLE and TABLE[value._op].skips_zero:
+    if value._op == "recorded" or (value._op in TABLE and TABLE[value._op].skips_zero):
         return [(child, local_grad) for child, local_grad in pairs if local_grad != 0.0]
     return pairs

@@ -1,0 +1,278 @@
+/* Elementary functions on a block of V lanes (8 doubles, 16 floats): what the interpreter (_interpreter.h) and
+ * the assembler (_jit.h) call for every operation that is more than one instruction of the processor.
+ *
+ * Why: a function of the C library computes one number; glibc's libmvec computes eight at once, several times as
+ * fast.  It is found when the program runs (dlopen), so a machine without it has the C library's functions, lane by
+ * lane.  libmvec is always called with full vectors, so a result depends on its lane's operands alone, not on where
+ * the lane stands.  Strict programs never use it: they compute what _ieee.h computes, to the last bit.
+ *
+ * Accuracy: every libmvec function of the lists below was compared with the long double functions of the C library
+ * (the float ones with the double ones) on a million numbers each and more: uniform ones, random bit patterns,
+ * subnormals, near 1, huge, and the edges; with AVX2 and with AVX-512.  The largest errors, in units in the last
+ * place: double 3.7 (tan), 3.5 (sin, cos), all others below 3; float 3.94 (log), 3.5 (tan), 3.1 (atan2), all others
+ * below 3.  nan, inf, -0.0 and arguments outside the domain give what floats.py gives.  Not used:
+ *   erff     errors of 4.0 with AVX-512: float erf goes through double;
+ *   hypot    floats.py's own rule is a loop that the compiler vectorises, and it is exact;
+ *   pow      used, but exponents 2, 1 and -1 are replaced by a*a, a and 1/a, as in floats.py.
+ * Where one has no counterpart in libmvec (lgamma, digamma, polygamma, fmod, mod, floordiv) it is done lane by lane.
+ *
+ * Data structures: VG_ELEMENTARY, one entry for each operation, made from the lists VG_LANE_LIST, VG_MVEC_LIST and
+ * VG_INLINE_LIST.
+ *
+ * Where to start reading: vg_vector_function. */
+#ifndef VALUEGRAD_ELEMENTARY_H
+#define VALUEGRAD_ELEMENTARY_H
+
+#include <Python.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include "_ieee.h"
+#include "_machine.h"
+
+#if defined(__GNUC__) && defined(__x86_64__)
+#define VG_HAS_X86 1
+#include <immintrin.h>
+/* Vectors of 512 bits where the processor has them; contraction into FMA stays off (-ffp-contract=off). */
+#define VG_TARGET_AVX2 __attribute__((target("avx2,fma")))
+#ifdef __clang__
+#define VG_TARGET_AVX512 __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma")))
+#else
+#define VG_TARGET_AVX512 __attribute__((target("avx512f,avx512dq,avx512vl,avx512bw,avx2,fma,prefer-vector-width=512")))
+#endif
+#else
+#define VG_HAS_X86 0
+#define VG_TARGET_AVX2
+#define VG_TARGET_AVX512
+#endif
+
+#if defined(__GLIBC__) && VG_HAS_X86
+#define VG_HAS_LIBMVEC 1
+#include <dlfcn.h>
+#else
+#define VG_HAS_LIBMVEC 0
+#endif
+
+enum { VG_LANES_F64 = VG_BLOCK_BYTES / 8, VG_LANES_F32 = VG_BLOCK_BYTES / 4 };
+enum { VG_BASELINE, VG_AVX2, VG_AVX512, VG_LEVELS }; /* what the processor has; AVX2 here means AVX2 and FMA */
+
+static int vg_processor_level(void) {
+#if VG_HAS_X86
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
+        return VG_AVX512;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return VG_AVX2;
+#endif
+    return VG_BASELINE;
+}
+
+/* ------------------------------------------------------------------------------- lane by lane, for all machines
+ * X(operation, how many operands, its value for x, y and the static number, all double) */
+#define VG_LANE_LIST(X)                                                                                               \
+    X(exp, 1, ieee_exp(x)) X(expm1, 1, ieee_expm1(x))                                                                 \
+    X(log, 1, ieee_log(x)) X(log1p, 1, ieee_log1p(x)) X(log2, 1, ieee_log2(x)) X(log10, 1, ieee_log10(x))             \
+    X(cbrt, 1, ieee_cbrt(x))                                                                                          \
+    X(sin, 1, ieee_sin(x)) X(cos, 1, ieee_cos(x)) X(tan, 1, ieee_tan(x))                                              \
+    X(asin, 1, ieee_asin(x)) X(acos, 1, ieee_acos(x)) X(atan, 1, ieee_atan(x)) X(atan2, 2, ieee_atan2(x, y))          \
+    X(sinh, 1, ieee_sinh(x)) X(cosh, 1, ieee_cosh(x)) X(tanh, 1, ieee_tanh(x))                                        \
+    X(asinh, 1, ieee_asinh(x)) X(acosh, 1, ieee_acosh(x)) X(atanh, 1, ieee_atanh(x))                                  \
+    X(erf, 1, ieee_erf(x)) X(erfc, 1, ieee_erfc(x)) X(power, 2, ieee_pow(x, y))                                       \
+    X(lgamma, 1, ieee_lgamma(x)) X(digamma, 1, ieee_digamma(x)) X(polygamma, 1, ieee_polygamma(x, number))            \
+    X(fmod, 2, ieee_fmod(x, y)) X(mod, 2, ieee_mod(x, y)) X(floordiv, 2, ieee_floordiv(x, y))
+
+#define VG_LANE_FUNCTION(name, T, suffix, lanes, operands, value)                                                     \
+    static void vg_##name##_##suffix##_lanes(const void *a, const void *b, void *out, double number) {                \
+        (void)b; (void)number;                                                                                        \
+        for (int i = 0; i < lanes; i++) {                                                                             \
+            const double x = (double)((const T *)a)[i];                                                               \
+            const double y = operands == 2 ? (double)((const T *)b)[i] : 0.0;                                         \
+            (void)y;                                                                                                  \
+            ((T *)out)[i] = (T)(value);                                                                               \
+        }                                                                                                             \
+    }
+#define X(name, operands, value)                                                                                      \
+    VG_LANE_FUNCTION(name, double, f64, VG_LANES_F64, operands, value)                                                \
+    VG_LANE_FUNCTION(name, float, f32, VG_LANES_F32, operands, value)
+VG_LANE_LIST(X)
+#undef X
+
+/* ------------------------------------------------- short enough for the compiler to vectorise, in strict mode too
+ * The value is computed in double from x and y; `again` says when a lane needs the function of _ieee.h instead. */
+#define VG_INLINE_LIST(X)                                                                                             \
+    X(floor, 1, floor(x), 0, x)                                                                                       \
+    X(ceil, 1, ceil(x), 0, x)                                                                                         \
+    X(trunc, 1, trunc(x), 0, x)                                                                                       \
+    X(hypot, 2, sqrt(x * x + y * y), !(x * x + y * y > 1e-280) | !(x * x + y * y < 1e280), ieee_hypot(x, y))
+
+#define VG_INLINE_FUNCTION(name, T, suffix, lanes, level, target, operands, value, again, slowly)                     \
+    static target void vg_##name##_##suffix##_##level(const void *a, const void *b, void *out, double number) {       \
+        int any = 0;                                                                                                  \
+        T copy_a[lanes], copy_b[lanes], result[lanes]; /* out may be a or b */                                        \
+        (void)number;                                                                                                 \
+        for (int i = 0; i < lanes; i++) copy_a[i] = ((const T *)a)[i];                                                \
+        for (int i = 0; i < lanes; i++) copy_b[i] = operands == 2 ? ((const T *)b)[i] : 0;                            \
+        for (int i = 0; i < lanes; i++) {                                                                             \
+            const double x = (double)copy_a[i], y = (double)copy_b[i];                                                \
+            (void)y;                                                                                                  \
+            result[i] = (T)(value);                                                                                   \
+            any |= (again);                                                                                           \
+        }                                                                                                             \
+        if (any)                                                                                                      \
+            for (int i = 0; i < lanes; i++) {                                                                         \
+                const double x = (double)copy_a[i], y = (double)copy_b[i];                                            \
+                (void)y;                                                                                              \
+                if (again) result[i] = (T)(slowly);                                                                   \
+            }                                                                                                         \
+        for (int i = 0; i < lanes; i++) ((T *)out)[i] = result[i];                                                    \
+    }
+#define VG_INLINE_BOTH(name, level, target, operands, value, again, slowly)                                           \
+    VG_INLINE_FUNCTION(name, double, f64, VG_LANES_F64, level, target, operands, value, again, slowly)                \
+    VG_INLINE_FUNCTION(name, float, f32, VG_LANES_F32, level, target, operands, value, again, slowly)
+#define X(name, operands, value, again, slowly)                                                                       \
+    VG_INLINE_BOTH(name, lanes, , operands, value, again, slowly)                                                     \
+    VG_INLINE_BOTH(name, avx2, VG_TARGET_AVX2, operands, value, again, slowly)                                        \
+    VG_INLINE_BOTH(name, avx512, VG_TARGET_AVX512, operands, value, again, slowly)
+VG_INLINE_LIST(X)
+#undef X
+
+/* Rounding to decimal digits asks Python's own float.__round__; to integers it does not. */
+#define VG_ROUND(T, suffix, lanes)                                                                                    \
+    static void vg_round_##suffix##_lanes(const void *a, const void *b, void *out, double number) {                   \
+        (void)b;                                                                                                      \
+        if (number == 0.0) {                                                                                          \
+            for (int i = 0; i < lanes; i++) ((T *)out)[i] = (T)nearbyint((double)((const T *)a)[i]);                  \
+        } else {                                                                                                      \
+            const PyGILState_STATE state = PyGILState_Ensure();                                                       \
+            for (int i = 0; i < lanes; i++) ((T *)out)[i] = (T)ieee_round((double)((const T *)a)[i], number);         \
+            PyGILState_Release(state);                                                                                \
+        }                                                                                                             \
+    }
+VG_ROUND(double, f64, VG_LANES_F64)
+VG_ROUND(float, f32, VG_LANES_F32)
+
+/* ------------------------------------------------------------------------------------------------- libmvec
+ * X(operation, its name in libmvec, how many operands) */
+#define VG_MVEC_LIST(X)                                                                                               \
+    X(exp, exp, 1) X(expm1, expm1, 1) X(log, log, 1) X(log1p, log1p, 1) X(log2, log2, 1) X(log10, log10, 1)           \
+    X(cbrt, cbrt, 1) X(sin, sin, 1) X(cos, cos, 1) X(tan, tan, 1) X(asin, asin, 1) X(acos, acos, 1)                   \
+    X(atan, atan, 1) X(sinh, sinh, 1) X(cosh, cosh, 1) X(tanh, tanh, 1) X(asinh, asinh, 1) X(acosh, acosh, 1)         \
+    X(atanh, atanh, 1) X(erf, erf, 1) X(erfc, erfc, 1) X(atan2, atan2, 2) X(power, pow, 2)
+
+enum {
+#define X(name, symbol, operands) VG_MVEC_##name,
+    VG_MVEC_LIST(X)
+#undef X
+    VG_MVEC_COUNT
+};
+
+#if VG_HAS_LIBMVEC
+static void *vg_mvec_f64[VG_MVEC_COUNT], *vg_mvec_f32[VG_MVEC_COUNT]; /* for this processor; NULL: not there */
+
+/* `vector` is the register's type and `width` how many lanes it holds.  The copies are for pow alone (out may be a
+ * or b); its three exact exponents are those of floats.pow. */
+#define VG_MVEC_FUNCTION(name, T, suffix, lanes, level, target, vector, width, load, store, operands)                 \
+    static target void vg_##name##_##suffix##_##level(const void *a, const void *b, void *out, double number) {       \
+        void *const function = vg_mvec_##suffix[VG_MVEC_##name];                                                      \
+        T copy_a[lanes], copy_b[lanes];                                                                               \
+        (void)b; (void)number;                                                                                        \
+        if (VG_MVEC_##name == VG_MVEC_power) memcpy(copy_a, a, sizeof copy_a), memcpy(copy_b, b, sizeof copy_b);      \
+        for (int i = 0; i < lanes; i += width) {                                                                      \
+            const vector x = load((const T *)a + i);                                                                  \
+            store((T *)out + i, operands == 1 ? ((vector(*)(vector))function)(x)                                      \
+                                              : ((vector(*)(vector, vector))function)(x, load((const T *)b + i)));    \
+        }                                                                                                             \
+        if (VG_MVEC_##name == VG_MVEC_power)                                                                          \
+            for (int i = 0; i < lanes; i++) {                                                                         \
+                const T x = copy_a[i], y = copy_b[i], z = ((const T *)out)[i];                                        \
+                ((T *)out)[i] = y == 2 ? x * x : y == 1 ? x : y == -1 ? 1 / x : z;                                    \
+            }                                                                                                         \
+    }
+#define X(name, symbol, operands)                                                                                     \
+    VG_MVEC_FUNCTION(name, double, f64, VG_LANES_F64, avx2, VG_TARGET_AVX2, __m256d, 4, _mm256_loadu_pd,              \
+                     _mm256_storeu_pd, operands)                                                                      \
+    VG_MVEC_FUNCTION(name, double, f64, VG_LANES_F64, avx512, VG_TARGET_AVX512, __m512d, 8, _mm512_loadu_pd,          \
+                     _mm512_storeu_pd, operands)                                                                      \
+    VG_MVEC_FUNCTION(name, float, f32, VG_LANES_F32, avx2, VG_TARGET_AVX2, __m256, 8, _mm256_loadu_ps,                \
+                     _mm256_storeu_ps, operands)                                                                      \
+    VG_MVEC_FUNCTION(name, float, f32, VG_LANES_F32, avx512, VG_TARGET_AVX512, __m512, 16, _mm512_loadu_ps,           \
+                     _mm512_storeu_ps, operands)
+VG_MVEC_LIST(X)
+#undef X
+
+/* erff of libmvec is not good enough: erf of sixteen floats as twice eight doubles. */
+static void vg_erf_f32_wide(const void *a, const void *b, void *out, double number) {
+    double x[VG_LANES_F32];
+    const VgVectorFunction erf8 = vg_processor_level() == VG_AVX512 ? vg_erf_f64_avx512 : vg_erf_f64_avx2;
+    for (int i = 0; i < VG_LANES_F32; i++) x[i] = (double)((const float *)a)[i];
+    for (int i = 0; i < VG_LANES_F32; i += VG_LANES_F64) erf8(x + i, b, x + i, number);
+    for (int i = 0; i < VG_LANES_F32; i++) ((float *)out)[i] = (float)x[i];
+}
+#endif
+
+/* --------------------------------------------------------------------------------------------- all of them */
+typedef struct {
+    VgVectorFunction exact[2][VG_LEVELS]; /* of double and of float; lane by lane, or vectorised where that is exact */
+    VgVectorFunction fast[2];             /* libmvec's, for this processor; NULL: there is none */
+} VgElementary;
+
+static VgElementary vg_elementary[VG_OP_count];
+static int vg_elementary_is_filled = 0;
+
+#if VG_HAS_LIBMVEC
+static void *vg_mvec_symbol(void *library, int level, int is_float32, const char *name, int operands) {
+    char symbol[40];
+    snprintf(symbol, sizeof symbol, "_ZGV%cN%d%s_%s%s", level == VG_AVX512 ? 'e' : 'd',
+             (level == VG_AVX512 ? 8 : 4) << is_float32, operands == 2 ? "vv" : "v", name, is_float32 ? "f" : "");
+    return dlsym(library, symbol);
+}
+#endif
+
+/* Fill the table; the caller holds the GIL (Code's constructor does).  libmvec stays loaded. */
+static void vg_fill_elementary(void) {
+#define X(name, operands, value)                                                                                      \
+    for (int level = 0; level < VG_LEVELS; level++) {                                                                 \
+        vg_elementary[VG_OP_##name].exact[0][level] = vg_##name##_f64_lanes;                                          \
+        vg_elementary[VG_OP_##name].exact[1][level] = vg_##name##_f32_lanes;                                          \
+    }
+    VG_LANE_LIST(X)
+    X(round, 1, 0)
+#undef X
+#define X(name, operands, value, again, slowly)                                                                       \
+    {                                                                                                                 \
+        const VgElementary entry = {{{vg_##name##_f64_lanes, vg_##name##_f64_avx2, vg_##name##_f64_avx512},           \
+                                     {vg_##name##_f32_lanes, vg_##name##_f32_avx2, vg_##name##_f32_avx512}},          \
+                                    {NULL, NULL}};                                                                    \
+        vg_elementary[VG_OP_##name] = entry;                                                                          \
+    }
+    VG_INLINE_LIST(X)
+#undef X
+#if VG_HAS_LIBMVEC
+    const int level = vg_processor_level();
+    void *const library = level == VG_BASELINE ? NULL : dlopen("libmvec.so.1", RTLD_NOW);
+    if (library != NULL) {
+#define X(name, symbol, operands)                                                                                     \
+    vg_mvec_f64[VG_MVEC_##name] = vg_mvec_symbol(library, level, 0, #symbol, operands);                               \
+    vg_mvec_f32[VG_MVEC_##name] = vg_mvec_symbol(library, level, 1, #symbol, operands);                               \
+    if (vg_mvec_f64[VG_MVEC_##name] != NULL)                                                                          \
+        vg_elementary[VG_OP_##name].fast[0] = level == VG_AVX512 ? vg_##name##_f64_avx512 : vg_##name##_f64_avx2;     \
+    if (vg_mvec_f32[VG_MVEC_##name] != NULL)                                                                          \
+        vg_elementary[VG_OP_##name].fast[1] = level == VG_AVX512 ? vg_##name##_f32_avx512 : vg_##name##_f32_avx2;
+        VG_MVEC_LIST(X)
+#undef X
+        if (vg_elementary[VG_OP_erf].fast[0] != NULL) vg_elementary[VG_OP_erf].fast[1] = vg_erf_f32_wide;
+    }
+#endif
+    vg_elementary_is_filled = 1;
+}
+
+/* The function that computes an operation of a lowered program on V lanes; NULL where the operation is no elementary
+ * function (or is one that is a single instruction: add, sqrt ...).  Call it with the GIL held; the function itself
+ * needs no GIL, and out may be a or b.  b is read only by operations of two operands. */
+static VgVectorFunction vg_vector_function(uint16_t op, int is_float32, int strict) {
+    if (!vg_elementary_is_filled) vg_fill_elementary();
+    if (op >= VG_OP_count) return NULL;
+    if (!strict && vg_elementary[op].fast[is_float32] != NULL) return vg_elementary[op].fast[is_float32];
+    return vg_elementary[op].exact[is_float32][vg_processor_level()];
+}
+
+#endif

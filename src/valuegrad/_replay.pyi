@@ -1,0 +1,42 @@
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+@final
+class Code:
+    def __init__(
+        self,
+        ops: NDArray[np.uint16],
+        starts: NDArray[np.int32],
+        operands: NDArray[np.int32],
+        numbers: NDArray[np.float64],
+        outputs: NDArray[np.int32],
+        guard_nodes: NDArray[np.int32],
+        guard_expected: NDArray[np.uint8],
+        uniform: NDArray[np.uint8],
+        *,
+        dtype: str = "float64",
+        strict: bool = False,
+        calls: Sequence[Callable[..., Any]] = (),
+        backend: str = "auto",
+    ) -> None: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def block(self) -> int: ...
+    @property
+    def code_bytes(self) -> int: ...
+    @property
+    def frame_bytes(self) -> int: ...
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def calls(self) -> tuple[Callable[..., Any], ...]: ...
+    @property
+    def uniform_outputs(self) -> NDArray[np.uint8]: ...
+    def run(
+        self, n: int, inputs: list[NDArray[Any]], outputs: list[NDArray[Any]], threads: int = 1
+    ) -> NDArray[np.int32] | None: ...
+    def call(self, args: tuple[float, ...]) -> tuple[float, ...] | None: ...

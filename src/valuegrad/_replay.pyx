@@ -1,0 +1,320 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, always_allow_keywords=False
+# cython: embedsignature=True, embedsignature.format=clinic, binding=False, auto_pickle=False
+"""Running lowered programs: a graph of MACHINE operations on many lanes at once, or on one.
+
+A graph is cut into segments (``_lower.h``), each becomes machine code (``_jit.h``) or steps of the interpreter
+(``_interpreter.h``), and ``_run.h`` runs them.  This file lies between these and Python: it checks arrays.
+
+Where to start reading: ``Code``.
+"""
+
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int32_t, uint8_t, uint16_t
+from libc.stdlib cimport calloc, free
+
+import numpy
+
+from valuegrad.errors import GraphError, ShapeError, ValueArgumentError, ValueTypeError
+from valuegrad.graph import Graph, Guard, check
+from valuegrad.primitives.opcodes import MACHINE, OPS
+
+cdef extern from "_run.h":
+    enum:
+        VG_LOWERED, VG_NO_MEMORY, VG_SUM_IN_LANES, VG_NO_BACKEND, VG_UNKNOWN_OPERATION
+        VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER
+    ctypedef struct VgGraph:
+        int32_t count, inputs, outputs, guards
+        const uint16_t *op
+        const int32_t *start
+        const int32_t *operand
+        const int32_t *output
+        const int32_t *guard_node
+        const double *number
+        const uint8_t *guard_expected
+        const uint8_t *uniform
+    ctypedef struct VgLowered:
+        int32_t inputs, outputs, guards
+        uint8_t *uniform_input
+        uint8_t *uniform_output
+    ctypedef struct VgCode:
+        VgLowered lowered
+        int is_compiled
+        int32_t slots
+        Py_ssize_t block
+        size_t item, code_bytes
+    ctypedef struct VgWorkspace
+    ctypedef struct VgJob:
+        VgCode *code
+        Py_ssize_t n
+        const char **inputs
+        char **outputs
+        int32_t *failed
+        int has_failed
+    VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,
+                        int32_t *where)
+    void vg_free_code(VgCode *code)
+    VgWorkspace *vg_acquire(VgCode *code)
+    void vg_release(VgCode *code, VgWorkspace *workspace)
+    int vg_run(VgJob *job, VgWorkspace *workspace, int threads) nogil
+    object vg_call(VgCode *code, tuple arguments)
+
+
+cdef dict BACKENDS = {"auto": VG_BACKEND_AUTO, "jit": VG_BACKEND_JIT, "interpreter": VG_BACKEND_INTERPRETER}
+
+
+def check_arrays(ops, starts, operands, numbers, outputs, guard_nodes, guard_expected, uniform, calls):
+    """Raise GraphError unless the arrays are a graph of MACHINE operations: compiled code relies on it."""
+    for name, array, kind in (
+        ("guard_nodes", guard_nodes, numpy.int32),
+        ("guard_expected", guard_expected, numpy.uint8),
+        ("uniform", uniform, numpy.uint8),
+    ):
+        if not isinstance(array, numpy.ndarray) or array.dtype != kind or array.ndim != 1:
+            raise GraphError(f"Code() got {kind_of(array)} for {name}; expected {numpy.dtype(kind)}[]")
+    if len(guard_nodes) != len(guard_expected):
+        raise GraphError(f"Code() got {len(guard_nodes)} guard_nodes; expected as many as guard_expected, {len(guard_expected)}")
+    guards = tuple(Guard(node, expected, "") for node, expected in zip(guard_nodes.tolist(), guard_expected.tolist()))
+    check(Graph(ops, starts, operands, numbers, len(uniform), outputs, guards, calls), "Code()")
+    for code in numpy.unique(ops).tolist():
+        if OPS[code] not in MACHINE:
+            raise GraphError(f"Code() got operation {OPS[code]!r}; expected a graph that is expanded to MACHINE operations")
+    if numpy.any(numpy.diff(starts)[ops == OPS.index("gather")] < 2):
+        raise GraphError("Code() got a gather of nothing; expected at least one entry and the index")
+
+
+cdef str kind_of(object array):
+    """What an array is, for a message."""
+    if not isinstance(array, numpy.ndarray):
+        return f"a {type(array).__name__}"
+    return f"{array.dtype}{list(array.shape)}"
+
+
+cdef class Arrays:
+    """The memory of a list of arrays, held while a run uses it."""
+
+    cdef Py_buffer *views
+    cdef const char **pointers
+    cdef Py_ssize_t count
+
+    def __cinit__(self, Py_ssize_t room):
+        self.views = <Py_buffer *>calloc(room + 1, sizeof(Py_buffer))
+        self.pointers = <const char **>calloc(room + 1, sizeof(char *))
+        if self.views == NULL or self.pointers == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            PyBuffer_Release(&self.views[i])
+        free(self.views)
+        free(self.pointers)
+
+    cdef int add(self, object array, str what, char kind, Py_ssize_t item, Py_ssize_t length, bint writable) except -1:
+        """One more; it must be 1-D, contiguous, of `kind` and `length`."""
+        cdef Py_buffer *view = &self.views[self.count]
+        if not isinstance(array, numpy.ndarray):
+            raise ValueTypeError(f"Code.run() got a {type(array).__name__} for {what}; expected a NumPy array")
+        if writable and not array.flags.writeable:
+            raise ValueArgumentError(f"Code.run() got a read-only array for {what}; expected one it can write to")
+        PyObject_GetBuffer(array, view, PyBUF_FORMAT | PyBUF_ND | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+        self.count += 1
+        if view.ndim != 1 or view.itemsize != item or view.format[0] != kind or view.format[1] != 0:
+            expected = "float64" if kind == c"d" else "float32"
+            raise ValueTypeError(f"Code.run() got {kind_of(array)} for {what}; expected {expected}[{length}]")
+        if view.shape[0] != length:
+            raise ShapeError(f"Code.run() got {view.shape[0]} numbers for {what}; expected {length}")
+        if length > 1 and view.strides[0] != item:
+            raise ValueArgumentError(
+                f"Code.run() got strides of {view.strides[0]} bytes for {what}; expected {item}: "
+                "pass numpy.ascontiguousarray(...)"
+            )
+        self.pointers[self.count - 1] = <const char *>view.buf
+        return 0
+
+
+cdef class Code:
+    """A program that runs: made from the arrays of a lowered graph (see valuegrad.graph.Graph).
+
+    Args:
+        ops, starts, operands, numbers, outputs: the graph's arrays.
+        guard_nodes: int32[g], the conditions that its path relies on.
+        guard_expected: uint8[g], what they must be: 1, or 0.
+        uniform: uint8[inputs], 1: the input is one number for all lanes.
+        dtype: "float64" or "float32".
+        strict: equal to the engines to the last bit; else transcendental functions may be 4 ulp off, and faster.
+        calls: the Python functions of "call" nodes.
+        backend: "auto", "jit" or "interpreter".
+
+    Attributes:
+        backend: what runs it: "jit" or "interpreter".
+        block: how many lanes one pass over the program computes.
+        code_bytes: the size of the machine code, or of the interpreter's steps.
+        frame_bytes: the size of a block's numbers.
+        uniform_outputs: uint8[outputs], 1: the output is one number for all lanes.
+
+    Raises:
+        GraphError: the arrays contradict each other.
+        ValueArgumentError: a lane's number depends on a sum over the lanes, or an unknown dtype or backend.
+    """
+
+    cdef VgCode *code
+    cdef readonly tuple calls
+    cdef readonly str dtype
+    cdef readonly object uniform_outputs
+    cdef char kind
+
+    def __init__(self, ops, starts, operands, numbers, outputs, guard_nodes, guard_expected, uniform, *,
+                 str dtype="float64", bint strict=False, calls=(), str backend="auto"):
+        cdef VgGraph graph
+        cdef int error = 0
+        cdef int32_t where = 0
+        if self.code != NULL:
+            raise ValueArgumentError("Code.__init__() was called twice; expected once: make a new Code")
+        if dtype not in ("float64", "float32"):
+            raise ValueArgumentError(f"Code() got dtype {dtype!r}; expected 'float64' or 'float32'")
+        if backend not in BACKENDS:
+            raise ValueArgumentError(f"Code() got backend {backend!r}; expected one of {sorted(BACKENDS)}")
+        self.calls = tuple(calls)
+        self.dtype = dtype
+        self.kind = c"d" if dtype == "float64" else c"f"
+        check_arrays(ops, starts, operands, numbers, outputs, guard_nodes, guard_expected, uniform, self.calls)
+        cdef const uint16_t[::1] op_view = numpy.ascontiguousarray(ops)
+        cdef const int32_t[::1] start_view = numpy.ascontiguousarray(starts)
+        cdef const int32_t[::1] operand_view = numpy.ascontiguousarray(operands)
+        cdef const double[::1] number_view = numpy.ascontiguousarray(numbers)
+        cdef const int32_t[::1] output_view = numpy.ascontiguousarray(outputs)
+        cdef const int32_t[::1] guard_view = numpy.ascontiguousarray(guard_nodes)
+        cdef const uint8_t[::1] expected_view = numpy.ascontiguousarray(guard_expected)
+        cdef const uint8_t[::1] uniform_view = numpy.ascontiguousarray(uniform)
+        graph.count = len(ops)
+        graph.inputs = len(uniform)
+        graph.outputs = len(outputs)
+        graph.guards = len(guard_nodes)
+        graph.op = &op_view[0] if len(ops) else NULL
+        graph.start = &start_view[0]
+        graph.operand = &operand_view[0] if len(operands) else NULL
+        graph.number = &number_view[0] if len(numbers) else NULL
+        graph.output = &output_view[0] if len(outputs) else NULL
+        graph.guard_node = &guard_view[0] if len(guard_nodes) else NULL
+        graph.guard_expected = &expected_view[0] if len(guard_expected) else NULL
+        graph.uniform = &uniform_view[0] if len(uniform) else NULL
+        self.code = vg_new_code(&graph, dtype == "float32", strict, BACKENDS[backend], self.calls, &error, &where)
+        if error == VG_SUM_IN_LANES:
+            raise ValueArgumentError(
+                f"Code(): the result of batch_sum used in the lanes, by node {where}, {OPS[ops[where]]!r}; expected it "
+                "only in what is one number for all lanes: use it after the program"
+            )
+        if error == VG_NO_BACKEND:
+            raise ValueArgumentError("Code() got backend 'jit', which cannot run this program here; expected 'auto'")
+        if error == VG_UNKNOWN_OPERATION:
+            raise GraphError(f"Code() got operation {OPS[where]!r}, which no backend knows; expected MACHINE operations")
+        if self.code == NULL:
+            raise MemoryError("Code(): no memory for the program")
+        cdef Py_ssize_t i
+        self.uniform_outputs = numpy.array([self.code.lowered.uniform_output[i] for i in range(len(outputs))], numpy.uint8)
+
+    def __dealloc__(self):
+        vg_free_code(self.code)
+
+    @property
+    def backend(self):
+        """What runs it: "jit" or "interpreter"."""
+        return "jit" if self.made().is_compiled else "interpreter"
+
+    @property
+    def block(self):
+        """How many lanes one pass over the program computes."""
+        return self.made().block
+
+    @property
+    def code_bytes(self):
+        """The size of the machine code, or of the interpreter's steps."""
+        return self.made().code_bytes
+
+    @property
+    def frame_bytes(self):
+        """The size of a block's numbers."""
+        return self.made().slots * self.made().block * self.made().item
+
+    cdef VgCode *made(self) except NULL:
+        """The program, or an error where __init__ was left out or failed."""
+        if self.code == NULL:
+            raise ValueArgumentError("Code was not initialised; expected Code(ops, starts, ...)")
+        return self.code
+
+    def run(self, Py_ssize_t n, list inputs, list outputs, int threads=1):
+        """Run all lanes.
+
+        Args:
+            n: how many lanes.
+            inputs: 1-D contiguous arrays of the dtype, of length n; 1 where the input is uniform.
+            outputs: likewise, writable; 1 where uniform_outputs says so.  They may be inputs too, but not overlap
+                them in part.
+            threads: at most so many.  The results do not depend on it.
+
+        Returns:
+            None if every lane passed every guard; else int32[n]: the first guard that failed, or -1.  Outputs of a
+            lane where a guard failed mean nothing, nor do sums over lanes then.
+        """
+        cdef VgCode *code = self.made()
+        cdef Py_ssize_t i
+        cdef VgJob job
+        cdef int error
+        cdef int32_t[::1] failed_view
+        if n < 0 or n > <Py_ssize_t>1 << 48:
+            raise ValueArgumentError(f"Code.run() got n = {n}; expected a number of lanes, from 0 on")
+        if threads < 1:
+            raise ValueArgumentError(f"Code.run() got threads={threads}; expected at least 1")
+        if len(inputs) != code.lowered.inputs or len(outputs) != code.lowered.outputs:
+            raise ShapeError(
+                f"Code.run() got {len(inputs)} inputs and {len(outputs)} outputs; "
+                f"expected {code.lowered.inputs} and {code.lowered.outputs}"
+            )
+        cdef Arrays read = Arrays.__new__(Arrays, len(inputs))
+        cdef Arrays write = Arrays.__new__(Arrays, len(outputs))
+        for i in range(len(inputs)):
+            read.add(inputs[i], f"input {i}", self.kind, code.item, 1 if code.lowered.uniform_input[i] else n, False)
+        for i in range(len(outputs)):
+            write.add(outputs[i], f"output {i}", self.kind, code.item, 1 if code.lowered.uniform_output[i] else n, True)
+        job.code = code
+        job.n = n
+        job.inputs = read.pointers
+        job.outputs = <char **>write.pointers
+        job.failed = NULL
+        job.has_failed = 0
+        failed = None
+        if code.lowered.guards and n:
+            failed = numpy.empty(n, numpy.int32)
+            failed_view = failed
+            job.failed = &failed_view[0]
+        cdef VgWorkspace *workspace = vg_acquire(code)
+        if workspace == NULL:
+            raise MemoryError("Code.run(): no memory for a block of lanes")
+        with nogil:
+            error = vg_run(&job, workspace, threads)
+        vg_release(code, workspace)
+        if error == VG_NO_MEMORY:
+            raise MemoryError("Code.run(): no memory for the sums over lanes")
+        if error:
+            raise_current()
+        return failed if job.has_failed else None
+
+    def call(self, tuple args not None):
+        """Run one lane: a tuple of floats; None if a guard fails or an argument is no float."""
+        cdef VgCode *code = self.code
+        if code == NULL or len(args) != code.lowered.inputs:
+            self.made()
+            raise ShapeError(f"Code.call() got {len(args)} arguments; expected {code.lowered.inputs}")
+        return vg_call(code, args)
+
+
+cdef extern from *:
+    """
+    static PyObject *vg_raise_current(void) { return NULL; }
+    """
+    object vg_raise_current()
+
+
+cdef object raise_current():
+    """Raise the exception that a Python function left while the program ran."""
+    return vg_raise_current()

@@ -1,0 +1,289 @@
+/* The transforms that run over whole graphs: adjoint (reverse mode), tangent (forward mode), machine (expand).
+ *
+ * Why: derivatives of a graph are a graph.  Each node's local gradients come as a template from the table's rules;
+ * here they are multiplied and added, in the engines' documented order, so that results agree to the last bit.
+ *
+ * Data structures
+ *   VgContributions  for each node the terms of its adjoint, as linked lists in order of arrival.
+ *   reach            for each node the condition under which a backward pass of the engine would come to it at all:
+ *                    behind a select only where that branch was taken.  A node that is not reached hands nothing
+ *                    on, where 0 * inf would be nan (docs/semantics.md, the safe `where`).
+ *
+ * Source: reverse and forward mode, Griewank and Walther, Evaluating Derivatives, 2nd ed. (2008), chapter 3.
+ * Where to start reading: vg_adjoint. */
+#ifndef VALUEGRAD_TRANSFORMS_H
+#define VALUEGRAD_TRANSFORMS_H
+
+#include "_graph.h"
+
+enum { VG_ALWAYS = -1, VG_NEVER = -2 }; /* of reach; a node's id is a condition */
+
+typedef struct VgTerm {
+    int32_t node, next; /* next: index of the next term, -1 ends */
+} VgTerm;
+
+typedef struct VgContributions {
+    int32_t *first, *last; /* for each old node, an index into terms, or -1 */
+    int32_t *reach;
+    VgTerm *term;
+    int32_t count, capacity;
+    int32_t *buffer; /* the terms of one sum, the operands of one node */
+    int32_t buffer_capacity;
+} VgContributions;
+
+static int vg_contributions_init(VgContributions *c, int32_t nodes) {
+    memset(c, 0, sizeof(*c));
+    c->capacity = 2 * nodes + 64;
+    c->first = malloc(nodes * sizeof(int32_t) + 1);
+    c->last = malloc(nodes * sizeof(int32_t) + 1);
+    c->reach = malloc(nodes * sizeof(int32_t) + 1);
+    c->term = malloc(c->capacity * sizeof(VgTerm));
+    if (!c->first || !c->last || !c->reach || !c->term) return -1;
+    memset(c->first, 0xff, nodes * sizeof(int32_t));
+    for (int32_t i = 0; i < nodes; i++) c->reach[i] = VG_NEVER;
+    return 0;
+}
+
+static void vg_contributions_free(VgContributions *c) {
+    free(c->first);
+    free(c->last);
+    free(c->reach);
+    free(c->term);
+    free(c->buffer);
+}
+
+/* Room for n numbers in the buffer. */
+static int32_t *vg_buffer(VgContributions *c, VgGraph *g, int32_t n) {
+    if (n > c->buffer_capacity) {
+        int32_t *grown = realloc(c->buffer, (2 * (size_t)n + 64) * sizeof(int32_t));
+        if (grown == NULL) {
+            g->failed = 1;
+            return NULL;
+        }
+        c->buffer = grown;
+        c->buffer_capacity = 2 * n + 64;
+    }
+    return c->buffer;
+}
+
+static void vg_contribute(VgContributions *c, VgGraph *g, int32_t to, int32_t node) {
+    if (c->count == c->capacity) {
+        VgTerm *grown = c->capacity > INT32_MAX / 2 ? NULL : realloc(c->term, 2 * (size_t)c->capacity * sizeof(VgTerm));
+        if (grown == NULL) {
+            g->failed = 1;
+            return;
+        }
+        c->term = grown;
+        c->capacity *= 2;
+    }
+    const int32_t at = c->count++;
+    c->term[at].node = node;
+    c->term[at].next = -1;
+    if (c->first[to] < 0) c->first[to] = at;
+    else c->term[c->last[to]].next = at;
+    c->last[to] = at;
+}
+
+/* The sum of all terms of a node, in order of arrival; -1 if there are none. */
+static int32_t vg_total(VgContributions *c, VgGraph *g, int32_t of) {
+    int32_t n = 0, i = 0;
+    for (int32_t at = c->first[of]; at >= 0; at = c->term[at].next) n++;
+    if (n == 0) return -1;
+    if (vg_buffer(c, g, n) == NULL) return -1;
+    for (int32_t at = c->first[of]; at >= 0; at = c->term[at].next) c->buffer[i++] = c->term[at].node;
+    return vg_emit(g, VG_OP_sum, 0.0, c->buffer, n);
+}
+
+static int32_t vg_both(VgGraph *g, int32_t reach, int32_t condition) {
+    return reach == VG_ALWAYS ? condition : vg_emit2(g, VG_OP_and, reach, condition);
+}
+
+static void vg_reached(VgContributions *c, VgGraph *g, int32_t node, int32_t reach) {
+    const int32_t before = c->reach[node];
+    if (before == VG_ALWAYS || reach == VG_NEVER || before == reach) return;
+    c->reach[node] = before == VG_NEVER || reach == VG_ALWAYS ? reach : vg_emit2(g, VG_OP_or, before, reach);
+}
+
+/* Which nodes depend on one of `wrt`, 1 for those.  What only decides (conditions, an index) carries no derivative. */
+static void vg_depends(const VgGraph *g, const int32_t *wrt, int32_t wrt_count, uint8_t *depends) {
+    memset(depends, 0, g->count);
+    for (int32_t i = 0; i < wrt_count; i++) depends[wrt[i]] = 1;
+    for (int32_t v = 0; v < g->count; v++) {
+        const int32_t *o = vg_operands_of(g, v);
+        int32_t n = vg_arity_of(g, v), from = 0;
+        if (vg_is_condition(g->op[v]) || g->op[v] == VG_OP_call) continue;
+        if (g->op[v] == VG_OP_select) from = 1;
+        if (g->op[v] == VG_OP_gather) n -= 1;
+        if (g->op[v] == VG_OP_custom) from = 1, n = 1 + (n - 1) / 2;
+        for (int32_t k = from; k < n && !depends[v]; k++) depends[v] = depends[o[k]];
+    }
+}
+
+/* The index of a gather of n entries, counted from the front. */
+static int32_t vg_from_front(VgGraph *g, int32_t index, int32_t n) {
+    const int32_t negative = vg_emit2(g, VG_OP_lt, index, vg_const(g, 0.0));
+    return vg_emit3(g, VG_OP_select, negative, vg_emit2(g, VG_OP_add, index, vg_const(g, (double)n)), index);
+}
+
+/* One edge of the backward pass: child's adjoint gets local * adjoint. */
+static void vg_backward_edge(VgContributions *c, VgGraph *g, const uint8_t *depends, int32_t child, int32_t local,
+                             int32_t adjoint, int32_t reach) {
+    double x;
+    if (!depends[child]) return;
+    int32_t term = vg_emit2(g, VG_OP_mul, local, adjoint);
+    if (reach >= 0 && !(vg_is_const(g, local, &x) && x - x == 0.0)) /* a finite constant times an adjoint that is 0 there is 0 */
+        term = vg_emit3(g, VG_OP_select, reach, term, vg_const(g, 0.0));
+    vg_contribute(c, g, child, term);
+    vg_reached(c, g, child, reach);
+}
+
+/* Hand a node's adjoint on to its children. */
+static void vg_backward_node(VgContributions *c, VgGraph *g, const VgTemplates *t, int32_t template, int32_t v,
+                             int32_t adjoint, const uint8_t *depends) {
+    const int32_t n = vg_arity_of(g, v), reach = c->reach[v];
+    const uint16_t op = g->op[v];
+    const int32_t nodes = template >= 0 ? t->node_end[template + 1] - t->node_end[template] : 0;
+    int32_t widest = 0;
+    if (template >= 0)
+        for (int32_t i = t->node_end[template]; i < t->node_end[template + 1]; i++)
+            if (t->start[i + 1] - t->start[i] > widest) widest = t->start[i + 1] - t->start[i];
+    /* operands (the graph's own may move while it grows), the node itself, results, scratch */
+    int32_t *o = vg_buffer(c, g, 2 * n + 1 + nodes + widest);
+    if (o == NULL) return;
+    memcpy(o, vg_operands_of(g, v), n * sizeof(*o));
+    o[n] = v;
+    const int32_t zero = vg_const(g, 0.0), one = vg_const(g, 1.0);
+    if (template >= 0) {
+        int32_t *results = o + n + 1;
+        vg_apply(g, t, template, o, results, results + n);
+        for (int32_t k = 0; k < n; k++)
+            if (results[k] != VG_NOTHING) vg_backward_edge(c, g, depends, o[k], results[k], adjoint, reach);
+    } else if (op == VG_OP_select) {
+        for (int32_t k = 1; k < 3; k++) {
+            if (!depends[o[k]]) continue;
+            const int32_t taken = k == 1 ? o[0] : vg_emit1(g, VG_OP_not, o[0]);
+            vg_contribute(c, g, o[k], vg_emit3(g, VG_OP_select, taken, adjoint, zero));
+            vg_reached(c, g, o[k], vg_both(g, reach, taken));
+        }
+    } else if (op == VG_OP_gather) {
+        const int32_t index = vg_from_front(g, o[n - 1], n - 1);
+        for (int32_t k = 0; k < n - 1; k++) {
+            if (!depends[o[k]]) continue;
+            const int32_t taken = vg_emit2(g, VG_OP_eq, index, vg_const(g, (double)k));
+            vg_contribute(c, g, o[k], vg_emit3(g, VG_OP_select, taken, adjoint, zero));
+            vg_reached(c, g, o[k], vg_both(g, reach, taken));
+        }
+    } else if (op == VG_OP_custom) {
+        const int32_t half = (n - 1) / 2;
+        for (int32_t k = 1; k <= half; k++) vg_backward_edge(c, g, depends, o[k], o[half + k], adjoint, reach);
+    } else if (op == VG_OP_batch_sum) {
+        vg_backward_edge(c, g, depends, o[0], one, adjoint, reach);
+    }
+}
+
+/* Reverse mode: add to the graph, whose nodes stay where they are, the adjoints of `wrt` for outputs with seeds.
+ * templates: for each node the local gradients' template, or -1.  gradients: for each of `wrt` the node, a constant 0
+ * if no output depends on it.  -1 without memory. */
+static int vg_adjoint(VgGraph *g, const VgTemplates *t, const int32_t *templates, const int32_t *outputs,
+                      const int32_t *seeds, int32_t output_count, const int32_t *wrt, int32_t wrt_count,
+                      int32_t *gradients) {
+    const int32_t nodes = g->count;
+    VgContributions c;
+    uint8_t *depends = malloc(nodes + 1);
+    if (depends == NULL || vg_contributions_init(&c, nodes) < 0) {
+        if (depends != NULL) vg_contributions_free(&c);
+        free(depends);
+        return -1;
+    }
+    vg_depends(g, wrt, wrt_count, depends);
+    for (int32_t i = 0; i < output_count; i++) {
+        if (!depends[outputs[i]]) continue;
+        vg_contribute(&c, g, outputs[i], seeds[i]);
+        vg_reached(&c, g, outputs[i], VG_ALWAYS);
+    }
+    for (int32_t i = 0; i < wrt_count; i++) depends[wrt[i]] = 2; /* nothing is handed on from there */
+    for (int32_t v = nodes - 1; v >= 0 && !g->failed; v--) {
+        if (depends[v] != 1 || c.first[v] < 0) continue;
+        vg_backward_node(&c, g, t, templates[v], v, vg_total(&c, g, v), depends);
+    }
+    for (int32_t i = 0; i < wrt_count && !g->failed; i++) {
+        const int32_t total = vg_total(&c, g, wrt[i]);
+        gradients[i] = total >= 0 ? total : vg_const(g, 0.0);
+    }
+    vg_contributions_free(&c);
+    free(depends);
+    return g->failed ? -1 : 0;
+}
+
+/* The tangent of a node whose operands' tangents are known (-1: nothing); -1 if it has none. */
+static int32_t vg_forward_node(VgContributions *c, VgGraph *g, const VgTemplates *t, int32_t template, int32_t v,
+                               const int32_t *tangents) {
+    const int32_t n = vg_arity_of(g, v);
+    const uint16_t op = g->op[v];
+    int32_t moving = 0, count = 0, widest = 0;
+    for (int32_t k = 0; k < n; k++) moving |= tangents[vg_operands_of(g, v)[k]] >= 0;
+    if (!moving || vg_is_condition(op) || op == VG_OP_call) return -1;
+    const int32_t nodes = template >= 0 ? t->node_end[template + 1] - t->node_end[template] : 0;
+    if (template >= 0)
+        for (int32_t i = t->node_end[template]; i < t->node_end[template + 1]; i++)
+            if (t->start[i + 1] - t->start[i] > widest) widest = t->start[i + 1] - t->start[i];
+    int32_t *o = vg_buffer(c, g, 3 * n + 1 + nodes + widest);
+    if (o == NULL) return -1;
+    memcpy(o, vg_operands_of(g, v), n * sizeof(*o));
+    o[n] = v;
+    int32_t *terms = o + n + 1, *results = terms + n;
+    const int32_t zero = vg_const(g, 0.0);
+#define VG_TANGENT(k) (tangents[o[k]] >= 0 ? tangents[o[k]] : zero)
+    if (op == VG_OP_select)
+        return tangents[o[1]] < 0 && tangents[o[2]] < 0
+                   ? -1 : vg_emit3(g, VG_OP_select, o[0], VG_TANGENT(1), VG_TANGENT(2));
+    if (op == VG_OP_gather) {
+        for (int32_t k = 0; k < n - 1; k++) terms[k] = VG_TANGENT(k);
+        terms[n - 1] = o[n - 1];
+        return vg_emit(g, VG_OP_gather, 0.0, terms, n);
+    }
+    if (op == VG_OP_batch_sum) return vg_emit1(g, VG_OP_batch_sum, tangents[o[0]]);
+    if (op == VG_OP_custom) {
+        const int32_t half = (n - 1) / 2;
+        for (int32_t k = 1; k <= half; k++)
+            if (tangents[o[k]] >= 0) terms[count++] = vg_emit2(g, VG_OP_mul, o[half + k], tangents[o[k]]);
+    } else if (template >= 0) {
+        vg_apply(g, t, template, o, results, results + n);
+        for (int32_t k = 0; k < n; k++)
+            if (results[k] != VG_NOTHING && tangents[o[k]] >= 0)
+                terms[count++] = vg_emit2(g, VG_OP_mul, results[k], tangents[o[k]]);
+    }
+#undef VG_TANGENT
+    return count ? vg_emit(g, VG_OP_sum, 0.0, terms, count) : -1;
+}
+
+/* Forward mode: add to the graph the tangents of outputs when inputs move by the given nodes.  found: for each
+ * output the node, a constant 0 if it does not move. */
+static int vg_tangent(VgGraph *g, const VgTemplates *t, const int32_t *templates, const int32_t *inputs,
+                      const int32_t *directions, int32_t input_count, const int32_t *outputs, int32_t output_count,
+                      int32_t *found) {
+    const int32_t nodes = g->count;
+    VgContributions c;
+    memset(&c, 0, sizeof(c));
+    int32_t *tangents = malloc((nodes + 1) * sizeof(*tangents));
+    uint8_t *given = calloc(nodes + 1, 1);
+    if (tangents != NULL && given != NULL) {
+        memset(tangents, 0xff, nodes * sizeof(*tangents));
+        for (int32_t i = 0; i < input_count; i++) {
+            tangents[inputs[i]] = directions[i];
+            given[inputs[i]] = 1;
+        }
+        for (int32_t v = 0; v < nodes && !g->failed; v++)
+            if (!given[v]) tangents[v] = vg_forward_node(&c, g, t, templates[v], v, tangents);
+        for (int32_t i = 0; i < output_count && !g->failed; i++)
+            found[i] = tangents[outputs[i]] >= 0 ? tangents[outputs[i]] : vg_const(g, 0.0);
+    } else {
+        g->failed = 1;
+    }
+    free(tangents);
+    free(given);
+    vg_contributions_free(&c);
+    return g->failed ? -1 : 0;
+}
+
+#endif

@@ -1,0 +1,58 @@
+"""``batch_sum`` and ``batch_mean``: inside a compiled function, over all lanes of the batch.
+
+Why: a training step is one program: gradients for each example (a lane each), their sum, and the optimiser's
+arithmetic on it, which is the same for all lanes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from valuegrad import arguments, modes
+from valuegrad.value import Value
+
+__all__ = ["batch_mean", "batch_sum"]
+
+
+def batch_sum(x: Any) -> Any:
+    """The sum of a number over all lanes of the batch; outside a compiled function x itself, as there is one lane.
+
+    What is computed from it is one number for the whole batch; it cannot be used in the lanes again.
+
+    Args:
+        x: a number or Value.
+
+    Returns:
+        The sum, in a fixed order: it does not depend on threads.
+
+    Example:
+        >>> import numpy as np, valuegrad as vg
+        >>> total = vg.compile(lambda x: vg.batch_sum(x * x))
+        >>> total(np.array([1.0, 2.0, 3.0]))
+        14.0
+    """
+    return _over_lanes("batch_sum()", x)
+
+
+def batch_mean(x: Any) -> Any:
+    """The mean of a number over all lanes of the batch; outside a compiled function x itself.
+
+    Args:
+        x: a number or Value.
+
+    Example:
+        >>> import numpy as np, valuegrad as vg
+        >>> mean = vg.compile(lambda x: vg.batch_mean(x * x))
+        >>> mean(np.array([1.0, 3.0]))
+        5.0
+    """
+    total = _over_lanes("batch_mean()", x)
+    return total if modes.recorder() is None else total / _over_lanes("batch_mean()", 1.0)
+
+
+def _over_lanes(who: str, x: Any) -> Any:
+    recorder = modes.recorder()
+    if recorder is None:
+        return x if type(x) is Value else arguments.number(x, who)
+    value = x if type(x) is Value else Value(arguments.number(x, who))
+    return recorder.node("batch_sum", value._data, [value], [1.0])

@@ -1,0 +1,221 @@
+"""The disk cache of compiled code: what one process compiled, the next one loads.
+
+Why: compiling a large graph takes seconds, and the same program compiles to the same code on the same processor.
+
+Data structures: one file for each entry, ``<folder>/<key>.vgc``.  The key is a digest of everything that the code
+depends on (``key``), so an entry never has to be changed.  A file is a header (magic, digest of the rest), the key,
+and the code.  Whatever is wrong with an entry makes it a miss, and it is removed; whatever is wrong with the folder
+makes everything a miss: a cache is never a reason to fail.
+
+The code is executed, so it is taken only from where nobody but the user can have put it: the folder, and the file,
+belong to the user, others may not write there, and neither is a link.  The folder is
+``$VALUEGRAD_CACHE`` if that is set (empty: no cache), else ``valuegrad`` in the platform's folder for caches.
+
+Several processes may use a folder at once: entries are written beside their place and renamed; an entry that
+vanishes while it is read is a miss.
+
+Where to start reading: ``Cache.get`` and ``Cache.put``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import stat
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from valuegrad.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from valuegrad.graph import Graph
+
+__all__ = ["Cache", "folder", "key", "machine"]
+
+MAGIC = b"valuegrad code 1\n"
+SUFFIX = ".vgc"
+MOST = 512 << 20  # bytes that a folder holds by default
+LARGEST = 64 << 20  # bytes of one entry: more is not worth the disk
+_DIGEST = hashlib.sha256().digest_size
+_HEADER = len(MAGIC) + 2 * _DIGEST
+
+
+# ------------------------------------------------------------------------------------------------- keys
+@lru_cache(maxsize=1)
+def machine() -> str:
+    """The processor that code is compiled for: its instruction set and what extends it.
+
+    Example:
+        >>> machine().startswith(f"{platform.system()} {platform.machine()}")
+        True
+    """
+    found = [platform.system(), platform.machine(), sys.byteorder, str(sys.maxsize)]
+    # Linux only; elsewhere the name must do.
+    with suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            name, _, text = line.partition(":")
+            if name.strip() in ("model name", "flags", "Features"):
+                found.append(text.strip())
+            if not line.strip():  # the first processor's lines are over
+                break
+    if len(found) == 4:
+        found.append(platform.processor())
+    return " ".join(found)
+
+
+def key(graph: Graph, options: Mapping[str, Any], build: str) -> str:
+    """The name of a graph's compiled code: a digest of everything that the code depends on.
+
+    Args:
+        graph: the graph that is compiled.
+        options: what else the code depends on: dtype, strict, which inputs are uniform ...  Numbers, texts, bytes
+            and tuples of them.
+        build: a digest of the compiler itself.
+
+    Example:
+        >>> from valuegrad.graph import Nodes
+        >>> nodes = Nodes(inputs=1)
+        >>> graph = nodes.graph([nodes.add("exp", [0])])
+        >>> len(key(graph, {"dtype": "float64"}, "1a2b3c4d"))
+        64
+    """
+    digest = hashlib.sha256()
+
+    def enter(name: str, data: bytes) -> None:
+        digest.update(f"{name}:{len(data)}:".encode())
+        digest.update(data)
+
+    for name in ("ops", "starts", "operands", "numbers", "outputs"):
+        enter(name, getattr(graph, name).tobytes())
+    guards = [(guard.node, guard.expected) for guard in graph.guards]
+    enter("options", repr((graph.inputs, guards, sorted(options.items()))).encode())
+    enter("build", build.encode())
+    enter("machine", machine().encode())
+    return digest.hexdigest()
+
+
+# ---------------------------------------------------------------------------------------------- the folder
+def folder() -> Path | None:
+    """Where the cache is; None if it is switched off."""
+    chosen = os.environ.get("VALUEGRAD_CACHE")
+    if chosen is not None:
+        return Path(chosen).expanduser() if chosen.strip() else None
+    try:
+        if os.name == "nt":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+        elif sys.platform == "darwin":
+            base = Path.home() / "Library" / "Caches"
+        else:
+            given = Path(os.environ.get("XDG_CACHE_HOME", ""))  # by its specification a relative one is ignored
+            base = given if given.is_absolute() else Path.home() / ".cache"
+    except RuntimeError:  # nobody knows the home folder
+        return None
+    return base / "valuegrad"
+
+
+def _trusted(status: os.stat_result) -> bool:
+    """Whether only the user can have written there."""
+    if os.name != "posix":
+        return True  # the user's own folder; its access lists are not looked at
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+class Cache:
+    """A folder of compiled code.
+
+    Args:
+        path: the folder, made when something is put there; ``folder()`` by default.  None: no cache.
+        most: how many bytes it may hold; what was used longest ago goes first.
+
+    Example:
+        >>> cache = Cache(Path("codes"))
+        >>> name = "0" * 64
+        >>> cache.get(name)
+        >>> cache.put(name, b"code")
+        >>> cache.get(name)
+        b'code'
+    """
+
+    def __init__(self, path: Path | None = None, most: int = MOST) -> None:
+        self.path = folder() if path is None else path
+        self.most = most
+
+    def get(self, key: str) -> bytes | None:
+        """An entry; None if there is none that can be trusted."""
+        if self.path is None or not self._is_safe():
+            return None
+        path = self.path / f"{key}{SUFFIX}"
+        try:
+            data = self._read(path)
+        except OSError:
+            return None
+        if data is None:
+            return None
+        start, body = data[:_HEADER], data[_HEADER:]
+        expected = MAGIC + hashlib.sha256(key.encode()).digest() + hashlib.sha256(body).digest()
+        if start != expected:
+            with suppress(OSError):
+                path.unlink()
+            return None
+        with suppress(OSError):
+            os.utime(path)  # it was used now
+        return body
+
+    @staticmethod
+    def _read(path: Path) -> bytes | None:
+        """A file's content; None if somebody else may have written it."""
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+        with open(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode) or not _trusted(status) or status.st_size > LARGEST + _HEADER:
+                return None
+            return file.read()
+
+    def _is_safe(self) -> bool:
+        """Whether the folder is there, and only the user can write there."""
+        assert self.path is not None
+        try:
+            status = os.lstat(self.path)
+        except (OSError, ValueError):
+            return False
+        return stat.S_ISDIR(status.st_mode) and _trusted(status)
+
+    def put(self, key: str, code: bytes) -> None:
+        """Enter something; quietly does nothing if the folder cannot be used."""
+        if self.path is None or len(code) > min(LARGEST, self.most - _HEADER):
+            return
+        with suppress(OSError, ValueError):
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not self._is_safe():
+                return
+            header = MAGIC + hashlib.sha256(key.encode()).digest() + hashlib.sha256(code).digest()
+            write_atomically(self.path / f"{key}{SUFFIX}", header + code, shared=True, durable=False, mode=0o600)
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Remove what was used longest ago until the rest fits, and what killed processes left behind."""
+        assert self.path is not None
+        found = []
+        now = 0.0  # by the clock of the file system: that of another machine, perhaps
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                if entry.name.endswith((SUFFIX, ".tmp")):
+                    with suppress(OSError):  # another process may have removed it
+                        status = entry.stat(follow_symlinks=False)
+                        found.append((status.st_mtime, status.st_size, entry.path))
+                        now = max(now, status.st_mtime)
+        total = sum(size for _, size, _ in found)
+        for used, size, path in sorted(found):
+            abandoned = path.endswith(".tmp") and used < now - 3600.0
+            if total <= self.most and not abandoned:
+                continue
+            if path.endswith(".tmp") and not abandoned:
+                continue
+            with suppress(OSError):
+                os.unlink(path)
+                total -= size

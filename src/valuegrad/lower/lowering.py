@@ -1,0 +1,156 @@
+"""From a recorded graph to what executes it: sums over the lanes, machine operations, code.
+
+Why: a recording says what one lane computes.  How it is executed depends on which inputs are the same for all
+lanes, and on which outputs only the sum over the lanes is asked for (a gradient by a number that all lanes share).
+
+Data structures: ``Lowered`` is a graph lowered for one such layout.
+
+Where to start reading: ``lower``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from valuegrad.graph import Graph
+from valuegrad.lower.readable import ReadableCode
+from valuegrad.primitives.opcodes import OPCODE
+
+__all__ = ["ENGINE", "Lowered", "lower", "with_sums"]
+
+
+def _choose() -> tuple[str, Any]:
+    """What executes graphs: the compiled module, or the readable code in its place."""
+    try:
+        from valuegrad._replay import Code
+    except ImportError:
+        return "readable", ReadableCode
+    return "native", Code
+
+
+def _passes() -> Callable[..., Graph]:
+    try:
+        from valuegrad.transforms import machine
+    except ImportError:
+        return lambda graph, strict: graph
+    return machine
+
+
+ENGINE, _CODE = _choose()
+_MACHINE = _passes()
+
+
+class Lowered:
+    """A path's graph, ready to run for one layout of its inputs.
+
+    Args:
+        code: what executes it.
+        guards: for each guard of the code, which one of the recording's it is.
+        operations: how many nodes the graph has that was lowered.
+        uniform: for each input 1 if it is the same for all lanes.
+        dtype: of the numbers.
+
+    Attributes:
+        same: for each output whether it is the same for all lanes.
+    """
+
+    def __init__(self, code: Any, guards: Any, operations: int, uniform: bytes, dtype: str) -> None:
+        self.code = code
+        self.guards = guards
+        self.operations = operations
+        self.same = np.array(code.uniform_outputs, dtype=bool)
+        self._uniform = uniform
+        self._dtype = np.dtype(dtype)
+
+    def run(self, n: int, uniform: Any, lanes: Sequence[Any], threads: int) -> tuple[Any, Any, list[Any]]:
+        """Execute it.
+
+        Args:
+            n: how many lanes.
+            uniform: the inputs that are the same for all lanes, in one array.
+            lanes: an array of length n for each of the others.
+            threads: how many threads share the work.
+
+        Returns:
+            None or, for each lane, the recording's guard that it fails at first, or -1; the outputs that are the
+            same for all lanes in one array; an array of length n for each of the others.
+        """
+        own = np.empty(int(self.same.sum()), dtype=self._dtype)
+        others = [np.empty(n, dtype=self._dtype) for _ in range(len(self.same) - len(own))]
+        failed = self.run_into(n, uniform, lanes, own, others, threads)
+        return failed, own, others
+
+    def run_into(
+        self, n: int, uniform: Any, lanes: Sequence[Any], own: Any, others: Sequence[Any], threads: int
+    ) -> Any:
+        """As ``run``, into arrays that are there."""
+        one, several = _entries(uniform), iter(lanes)
+        inputs = [next(one) if same else next(several) for same in self._uniform]
+        one, several = _entries(own), iter(others)
+        outputs = [next(one) if same else next(several) for same in self.same.tolist()]
+        failed = self.code.run(n, inputs, outputs, threads)
+        return None if failed is None else np.where(failed < 0, -1, self.guards[failed])
+
+
+def _entries(array: Any) -> Iterator[Any]:
+    """Each entry, as an array of one number that shares its memory."""
+    return iter(array.reshape(-1, 1))
+
+
+def with_sums(graph: Graph, outputs: Sequence[int]) -> Graph:
+    """The graph with sums over the lanes in place of some of its outputs.
+
+    Args:
+        graph: any graph.
+        outputs: positions in ``graph.outputs``.
+    """
+    count, n = len(outputs), len(graph)
+    if not count:
+        return graph
+    ends = graph.starts[-1] + np.arange(1, count + 1, dtype=np.int32)
+    replaced = graph.outputs.copy()
+    replaced[list(outputs)] = np.arange(n, n + count, dtype=np.int32)
+    return replace(
+        graph,
+        ops=np.concatenate([graph.ops, np.full(count, OPCODE["batch_sum"], dtype=np.uint16)]),
+        starts=np.concatenate([graph.starts, ends]),
+        operands=np.concatenate([graph.operands, graph.outputs[list(outputs)]]),
+        numbers=np.concatenate([graph.numbers, np.zeros(count)]),
+        outputs=replaced,
+    )
+
+
+def lower(graph: Graph, uniform: bytes, summed: Sequence[int], dtype: str, strict: bool) -> Lowered:
+    """Lower a recorded graph.
+
+    Args:
+        graph: rows and structural operations.
+        uniform: for each input 1 if it is the same for all lanes.
+        summed: the outputs of which the sum over the lanes is wanted.
+        dtype: "float64" or "float32".
+        strict: whether results must be the engines' to the last bit.
+    """
+    lowered = _MACHINE(with_sums(graph, summed), strict=strict)
+    first: dict[tuple[int, bool], int] = {}  # a condition that was asked before is not asked again
+    for k, guard in enumerate(lowered.guards):
+        first.setdefault((guard.node, guard.expected), k)
+    nodes = np.array([node for node, _ in first], dtype=np.int32)
+    expected = np.array([outcome for _, outcome in first], dtype=np.uint8)
+    code = _CODE(
+        lowered.ops,
+        lowered.starts,
+        lowered.operands,
+        lowered.numbers,
+        lowered.outputs,
+        nodes,
+        expected,
+        np.frombuffer(uniform, dtype=np.uint8),
+        dtype=dtype,
+        strict=strict,
+        calls=lowered.calls,
+    )
+    return Lowered(code, np.array([*first.values()], dtype=np.int32), len(lowered), uniform, dtype)

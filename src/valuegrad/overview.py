@@ -1,0 +1,130 @@
+"""``program.graph``: what a program has recorded, for people.
+
+Why: a compiled function is a black box unless it says what it computes, on which comparisons it relied, and what
+it costs.
+
+Data structures: ``Overview`` looks at the paths of all structures of arguments; ``graphs`` are their recordings.
+
+Where to start reading: ``Overview.__str__``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from valuegrad.graph import Graph
+
+if TYPE_CHECKING:
+    from valuegrad.paths import Options, Path, Paths
+
+__all__ = ["Overview"]
+
+SHOWN = 8  # lines of a list that are printed
+
+
+class Overview:
+    """What a program has recorded so far.
+
+    Args:
+        name: the program's.
+        engine: what executes it.
+        options: what ``compile`` was asked for.
+        recordings: the paths of each structure of arguments.
+
+    Attributes:
+        graphs: a Graph for each path.
+        counts: how many nodes of each operation there are in all of them, the most frequent first.
+        guards: for each line of the function with a comparison how many guards the paths have there.
+        memory: bytes: "graphs", and of what runs "code" and "frames" (one frame a thread).
+
+    Example:
+        >>> import valuegrad as vg
+        >>> program = vg.compile(lambda x: x * x if x < 2 else x + 2)
+        >>> program(1.0), program(3.0)
+        (1.0, 5.0)
+        >>> print(program.graph)
+        <lambda>(): 2 paths, 8 nodes, native, float64
+          operations: input 2, const 3, lt 2, add 1, mul 1
+          ...
+    """
+
+    def __init__(self, name: str, engine: str, options: Options, recordings: Sequence[Paths]) -> None:
+        self.name = name
+        self.engine = engine
+        self.options = options
+        self.paths: tuple[Path, ...] = tuple(
+            path for recording in recordings if recording.root is not None for path in recording.root.walk()
+        )
+        self.structures = sum(recording.root is not None for recording in recordings)
+
+    @property
+    def graphs(self) -> tuple[Graph, ...]:
+        """A graph for each path."""
+        return tuple(path.graph for path in self.paths)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many nodes of each operation there are in all paths, the most frequent first."""
+        total: Counter[str] = Counter()
+        for graph in self.graphs:
+            total.update(graph.counts())
+        return dict(total.most_common())
+
+    @property
+    def guards(self) -> dict[str, int]:
+        """For each line with a comparison how many guards the paths have there, the most first."""
+        return dict(Counter(guard.line for graph in self.graphs for guard in graph.guards).most_common())
+
+    @property
+    def memory(self) -> dict[str, int]:
+        """Bytes: of the graphs, of the code, and of the largest frame, which each thread has."""
+        arrays = [(g.ops, g.starts, g.operands, g.numbers, g.outputs) for g in self.graphs]
+        codes = [lowered.code for path in self.paths for lowered in path.lowered.values()]
+        return {
+            "graphs": sum(array.nbytes for graph in arrays for array in graph),
+            "code": sum(code.code_bytes for code in codes),
+            "frame": max((code.frame_bytes for code in codes), default=0),
+        }
+
+    def __len__(self) -> int:
+        return sum(map(len, self.graphs))
+
+    def __str__(self) -> str:
+        if not self.paths:
+            return f"{self.name}(): nothing recorded yet; call it once"
+        count = len(self.paths)
+        backends = sorted({low.code.backend for path in self.paths for low in path.lowered.values()} or {self.engine})
+        lines = [
+            f"{self.name}(): {count} path{'s' * (count != 1)}, {len(self):,} nodes, "
+            f"{' and '.join(backends)}, {self.options.dtype}",
+            "  operations: " + _listed(self.counts),
+        ]
+        if self.structures > 1:
+            lines.append(f"  recorded for {self.structures} structures of arguments")
+        guards = list(self.guards.items())
+        for line, number in guards[:SHOWN]:
+            lines.append(f"  guards: {number} at {line}")
+        if len(guards) > SHOWN:
+            lines.append(f"  guards: at {len(guards) - SHOWN} more lines")
+        memory = self.memory
+        parts = [f"{name} {_bytes(size)}" for name, size in memory.items() if size]
+        lines.append("  memory: " + ", ".join(parts))
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def _listed(counts: dict[str, int]) -> str:
+    shown = [f"{name} {count:,}" for name, count in counts.items()]
+    rest = len(shown) - 2 * SHOWN
+    return ", ".join(shown[: 2 * SHOWN]) + (f" and {rest} more kinds" if rest > 0 else "")
+
+
+def _bytes(size: int) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024  # type: ignore[assignment]
+    return f"{size:.1f} GiB"

@@ -1,0 +1,428 @@
+"""The paths through a function's branches: which lanes take which, and what each gives them.
+
+Why: a recording holds for the lanes that decide every comparison as the recorded call did.  Guards check that, and
+a lane that decides otherwise needs the recording of its own path; every path runs as a program of its own, on the
+lanes that take it.
+
+Data structures: the paths of one structure of arguments are a trie.  ``Path.branches[k]`` is the path that decides
+the guards before k in the same way and guard k the other way.  ``Paths`` holds the trie and evaluates a call:
+all lanes start on the first path; lanes whose first failing guard is k go on with its branch k.
+
+Where to start reading: ``Paths.evaluate``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any
+
+import numpy as np
+import optree
+
+from valuegrad import arguments
+from valuegrad.calls import Call, Vector
+from valuegrad.errors import PathsError, PathsWarning, ShapeError
+from valuegrad.graph import Graph
+from valuegrad.lower.lowering import Lowered, lower
+from valuegrad.modes import no_grad
+from valuegrad.outputs import Structure
+from valuegrad.primitives.opcodes import OPCODE
+from valuegrad.record import record
+from valuegrad.value import Value
+
+__all__ = ["Options", "Path", "Paths"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``compile`` was asked for; see there."""
+
+    threads: int = 1
+    dtype: str = "float64"
+    cache: bool = True
+    strict: bool = False
+    static: tuple[int | str, ...] = ()
+    vectors: tuple[int | str, ...] = ()
+    max_paths: int = 64
+    beyond: str = "eager"
+    reduce: str = "sum"
+
+
+class Path:
+    """One way through the branches: a recording, and what was lowered from it.
+
+    Args:
+        graph: what was recorded.
+        captured: the leaf Values that the function closed over: the inputs after the arguments'.
+        uses: the integer inputs that choose entries of lists, and how long the lists are.
+    """
+
+    def __init__(self, graph: Graph, captured: tuple[Any, ...] = (), uses: tuple[Any, ...] = ()) -> None:
+        self.graph = graph
+        self.captured = captured
+        self.integer_uses = uses
+        self.branches: dict[int, Path] = {}
+        self.lowered: dict[tuple[bytes, bool], Lowered] = {}
+        sums = graph.ops == OPCODE["batch_sum"]
+        self.sums_over_lanes = bool(np.any(sums) or np.any(graph.ops == OPCODE["lanes"]))
+        # Outputs that are nothing but a sum over the lanes add up over paths too; other uses of a sum do not.
+        self.sum_outputs = sums[graph.outputs]
+        self.divisible = not self.sums_over_lanes or not (
+            np.any(sums[graph.operands]) or np.any(graph.ops == OPCODE["lanes"])
+        )
+
+    def outcomes(self) -> list[bool]:
+        """How it decides its guards."""
+        return [guard.expected for guard in self.graph.guards]
+
+    def walk(self) -> Iterator[Path]:
+        """This path and all that branch off."""
+        waiting = [self]
+        while waiting:
+            path = waiting.pop()
+            yield path
+            waiting += reversed(path.branches.values())
+
+
+@dataclass
+class _Beyond:
+    """Lanes for which no path may be recorded any more."""
+
+    lanes: list[Any] = field(default_factory=list)
+    lines: Counter[str] = field(default_factory=Counter)
+
+
+class Paths:
+    """All paths of a function for one structure of arguments.
+
+    Args:
+        name: the function's, for messages.
+        function: what a lane computes, on Values.
+        derivative: whether it is a derivative, which takes plain numbers where nothing is recorded.
+        options: what ``compile`` was asked for.
+        lock: held while a path is recorded or lowered.
+        gradients: if the last outputs are gradients: the positions of the leaves they belong to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        derivative: bool,
+        options: Options,
+        lock: RLock,
+        warned: list[bool],
+        gradients: tuple[int, ...] = (),
+    ) -> None:
+        self.name = name
+        self.function = function
+        self.derivative = derivative
+        self.options = options
+        self.gradients = gradients
+        self.root: Path | None = None
+        self.structure: Structure | None = None
+        self.build: Callable[[tuple[float, ...]], Any] | None = None
+        self.count = 0
+        self.latest: Path | None = None  # the path of the latest call on numbers: the first to be tried
+        self._sums: dict[bytes, Any] = {}  # for each layout which outputs are summed
+        self._lock = lock
+        self._warned = warned
+
+    # -------------------------------------------------------------------------------------- recording, lowering
+    def _record(self, call: Call, lane: int, outcomes: list[bool]) -> Path:
+        """A new path: that of a lane, or that which decides its first comparisons as ``outcomes`` says."""
+        found: list[Structure] = []
+
+        def flat(numbers: list[Value]) -> list[Any]:
+            args, kwargs = call.build(numbers)
+            found.append(Structure(self.name, self.function(*args, **kwargs)))
+            return found[-1].taken()
+
+        recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes)
+        structure = found[-1]
+        if self.structure is None:
+            self.structure = structure
+            self.build = structure.quick()
+        elif structure != self.structure:
+            raise ShapeError(
+                f"{self.name}() gave {structure} on one path through its branches and {self.structure} on another; "
+                "return the same structure whichever way the function takes"
+            )
+        self.count += 1
+        return Path(recording.graph, recording.captured, recording.integer_uses)
+
+    def first(self, call: Call) -> Path:
+        """The path that all lanes start on."""
+        with self._lock:
+            if self.root is None:
+                self.root = self._record(call, 0, [])
+            return self.root
+
+    def branch(self, path: Path, k: int, call: Call, lane: int) -> Path | None:
+        """The path that decides guard k the other way; None if there may be no more paths."""
+        found = path.branches.get(k)
+        if found is None:
+            with self._lock:
+                found = path.branches.get(k)
+                if found is None and self.count < self.options.max_paths:
+                    outcomes = [*path.outcomes()[:k], not path.graph.guards[k].expected]
+                    found = self._record(call, lane, outcomes)
+                    if found.outcomes()[: k + 1] != outcomes:
+                        return None  # the function does not decide by its arguments alone
+                    path.branches[k] = found
+        return found
+
+    def lower(self, path: Path, call: Call) -> Lowered:
+        """A path's code for the layout of a call: which leaves are the same for all lanes."""
+        sums = self.sums(call)
+        key = (call.uniform, sums is not None)
+        found = path.lowered.get(key)
+        if found is None:
+            with self._lock:
+                found = path.lowered.get(key)
+                if found is None:
+                    uniform = np.repeat(np.frombuffer(call.uniform, dtype=np.uint8), call.sizes()).tobytes()
+                    uniform += b"\1" * len(path.captured)
+                    summed = () if sums is None else np.flatnonzero(sums).tolist()
+                    found = lower(path.graph, uniform, summed, self.options.dtype, self.options.strict)
+                    path.lowered[key] = found
+        return found
+
+    def sums(self, call: Call) -> Any:
+        """Which outputs are gradients by what all lanes share: their sums are wanted.  None if there are no lanes."""
+        if not self.gradients or 0 not in call.uniform:
+            return None
+        found = self._sums.get(call.uniform)
+        if found is None:
+            assert self.structure is not None
+            shared = np.array([leaf >= 0 and call.uniform[leaf] for leaf in self.gradients], dtype=bool)
+            found = np.zeros(self.structure.size, dtype=bool)
+            found[len(found) - len(shared) :] = shared
+            self._sums[call.uniform] = found
+        return found
+
+    # ----------------------------------------------------------------------------------------------- evaluating
+    def evaluate(self, call: Call) -> Any:
+        """The result of a call, in the function's own structure."""
+        root = self.root or self.first(call)
+        self._check_integers(root, call)
+        if call.shape is None:
+            path = self.latest or root
+            args = (*map(float, call.lane(0)), *[value.data for value in path.captured])
+            numbers = self.lower(path, call).code.call(args)
+            if numbers is not None:
+                assert self.build is not None
+                return self.build(numbers)
+        batch = _Batch(self, call)
+        batch.run(root)
+        return batch.result()
+
+    def _check_integers(self, path: Path, call: Call) -> None:
+        """Every index must point into its list."""
+        for use in path.integer_uses:
+            leaf = int(call.leaf_of(use.input))
+            numbers = call.leaves[leaf].array if type(call.leaves[leaf]) is Vector else call.leaves[leaf]
+            if not np.size(numbers):
+                continue
+            for x in (np.min(numbers), np.max(numbers)):
+                arguments.position(int(x), use.entries, f"{self.name}(), {call.where(leaf)}")
+
+    def eager(self, call: Call, lane: int) -> list[float]:
+        """The plain function for one lane."""
+        numbers = call.lane(lane)
+        if self.derivative:
+            args, kwargs = call.build(numbers)
+            result = self.function(*args, **kwargs)
+        else:
+            args, kwargs = call.build([x if integer else Value(x) for x, integer in zip(numbers, call.integers())])
+            with no_grad():
+                result = self.function(*args, **kwargs)
+        structure = Structure(self.name, result)
+        if structure != self.structure:
+            raise ShapeError(f"{self.name}() gave {structure} for one lane and {self.structure} for another")
+        return [x.data if type(x) is Value else x for x in structure.taken()]
+
+    def warn(self, beyond: _Beyond, lanes: int) -> None:
+        """Say once that there are more paths than there may be."""
+        assert self.root is not None
+        lines: Counter[str] = Counter()
+        for path in self.root.walk():
+            lines.update(path.graph.guards[k].line for k in path.branches)
+        lines.update(beyond.lines.keys())
+        line, _ = lines.most_common(1)[0]
+        left = sum(map(len, beyond.lanes))
+        text = (
+            f"{self.name}() took {self.count} paths through its branches, as many as it may record "
+            f"(max_paths={self.options.max_paths}), and {left} of {lanes} lanes need others; most paths part at the "
+            f"comparison in {line}: decide it without a branch, vg.where(condition, a, b), or raise max_paths"
+        )
+        if self.options.beyond == "error":
+            raise PathsError(text)
+        if not self._warned[0]:
+            self._warned[0] = True
+            warnings.warn(f"{text}; these lanes run uncompiled: right, but slower", PathsWarning, stacklevel=2)
+
+
+class _Batch:
+    """One call on its way through the paths: results that fill up.
+
+    Args:
+        paths: the paths.
+        call: the call.
+    """
+
+    def __init__(self, paths: Paths, call: Call) -> None:
+        assert paths.structure is not None
+        self.paths = paths
+        self.call = call
+        self.structure = paths.structure
+        self.dtype = np.dtype(paths.options.dtype)
+        self.uniform = call.uniform_inputs(self.dtype)
+        self.inputs = call.lane_inputs(self.dtype)
+        sums = paths.sums(call)
+        size = self.structure.size
+        self.is_total = np.zeros(size, dtype=bool) if sums is None else sums.copy()
+        self.totals: Any = None  # for each output that is a total: its sum so far
+        self.lanes: list[Any] = [None] * size  # for the others: a number for each lane
+
+    def run(self, root: Path) -> None:
+        """All lanes, each on its path."""
+        beyond = _Beyond()
+        waiting = deque([(root, k, lanes) for k, lanes in self._run(root, None)])
+        while waiting:
+            parent, k, lanes = waiting.popleft()
+            path = self.paths.branch(parent, k, self.call, 0 if lanes is None else int(lanes[0]))
+            if path is not None:
+                waiting.extend((path, k, leaving) for k, leaving in self._run(path, lanes))
+            else:
+                beyond.lanes.append(np.arange(self.call.lanes) if lanes is None else lanes)
+                beyond.lines[parent.graph.guards[k].line] += 1
+        if beyond.lanes:
+            self.paths.warn(beyond, self.call.lanes)
+            for lanes in beyond.lanes:
+                self._eager(lanes)
+
+    def _execute(self, path: Path, lanes: Any) -> tuple[Any, Any, list[Any], Lowered]:
+        """Run a path's code on some lanes (None: all); which guard each lane fails at first, and the outputs."""
+        lowered = self.paths.lower(path, self.call)
+        inputs, uniform = self.inputs, self.uniform
+        if lanes is not None:
+            inputs = [x[lanes] for x in inputs]
+        if path.captured:
+            uniform = np.concatenate([uniform, np.array([v.data for v in path.captured], dtype=self.dtype)])
+        count = self.call.lanes if lanes is None else len(lanes)
+        return *lowered.run(count, uniform, inputs, self.paths.options.threads), lowered
+
+    def _run(self, path: Path, lanes: Any) -> list[tuple[int, Any]]:
+        """Run a path; which lanes leave it, and at which guard (None for the lanes: all there are)."""
+        failed, own, others, lowered = self._execute(path, lanes)
+        if failed is None:
+            self._place(path, lanes, own, others, lowered)
+            if self.call.shape is None:
+                self.paths.latest = path
+            return []
+        guards = np.unique(failed).tolist()
+        if len(guards) == 1:
+            return [(guards[0], lanes)]
+        leaving = [k for k in guards if k >= 0]
+        everyone = np.arange(self.call.lanes) if lanes is None else lanes
+        if not path.divisible:
+            raise PathsError(
+                f"{self.paths.name}() sums over its lanes (batch_sum, batch_mean) and they take different paths at "
+                f"{path.graph.guards[leaving[0]].line}; decide there without a branch: vg.where(condition, a, b)"
+            )
+        stay = failed < 0
+        if np.any(stay):
+            if np.any(self.is_total) or np.any(path.sum_outputs):  # the sums have the lanes in them that leave
+                _, own, others, lowered = self._execute(path, everyone[stay])
+            else:
+                others = [x[stay] for x in others]
+            self._place(path, everyone[stay], own, others, lowered)
+        return [(k, everyone[failed == k]) for k in leaving]
+
+    def _place(self, path: Path, lanes: Any, own: Any, others: list[Any], lowered: Lowered) -> None:
+        """Enter the outputs of some lanes into the results."""
+        if path.sums_over_lanes:  # what is the same for all lanes is a number then; a part of the lanes has part sums
+            self.is_total |= lowered.same if lanes is None else path.sum_outputs
+        found = np.zeros(len(lowered.same), dtype=self.dtype)
+        found[lowered.same] = own
+        self._add(found)
+        several = iter(others)
+        for i in np.flatnonzero(~self.is_total).tolist():
+            out = found[i] if lowered.same[i] else next(several)
+            if lanes is None:
+                self.lanes[i] = np.full(self.call.lanes, out) if lowered.same[i] else out
+            else:
+                self._lanes_of(i)[lanes] = out
+
+    def _add(self, found: Any) -> None:
+        self.totals = found if self.totals is None else self.totals + found
+
+    def _lanes_of(self, output: int) -> Any:
+        if self.lanes[output] is None:
+            self.lanes[output] = np.empty(self.call.lanes, dtype=self.dtype)
+        return self.lanes[output]
+
+    def _eager(self, lanes: Any) -> None:
+        for lane in lanes.tolist():
+            found = np.array(self.paths.eager(self.call, lane), dtype=self.dtype)
+            self._add(found)
+            for i in np.flatnonzero(~self.is_total).tolist():
+                self._lanes_of(i)[lane] = found[i]
+
+    # --------------------------------------------------------------------------------------------------- results
+    def result(self) -> Any:
+        """The results in the function's structure."""
+        gradients = self.paths.gradients
+        first = len(self.lanes) - len(gradients)
+        if self.paths.options.reduce == "mean" and gradients and self.totals is not None:
+            self.totals[first:] /= max(self.call.lanes, 1)
+        leaves = []
+        for start, shape in self.structure.places():
+            leaf = gradients[start - first] if gradients and start >= first and shape is None else -1
+            if shape is None:
+                leaves.append(self._number(start, leaf))
+            else:
+                leaves.append(self._array(start, shape))
+        return self.structure.build_leaves(leaves)
+
+    def _number(self, i: int, leaf: int) -> Any:
+        """An output that is a number in each lane; of a gradient, the leaf to which it belongs."""
+        call = self.call
+        if self.is_total[i]:
+            x = float(self.totals[i])
+            return x if leaf < 0 else call.whole(leaf, x, self.dtype)
+        if call.shape is None:
+            return float(self.lanes[i][0])
+        if leaf < 0:
+            return self.lanes[i].reshape(call.shape)
+        return call.folded(leaf, self.lanes[i], self.paths.options.reduce == "mean")
+
+    def _array(self, start: int, shape: tuple[int, ...]) -> Any:
+        """An output that is an array in each lane; the lanes' axes come first."""
+        which = slice(start, start + int(np.prod(shape, dtype=int)))
+        if np.all(self.is_total[which]):
+            return self.totals[which].reshape(shape)
+        total = [np.full(self.call.lanes, self.totals[i]) if self.is_total[i] else None for i in range(len(self.lanes))]
+        columns = [x if t is None else t for x, t in zip(self.lanes[which], total[which])]
+        return np.stack(columns, axis=-1).reshape((*(self.call.shape or ()), *shape))
+
+
+def gradient_leaves(call: Call, positions: tuple[int, ...]) -> tuple[int, ...]:
+    """For each number in the arguments at these positions to which leaf it belongs; -1 if to none."""
+    inputs = [_Input(int(leaf)) for leaf in call.leaf_of(slice(None))]
+    args, _ = call.build(inputs)
+    entries: list[Any] = []
+    differentiated: Any = tuple(args[position] for position in positions)
+    for entry in optree.tree_leaves(differentiated):
+        entries += entry.ravel().tolist() if isinstance(entry, np.ndarray) else [entry]
+    return tuple(entry.leaf if type(entry) is _Input else -1 for entry in entries)
+
+
+@dataclass(frozen=True)
+class _Input:
+    leaf: int

@@ -1,0 +1,425 @@
+"""``vg.compile``: a function that is recorded once and runs on whole batches.
+
+Why: on Values a function is computed anew, operation by operation, at every call.  ``compile`` records what it does
+with its numbers, once for each path through its branches, differentiates that as a graph, and runs it on numbers
+and arrays without Python in the middle.
+
+Data structures: ``Program`` is what ``compile`` gives.  For each structure of arguments it has the paths that were
+recorded (``paths.Paths``).  A derivative of a program (``vg.grad(program)``) is a program again: it records the
+derivative of the function.
+
+Where to start reading: ``Program.__call__``, then ``Program._evaluate``, then ``paths.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cached_property
+from threading import RLock
+from typing import Any, overload
+
+from valuegrad import arguments, functional, modes
+from valuegrad.calls import Call, Signature
+from valuegrad.differentiating import argument_positions
+from valuegrad.errors import ValueArgumentError, ValueTypeError
+from valuegrad.iteration import iterate
+from valuegrad.lower.lowering import ENGINE
+from valuegrad.overview import Overview
+from valuegrad.paths import Options, Paths, gradient_leaves
+
+__all__ = ["Program", "compile"]
+
+ArgNums = int | tuple[int, ...] | None
+
+
+@dataclass(frozen=True)
+class _Derivative:
+    """Which derivative of which function a program is.
+
+    Args:
+        how: a name of ``functional``: "grad" ...
+        function: the function that is differentiated.
+        argnums: the arguments to differentiate by; None: all that are not static.
+    """
+
+    how: str
+    function: Callable[..., Any]
+    argnums: ArgNums
+
+    @property
+    def reduces(self) -> bool:
+        """Whether it gives a gradient in the shape of its argument (else there is a derivative for each lane)."""
+        return self.how in ("grad", "value_and_grad")
+
+    def positions(self, given: int, count: int, static: frozenset[int | str]) -> tuple[int, ...]:
+        """The arguments to differentiate by, from the front."""
+        if self.argnums is None:
+            return tuple(i for i in range(count) if i not in static)
+        return tuple(argument_positions(f"{self.how}()", self.argnums, given))
+
+    def of(self, positions: tuple[int, ...], count: int) -> Callable[..., Any]:
+        """The derivative as a plain function."""
+        if self.argnums is None:
+            return _every_gradient(self.function, positions, count)
+        wanted: Any = positions if isinstance(self.argnums, (tuple, list)) else positions[0]
+        return getattr(functional, self.how)(self.function, wanted)  # type: ignore[no-any-return]
+
+
+def _every_gradient(function: Callable[..., Any], positions: tuple[int, ...], count: int) -> Callable[..., Any]:
+    """The value, and for each argument its gradient, or None for one that is static."""
+    both = functional.value_and_grad(function, positions)
+
+    def value_and_gradients(*args: Any, **kwargs: Any) -> tuple[Any, tuple[Any, ...]]:
+        value, found = both(*args, **kwargs)
+        gradients: list[Any] = [None] * count
+        for position, gradient in zip(positions, found):
+            gradients[position] = gradient
+        return value, tuple(gradients)
+
+    return value_and_gradients
+
+
+class Program:
+    """A compiled function: called like the function, with numbers or with arrays whose every element is a lane.
+
+    Made by ``vg.compile``, which see; ``vg.grad``, ``vg.value_and_grad``, ``vg.jacobian``, ``vg.hessian``,
+    ``vg.hvp``, ``vg.jvp`` and ``vg.vjp`` of a program give programs.
+
+    Args:
+        function: what a lane computes.
+        options: what ``compile`` was asked for.
+        name: in messages; the function's by default.
+        signature: the parameters; the function's by default.
+        derivative: which derivative of another function it is, if it is one.
+
+    Attributes:
+        function: the plain function: what runs when there are Values among the arguments.
+        engine: "native", or "readable" where the compiled modules were not built.
+    """
+
+    engine = ENGINE
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        options: Options,
+        *,
+        name: str | None = None,
+        signature: Signature | None = None,
+        derivative: _Derivative | None = None,
+    ) -> None:
+        self.function = function
+        self.options = options
+        own: str = getattr(function, "__name__", type(function).__name__)
+        self.__name__ = name or own
+        self.__qualname__ = getattr(function, "__qualname__", own) if name is None else name
+        self.__module__ = getattr(function, "__module__", __name__)
+        self.__doc__ = getattr(function, "__doc__", None)
+        self.__wrapped__ = function
+        self._signature = signature or Signature(function, options.static, options.vectors, self.__name__)
+        self._derivative = derivative
+        self._paths: dict[Hashable, Paths] = {}
+        self._derived: dict[Hashable, Program] = {}
+        self._lock = RLock()
+        self._warned = [False]
+        self._fast: tuple[Any, Any, int] | None = None  # of the latest call on floats: code, builder, how many
+
+    def __repr__(self) -> str:
+        return f"<valuegrad program {self.__name__}{self.__signature__ or '(...)'}>"
+
+    @property
+    def __signature__(self) -> Any:
+        return self._signature.signature
+
+    # ------------------------------------------------------------------------------------------------ calling
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's result: plain floats for numbers, an array for each number if there are arrays."""
+        fast = self._fast
+        if fast is not None and len(args) == fast[2] and not kwargs and not _mode():
+            numbers = fast[0](args)
+            if numbers is not None:
+                return fast[1](numbers)
+        return self._evaluate(args, kwargs)
+
+    def _evaluate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if modes.current() & ~modes.NO_GRAD:
+            return self.function(*args, **kwargs)  # strict(), or another recording: every operation is looked at
+        found = self.taken_apart(args, kwargs)
+        if found is None:
+            return self.function(*args, **kwargs)  # Values: their owner wants to know what becomes of them
+        paths, call = found
+        result = paths.evaluate(call)
+        if call.shape is None and not kwargs:
+            self._remember(paths, call, args)
+        return result
+
+    def taken_apart(self, args: tuple[Any, ...], kwargs: dict[str, Any] | None = None) -> tuple[Paths, Call] | None:
+        """A call, and the paths for its structure; None if there are Values among its arguments."""
+        signature, derivative = self._signature, self._derivative
+        given = len(args)
+        args, kwargs = signature.bind(args, kwargs or {})
+        call = signature.call(args, kwargs)
+        if call is None:
+            return None
+        positions = derivative.positions(given, len(args), signature.static) if derivative else ()
+        key = (call.key, positions)
+        paths = self._paths.get(key)
+        if paths is None:
+            function = derivative.of(positions, len(args)) if derivative else self.function
+            gradients = gradient_leaves(call, positions) if derivative and derivative.reduces else ()
+            made = Paths(
+                self.__name__, function, self._gives_numbers, self.options, self._lock, self._warned, gradients
+            )
+            paths = self._paths.setdefault(key, made)
+        return paths, call
+
+    @property
+    def _gives_numbers(self) -> bool:
+        """Whether the plain function gives numbers for numbers: a derivative does."""
+        return self._derivative is not None
+
+    def _remember(self, paths: Paths, call: Call, args: tuple[Any, ...]) -> None:
+        """Make the next call like this one quick: positional floats, nothing else."""
+        path = paths.latest or paths.root
+        if path is not None and not path.captured and set(map(type, args)) == {float} and len(args) == len(call.leaves):
+            self._fast = (paths.lower(path, call).code.call, paths.build, len(args))
+
+    # -------------------------------------------------------------------------------------------- derivatives
+    @cached_property
+    def value_and_grad(self) -> Program:
+        """The program that gives the value, and a tuple with a gradient for each argument.
+
+        A gradient has the shape of its argument: an array that has a number for each lane gets one for each lane;
+        a number, or an array that was broadcast, gets the sum over the lanes that shared it (or the mean, with
+        ``reduce="mean"``).  A static argument gets None.
+
+        Example:
+            >>> import numpy as np, valuegrad as vg
+            >>> area = vg.compile(lambda width, height: width * height)
+            >>> area.value_and_grad(3.0, 5.0)
+            (15.0, (5.0, 3.0))
+            >>> value, (by_width, by_height) = area.value_and_grad(np.array([1.0, 2.0]), 5.0)
+            >>> value, by_width, by_height
+            (array([ 5., 10.]), array([5., 5.]), 3.0)
+        """
+        return self.derived_program("value_and_grad", None)
+
+    def derived_program(self, how: str, argnums: ArgNums = 0) -> Program:
+        """A derivative of this program, as a program; ``vg.grad`` and its like come here.
+
+        Args:
+            how: "grad", "value_and_grad", "jacobian", "hessian", "hvp", "jvp" or "vjp".
+            argnums: which positional argument to differentiate by, or a tuple of several.
+        """
+        key = (how, tuple(argnums) if isinstance(argnums, list) else argnums)
+        with self._lock:
+            if key not in self._derived:
+                self._derived[key] = self._derive(how, argnums)
+            return self._derived[key]
+
+    def _derive(self, how: str, argnums: ArgNums) -> Program:
+        function, name = self.function, f"{how}({self.__name__})"
+        if how in ("hvp", "jvp", "vjp"):
+            return _Directional(_in_direction(how, function, argnums), self.options, name=name)
+        derivative = _Derivative(how, function, argnums)
+        if argnums is None:
+            count = len(self._signature.names)
+            positions = derivative.positions(count, count, self._signature.static)
+            plain = _every_gradient(function, positions, count)
+        else:
+            plain = getattr(functional, how)(function, argnums)
+        return Program(plain, self.options, name=name, signature=self._signature, derivative=derivative)
+
+    def with_options(self, options: Options) -> Program:
+        """The same function, compiled in another way."""
+        signature = Signature(self._signature.function, options.static, options.vectors, self.__name__)
+        return type(self)(self.function, options, name=self.__name__, signature=signature, derivative=self._derivative)
+
+    # ----------------------------------------------------------------------------------------- looking inside
+    @property
+    def graph(self) -> Overview:
+        """What was recorded so far: operations, guards, memory; it prints well.
+
+        Example:
+            >>> import valuegrad as vg
+            >>> area = vg.compile(lambda width, height: width * height)
+            >>> area(3.0, 5.0)
+            15.0
+            >>> area.graph.counts
+            {'input': 2, 'mul': 1}
+        """
+        return Overview(self.__name__, self.engine, self.options, tuple(self._paths.values()))
+
+    def iterate(self, state: Any, inputs: Any = (), steps: int | None = None) -> Any:
+        """Apply the program to its own result, again and again: state = program(state, *inputs of the step).
+
+        Args:
+            state: the first state: numbers, arrays (a lane for each element), or a nesting of them.
+            inputs: a tuple of further arguments.  An array in them has one entry for each step along its first
+                axis (and lanes after it); a number is the same for all steps.
+            steps: how many steps; as many as the inputs have entries by default.
+
+        Returns:
+            The last state.  If the function returns a pair (state, extras), the pair of the last state and the
+            extras, each with the steps along its first axis.
+
+        Raises:
+            ShapeError: the function gives another structure than the state's, or inputs differ in length.
+            ValueArgumentError: nobody says how many steps.
+
+        Example:
+            >>> import valuegrad as vg
+            >>> newton = vg.compile(lambda x, a: (x + a / x) / 2)
+            >>> newton.iterate(1.0, (2.0,), steps=5)
+            1.414213562373095
+        """
+        return iterate(self, state, inputs, steps)
+
+
+class _Directional(Program):
+    """jvp, hvp and the like: derivatives that take the arguments as one of theirs."""
+
+    @property
+    def _gives_numbers(self) -> bool:
+        return True
+
+
+def _in_direction(how: str, function: Callable[..., Any], argnums: ArgNums) -> Callable[..., Any]:
+    """jvp, hvp and vjp as functions of (primals, direction)."""
+    if how == "vjp":
+
+        def pullback(primals: Any, cotangent: Any, **kwargs: Any) -> Any:
+            return functional.vjp(function, *primals, argnums=argnums, **kwargs)[1](cotangent)
+
+        return pullback
+    transform = getattr(functional, how)
+
+    def in_direction(primals: Any, tangents: Any, **kwargs: Any) -> Any:
+        return transform(function, primals, tangents, argnums=argnums, **kwargs)
+
+    return in_direction
+
+
+_mode = modes.variable.get
+
+
+@overload
+def compile(
+    f: Callable[..., Any],
+    *,
+    threads: int = ...,
+    dtype: str = ...,
+    cache: bool = ...,
+    strict: bool = ...,
+    static: Any = ...,
+    vectors: Any = ...,
+    max_paths: int = ...,
+    beyond: str = ...,
+    reduce: str = ...,
+) -> Program: ...
+
+
+@overload
+def compile(
+    f: None = None,
+    *,
+    threads: int = ...,
+    dtype: str = ...,
+    cache: bool = ...,
+    strict: bool = ...,
+    static: Any = ...,
+    vectors: Any = ...,
+    max_paths: int = ...,
+    beyond: str = ...,
+    reduce: str = ...,
+) -> Callable[[Callable[..., Any]], Program]: ...
+
+
+def compile(
+    f: Callable[..., Any] | None = None,
+    *,
+    threads: int = 1,
+    dtype: str = "float64",
+    cache: bool = True,
+    strict: bool = False,
+    static: Any = (),
+    vectors: Any = (),
+    max_paths: int = 64,
+    beyond: str = "eager",
+    reduce: str = "sum",
+) -> Any:
+    """Record a function once, and run it on whole batches: a decorator, with or without arguments.
+
+    The function is ordinary Python on numbers, ``if`` and loops included.  At its first call it is recorded on
+    Values; a lane whose comparisons turn out otherwise is recorded on its own path when it is first met.
+
+    Args:
+        f: the function.
+        threads: how many threads a batch is spread over.
+        dtype: "float64" or "float32".
+        cache: whether compiled code is kept on disk for the next process.
+        strict: results equal to the engines' to the last bit; else elementary functions are within 4 ulp.
+        static: names or positions of arguments that are no numbers (text, booleans and None never are).
+        vectors: names or positions of arguments in which arrays are no batches: every lane gets them as a whole.
+        max_paths: how many paths through its branches are recorded, for each structure of arguments.
+        beyond: what happens to lanes on further paths: "eager" runs them uncompiled, with one warning; "error"
+            raises.
+        reduce: the gradient by an argument that lanes share: their "sum" or their "mean".
+
+    Returns:
+        A ``Program``: called like the function, with numbers, arrays that broadcast as in NumPy (every element a
+        lane), and lists, tuples and dicts of them.
+
+    Raises:
+        ValueTypeError: f is no function; or, when called, an argument is no number and not static.
+        ShapeError: when called: arrays do not broadcast; or paths give results of different structure.
+        ForgetError: when recorded: the function takes a number out of a Value.
+        PathsError: when called: there are more paths than max_paths, with ``beyond="error"``.
+
+    Example:
+        >>> import numpy as np, valuegrad as vg
+        >>> @vg.compile
+        ... def tariff(kwh, price):
+        ...     return kwh * price if kwh < 100 else 100 * price + (kwh - 100) * price / 2
+        >>> tariff(50.0, 0.3)
+        15.0
+        >>> tariff(np.array([50.0, 200.0]), 0.3)
+        array([15., 45.])
+    """
+    if threads is not True and arguments.integer(threads, "compile(), threads") < 1:
+        raise ValueArgumentError(f"compile() got threads={threads!r}; give 1 or more")
+    _one_of("dtype", dtype, ("float64", "float32"))
+    _one_of("beyond", beyond, ("eager", "error"))
+    _one_of("reduce", reduce, ("sum", "mean"))
+    if arguments.integer(max_paths, "compile(), max_paths") < 1:
+        raise ValueArgumentError(f"compile() got max_paths={max_paths!r}; give 1 or more")
+    options = Options(
+        threads=int(threads),
+        dtype=dtype,
+        cache=bool(cache),
+        strict=bool(strict),
+        static=_several(static),
+        vectors=_several(vectors),
+        max_paths=int(max_paths),
+        beyond=beyond,
+        reduce=reduce,
+    )
+
+    def compiled(function: Callable[..., Any]) -> Program:
+        if not callable(function):
+            raise ValueTypeError(f"compile() got {arguments.shown(function)}; expected a function")
+        if isinstance(function, Program):
+            return function.with_options(options)
+        return Program(function, options)
+
+    return compiled if f is None else compiled(f)
+
+
+def _several(marked: Any) -> tuple[Any, ...]:
+    return (marked,) if isinstance(marked, (str, int)) else tuple(marked)
+
+
+def _one_of(name: str, given: Any, choices: tuple[str, ...]) -> None:
+    if given not in choices:
+        raise ValueArgumentError(f"compile() got {name}={given!r}; expected {' or '.join(map(repr, choices))}")

@@ -1,0 +1,314 @@
+"""From the table's rules to pieces of graph: what the compiled passes copy.
+
+Why: a rule such as ``local_grads=lambda m, a, out: (1 - out * out,)`` is Python; a pass over a million nodes is
+compiled code.  So a rule is evaluated once for each kind of node that occurs, over an algebra whose numbers are
+nodes, and the nodes that it leaves behind, a *template*, are copied for each such node of the graph.
+
+Data structures: a ``Template`` is a small graph whose references below 0 are the node's children (``-1 - k`` is
+child k) and, after the last child, its own result.  ``Pool`` holds all templates in flat arrays, as C wants them,
+and finds them by (operation, number of operands, static argument).
+
+Where to start reading: ``Terms``, the algebra; then ``Pool.find``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from valuegrad.errors import GraphError
+from valuegrad.primitives import FLOATS, TABLE, Row
+from valuegrad.primitives.algebra import ELEMENTARY, ListAlgebra
+from valuegrad.primitives.floats import inf
+from valuegrad.primitives.opcodes import MACHINE, OPCODE, OPS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LOCAL_GRADS", "NOTHING", "QUICK_VALUES", "VALUES", "Pool", "Term", "Terms"]
+
+NOTHING = -(2**31)
+"""The reference of a local gradient that is nothing at all: that of the branch that ``where`` did not take."""
+
+
+class Term:
+    """A node of a template that knows ``+ - *``."""
+
+    __slots__ = ("m", "reference")
+
+    def __init__(self, m: Terms, reference: int) -> None:
+        self.m = m
+        self.reference = reference
+
+    def __add__(self, other: Any) -> Term:
+        return self.m.emit("add", self, other)
+
+    def __radd__(self, other: Any) -> Term:
+        return self.m.emit("add", other, self)
+
+    def __sub__(self, other: Any) -> Term:
+        return self.m.emit("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Term:
+        return self.m.emit("sub", other, self)
+
+    def __mul__(self, other: Any) -> Term:
+        return self.m.emit("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Term:
+        return self.m.emit("mul", other, self)
+
+    def __neg__(self) -> Term:
+        return self.m.emit("neg", self)
+
+    def __bool__(self) -> bool:
+        raise TypeError("a rule must choose with m.where, not with Python's if: it is evaluated over terms too")
+
+
+class Terms(ListAlgebra):
+    """The algebra of nodes; ``ops``, ``references`` and ``numbers`` are the template so far.
+
+    Args:
+        machine: expand every row into machine operations (for values); else rows stay rows, which have local
+            gradients of their own (for local gradients, which are differentiated again).
+        strict: to the last bit what the engines compute; else powers are made of products and roots, within 4 ulp.
+    """
+
+    def __init__(self, machine: bool, strict: bool = True) -> None:
+        super().__init__(TABLE)
+        self.machine = machine
+        self.strict = strict
+        self.ops: list[int] = []
+        self.references: list[list[int]] = []
+        self.numbers: list[float] = []
+        self._known: dict[tuple[Any, ...], int] = {}
+        for name in ELEMENTARY:
+            setattr(self, name, partial(self._apply, name))
+        if not machine:
+            for row in TABLE.values():
+                if row.name not in ("sum", "pow", "power", "where"):
+                    setattr(self, row.name, partial(self._row, row))
+        setattr(self, "pow", self._pow)  # noqa: B010 (an attribute like the others, whose names come from the table)
+
+    def child(self, k: int) -> Term:
+        """Child k of the node that the template is for; after the last one its result."""
+        return Term(self, -1 - k)
+
+    def reference(self, x: Any) -> int:
+        """Where a term, or a plain number as a constant, is."""
+        if isinstance(x, Term):
+            return x.reference
+        return self._node("const", [], float(x))
+
+    def emit(self, op: str, *terms: Any, number: float = 0.0) -> Term:
+        """A node; the same one if it is there already."""
+        return Term(self, self._node(op, [self.reference(x) for x in terms], number))
+
+    def _node(self, op: str, references: list[int], number: float) -> int:
+        key = (op, *references, struct.pack("d", number))
+        if key not in self._known:
+            self._known[key] = len(self.ops)
+            self.ops.append(OPCODE[op])
+            self.references.append(references)
+            self.numbers.append(number)
+        return self._known[key]
+
+    # ------------------------------------------------------------------------------ functions of numbers
+    def _apply(self, name: str, *terms: Any) -> Any:
+        """An elementary function: folded if all terms are plain numbers."""
+        if not any(isinstance(x, Term) for x in terms):
+            return ELEMENTARY[name](*terms)
+        if name in TABLE and TABLE[name].static:
+            return self.emit(name, *terms[:-1], number=float(terms[-1]))
+        return self.emit(name, *terms)
+
+    def _row(self, row: Row, *args: Any) -> Any:
+        """A row as a node of its own; a family gives a list of them."""
+        if row.vectors:
+            terms = [x for xs in args[: row.vectors] for x in xs]
+            if not any(isinstance(x, Term) for x in terms):
+                return getattr(FLOATS, row.name)(*args)
+            if row.family:
+                return [self.emit(row.name, *terms, number=float(i)) for i in range(len(terms))]
+            return self.emit(row.name, *terms, number=float(args[-1]) if row.static else 0.0)
+        if not any(isinstance(x, Term) for x in args):
+            return getattr(FLOATS, row.name)(*args)
+        return self._apply(row.name, *args) if row.static else self.emit(row.name, *args)
+
+    def _pow(self, a: Any, b: Any) -> Any:
+        if not isinstance(a, Term) and not isinstance(b, Term):
+            return FLOATS.pow(a, b)
+        if isinstance(b, Term):
+            return self.emit("power", a, b)
+        if not self.machine:
+            return self.emit("pow", a, number=float(b))
+        if b == 2.0:  # as floats.pow does it
+            return a * a
+        if b == 1.0:
+            return a
+        if b == -1.0:
+            return self.emit("div", 1.0, a)
+        if not self.strict and abs(b) in (0.5, 1.5):
+            # pow(-inf, 0.5) is inf and pow(-0.0, 0.5) 0.0, where a root gives nan and -0.0
+            root = self.where(self.eq(a, -inf), inf, self.emit("sqrt", a + 0.0))
+            power = root if abs(b) == 0.5 else self.emit("abs", a) * root
+            return power if b > 0.0 else self.emit("div", 1.0, power)
+        if not self.strict and abs(b) in (2.0, 3.0, 4.0):
+            square = a * a
+            product = {2.0: lambda: square, 3.0: lambda: square * a, 4.0: lambda: square * square}[abs(b)]()
+            return product if b > 0.0 else self.emit("div", 1.0, product)
+        return self.emit("power", a, b)
+
+    # ----------------------------------------------------------------------------------------- choices
+    def lt(self, a: Any, b: Any) -> Any:
+        return self._compare("lt", a, b)
+
+    def eq(self, a: Any, b: Any) -> Any:
+        return self._compare("eq", a, b)
+
+    def _compare(self, op: str, a: Any, b: Any) -> Any:
+        if isinstance(a, Term) or isinstance(b, Term):
+            return self.emit(op, a, b)
+        return getattr(FLOATS, op)(a, b)
+
+    def where(self, condition: Any, a: Any, b: Any) -> Any:
+        if not isinstance(condition, Term):
+            return a if condition else b
+        return self.emit("select", condition, a, b)
+
+    # ------------------------------------------------------------------------------------------- lists
+    def sum(self, xs: Sequence[Any]) -> Any:
+        return self._list("sum", xs)
+
+    def product(self, xs: Sequence[Any]) -> Any:
+        return self._list("prod", xs)
+
+    def largest(self, xs: Sequence[Any]) -> Any:
+        return self._list("maximum", xs)
+
+    def smallest(self, xs: Sequence[Any]) -> Any:
+        return self._list("minimum", xs)
+
+    def norm_of(self, xs: Sequence[Any]) -> Any:
+        return self._list("norm", xs)
+
+    def _list(self, op: str, xs: Sequence[Any]) -> Any:
+        if not any(isinstance(x, Term) for x in xs):
+            return TABLE[op].value(FLOATS, list(xs))
+        return self.emit(op, *xs)
+
+
+# ------------------------------------------------------------------------------------------------ two templates
+def _arguments(row: Row, m: Terms, count: int, number: float) -> list[Any]:
+    """What a row's rules take: its children in their lists, then the static argument."""
+    children = [m.child(k) for k in range(count)]
+    if not row.vectors:
+        return [*children, number] if row.static else children
+    size = count // row.vectors
+    lists: list[Any] = [children[i * size : (i + 1) * size] for i in range(row.vectors)]
+    return [*lists, number] if row.static and not row.family else lists
+
+
+def _value(row: Row, m: Terms, count: int, number: float) -> list[Any]:
+    """The result of a row, made of machine operations."""
+    if row.name in ("pow", "power"):
+        return [m._pow(m.child(0), number if row.static else m.child(1))]
+    result = row.value(m, *_arguments(row, m, count, number))
+    return [result[int(number)] if row.family else result]
+
+
+def _local_grads(row: Row, m: Terms, count: int, number: float) -> list[Any]:
+    """∂out/∂child for each child."""
+    arguments = _arguments(row, m, count, number)
+    if row.family:
+        outs = getattr(m, row.name)(*arguments)
+        grads = list(row.local_grads(m, *arguments, outs, number))
+    else:
+        found = row.local_grads(m, *arguments, m.child(count))
+        grads = [g for gs in found for g in gs] if row.vectors == 2 else list(found)
+    if row.skips_zero:
+        return [None if not isinstance(g, Term) and g == 0.0 else g for g in grads]
+    return grads
+
+
+class Pool:
+    """All templates of one kind, in flat arrays.
+
+    Args:
+        rule: gives a row's results, from (row, algebra, number of operands, static argument).
+        machine: whether templates are made of machine operations alone.
+        strict: as in ``Terms``.
+    """
+
+    def __init__(
+        self, rule: Callable[[Row, Terms, int, float], list[Any]], machine: bool, strict: bool = True
+    ) -> None:
+        self._rule = rule
+        self._machine = machine
+        self._strict = strict
+        self._ids: dict[tuple[int, int, bytes], int] = {}
+        self._ops: list[int] = []
+        self._starts: list[int] = [0]
+        self._references: list[int] = []
+        self._numbers: list[float] = []
+        self._node_ends: list[int] = [0]
+        self._results: list[int] = []
+        self._result_ends: list[int] = [0]
+        self._arrays: tuple[NDArray[Any], ...] | None = None
+        has_template = [op for op in OPS if op in TABLE and not (machine and op in MACHINE)]
+        self.wanted = np.zeros(len(OPS), dtype=np.uint8)
+        """uint8, by operation: whether nodes of it have a template here."""
+        self.wanted[[OPCODE[op] for op in has_template]] = 1
+
+    def find(self, code: int, count: int, number: float) -> int:
+        """The template of a kind of node, by its position in ``arrays``."""
+        key = (code, count, struct.pack("d", number))
+        found = self._ids.get(key)
+        if found is None:
+            found = self._ids[key] = self._add(code, count, number)
+        return found
+
+    def _add(self, code: int, count: int, number: float) -> int:
+        row = TABLE.get(OPS[code])
+        if row is None:
+            raise GraphError(f"{OPS[code]!r} is no row of the primitives table, so there is no template of it")
+        m = Terms(self._machine, self._strict)
+        results = [NOTHING if x is None else m.reference(x) for x in self._rule(row, m, count, number)]
+        self._ops += m.ops
+        for references in m.references:
+            self._references += references
+            self._starts.append(len(self._references))
+        self._numbers += m.numbers
+        self._node_ends.append(len(self._ops))
+        self._results += results
+        self._result_ends.append(len(self._results))
+        self._arrays = None
+        return len(self._node_ends) - 2
+
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """ops, starts, references, numbers; node_ends and result_ends by template; results."""
+        if self._arrays is None:
+            self._arrays = (
+                np.array(self._ops, dtype=np.uint16),
+                np.array(self._starts, dtype=np.int32),
+                np.array(self._references, dtype=np.int32),
+                np.array(self._numbers, dtype=np.float64),
+                np.array(self._node_ends, dtype=np.int32),
+                np.array(self._results, dtype=np.int32),
+                np.array(self._result_ends, dtype=np.int32),
+            )
+        return self._arrays
+
+
+VALUES = Pool(_value, machine=True)
+"""How each row is computed by machine operations, to the last bit."""
+
+QUICK_VALUES = Pool(_value, machine=True, strict=False)
+"""The same within 4 ulp."""
+
+LOCAL_GRADS = Pool(_local_grads, machine=False)
+"""∂out/∂child of each row, in rows."""

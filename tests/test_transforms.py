@@ -1,0 +1,91 @@
+"""Transforms of graphs: what they add computes the derivatives of the table, what they take away changes no bit."""
+
+from __future__ import annotations
+
+import math
+import random
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from graphs import evaluate, on_values, outputs, random_graph
+
+import valuegrad as vg
+from valuegrad.graph import check
+from valuegrad.primitives.opcodes import MACHINE, OPS
+
+transforms = pytest.importorskip("valuegrad.transforms")
+
+POINTS = [0.5, -1.5, 2.0, 0.0, -0.0, math.inf, -math.inf, math.nan, 5e-324, 1e300]
+
+
+def bits(x: float) -> bytes:
+    return b"nan" if x != x else struct.pack("d", x)
+
+
+def gradient_graph(graph, wrt):
+    """The graph with its output's gradients as outputs, an output's -0.0 as 0.0, as a grad begins at 0.0."""
+    seed = len(graph)
+    ops = np.append(graph.ops, np.uint16(OPS.index("const")))
+    arrays = {
+        "ops": ops.astype(np.uint16),
+        "starts": np.append(graph.starts, graph.starts[-1]).astype(np.int32),
+        "numbers": np.append(graph.numbers, 1.0),
+    }
+    seeded = replace(graph, **arrays)
+    found, gradients = transforms.adjoint(seeded, graph.outputs.tolist(), [seed], wrt)
+    check(found)
+    return replace(found, outputs=np.array(gradients, dtype=np.int32))
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_machine_graph_computes_the_same_bits(seed: int) -> None:
+    rng = random.Random(seed)
+    graph = random_graph(rng, 40)
+    check(graph)
+    expanded = transforms.machine(graph)
+    check(expanded)
+    assert {OPS[code] for code in expanded.ops.tolist()} <= MACHINE
+    for _ in range(4):
+        point = [rng.choice([rng.uniform(-3, 3), rng.choice(POINTS)]) for _ in range(4)]
+        assert list(map(bits, outputs(expanded, point))) == list(map(bits, outputs(graph, point)))
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_adjoint_is_the_engines_backward_pass_to_the_last_bit(seed: int) -> None:
+    rng = random.Random(seed)
+    graph = random_graph(rng, 40)
+    derivative = gradient_graph(graph, [0, 1, 2, 3])
+    expanded = transforms.machine(derivative)
+    for _ in range(4):
+        point = [rng.choice([rng.uniform(-3, 3), rng.choice(POINTS)]) for _ in range(4)]
+        leaves = [vg.Value(x) for x in point]
+        y = on_values(graph, leaves)[-1]
+        if type(y) is vg.Value:
+            y.backward()
+        expected = [leaf.grad for leaf in leaves]
+        for form in (derivative, expanded):
+            got = [0.0 + x for x in outputs(form, point)]
+            assert list(map(bits, got)) == list(map(bits, expected))
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_tangent_and_adjoint_agree(seed: int) -> None:
+    rng = random.Random(seed)
+    graph = random_graph(rng, 30)
+    reverse = gradient_graph(graph, [0, 1, 2, 3])
+    nodes = [len(graph) + i for i in range(4)]
+    arrays = {
+        "ops": np.append(graph.ops, [np.uint16(OPS.index("const"))] * 4).astype(np.uint16),
+        "starts": np.append(graph.starts, [graph.starts[-1]] * 4).astype(np.int32),
+        "numbers": np.append(graph.numbers, [1.0, -2.0, 0.5, 3.0]),
+    }
+    forward, [moved] = transforms.tangent(replace(graph, **arrays), [0, 1, 2, 3], nodes, graph.outputs.tolist())
+    check(forward)
+    point = [rng.uniform(0.2, 3) for _ in range(4)]
+    expected = math.fsum(g * d for g, d in zip(outputs(reverse, point), (1.0, -2.0, 0.5, 3.0)))
+    got = evaluate(forward, point)[moved]
+    if math.isfinite(expected) and math.isfinite(got):
+        size = sum(abs(g * d) for g, d in zip(outputs(reverse, point), (1.0, -2.0, 0.5, 3.0)))
+        assert got == pytest.approx(expected, rel=1e-6, abs=1e-9 * (1 + size))
