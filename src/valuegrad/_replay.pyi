@@ -39,4 +39,13 @@ class Code:
     def run(
         self, n: int, inputs: list[NDArray[Any]], outputs: list[NDArray[Any]], threads: int = 1
     ) -> NDArray[np.int32] | None: ...
+    def run_packed(
+        self,
+        n: int,
+        uniform: NDArray[Any],
+        lanes: list[NDArray[Any]],
+        own: NDArray[Any],
+        others: list[NDArray[Any]],
+        threads: int = 1,
+    ) -> NDArray[np.int32] | None: ...
     def call(self, args: tuple[float, ...]) -> tuple[float, ...] | None: ...

@@ -48,6 +48,8 @@ cdef extern from "_run.h":
         Py_ssize_t n
         const char **inputs
         char **outputs
+        const char *packed
+        char *packed_out
         int32_t *failed
         int has_failed
     VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,
@@ -258,13 +260,7 @@ cdef class Code:
         """
         cdef VgCode *code = self.made()
         cdef Py_ssize_t i
-        cdef VgJob job
-        cdef int error
-        cdef int32_t[::1] failed_view
-        if n < 0 or n > <Py_ssize_t>1 << 48:
-            raise ValueArgumentError(f"Code.run() got n = {n}; expected a number of lanes, from 0 on")
-        if threads < 1:
-            raise ValueArgumentError(f"Code.run() got threads={threads}; expected at least 1")
+        self.check_run(n, threads)
         if len(inputs) != code.lowered.inputs or len(outputs) != code.lowered.outputs:
             raise ShapeError(
                 f"Code.run() got {len(inputs)} inputs and {len(outputs)} outputs; "
@@ -276,10 +272,65 @@ cdef class Code:
             read.add(inputs[i], f"input {i}", self.kind, code.item, 1 if code.lowered.uniform_input[i] else n, False)
         for i in range(len(outputs)):
             write.add(outputs[i], f"output {i}", self.kind, code.item, 1 if code.lowered.uniform_output[i] else n, True)
+        return self.execute(n, read.pointers, write.pointers, NULL, NULL, threads)
+
+    def run_packed(self, Py_ssize_t n, uniform, list lanes, own, list others, int threads=1):
+        """As run, with all that is uniform in one array: for programs with thousands of parameters.
+
+        Args:
+            n: how many lanes.
+            uniform: all uniform inputs, in their order.
+            lanes: an array of length n for each of the other inputs.
+            own: where all uniform outputs go, in their order.
+            others: an array of length n for each of the other outputs.
+            threads: at most so many.
+        """
+        cdef VgCode *code = self.made()
+        cdef Py_ssize_t i, count = 0, own_count = 0
+        self.check_run(n, threads)
+        for i in range(code.lowered.inputs):
+            count += code.lowered.uniform_input[i]
+        for i in range(code.lowered.outputs):
+            own_count += code.lowered.uniform_output[i]
+        if len(lanes) != code.lowered.inputs - count or len(others) != code.lowered.outputs - own_count:
+            raise ShapeError(
+                f"Code.run_packed() got {len(lanes)} inputs and {len(others)} outputs of lanes; "
+                f"expected {code.lowered.inputs - count} and {code.lowered.outputs - own_count}"
+            )
+        cdef Arrays packed = Arrays.__new__(Arrays, 2)
+        cdef Arrays read = Arrays.__new__(Arrays, len(lanes))
+        cdef Arrays write = Arrays.__new__(Arrays, len(others))
+        packed.add(uniform, "uniform", self.kind, code.item, count, False)
+        packed.add(own, "own", self.kind, code.item, own_count, True)
+        for i in range(len(lanes)):
+            read.add(lanes[i], f"input {i} of the lanes", self.kind, code.item, n, False)
+        for i in range(len(others)):
+            write.add(others[i], f"output {i} of the lanes", self.kind, code.item, n, True)
+        cdef const char *first = packed.pointers[0]
+        if first == NULL:  # an empty array may have no memory, yet that it is packed is told by the pointer
+            first = "nothing"
+        return self.execute(n, read.pointers, write.pointers, first, <char *>packed.pointers[1], threads)
+
+    cdef int check_run(self, Py_ssize_t n, int threads) except -1:
+        if n < 0 or n > <Py_ssize_t>1 << 48:
+            raise ValueArgumentError(f"Code.run() got n = {n}; expected a number of lanes, from 0 on")
+        if threads < 1:
+            raise ValueArgumentError(f"Code.run() got threads={threads}; expected at least 1")
+        return 0
+
+    cdef object execute(self, Py_ssize_t n, const char **inputs, const char **outputs, const char *packed,
+                        char *packed_out, int threads):
+        """Run on memory that has been checked."""
+        cdef VgCode *code = self.code
+        cdef VgJob job
+        cdef int error
+        cdef int32_t[::1] failed_view
         job.code = code
         job.n = n
-        job.inputs = read.pointers
-        job.outputs = <char **>write.pointers
+        job.inputs = inputs
+        job.outputs = <char **>outputs
+        job.packed = packed
+        job.packed_out = packed_out
         job.failed = NULL
         job.has_failed = 0
         failed = None

@@ -34,7 +34,11 @@ enum {
     VG_MOST_THREADS = 64
 };
 
-typedef struct { int32_t position, slot; } VgColumn; /* an input or output of the lanes */
+typedef struct {
+    int32_t position; /* among all inputs or outputs */
+    int32_t rank;     /* among those of the lanes */
+    int32_t slot;
+} VgColumn; /* an input or output of the lanes */
 
 typedef struct VgWorkspace {
     VgContext context;
@@ -123,12 +127,13 @@ static void vg_release(VgCode *code, VgWorkspace *w) {
 /* The columns that exist: `all` are where each one goes; uniform ones, and those that nothing reads, are not there. */
 static VgColumn *vg_columns(const int32_t *all, const uint8_t *uniform, int32_t n, int32_t *count) {
     VgColumn *const columns = (VgColumn *)malloc(((size_t)n + 1) * sizeof *columns);
+    int32_t rank = 0;
     *count = 0;
-    for (int32_t i = 0; columns != NULL && i < n; i++)
-        if (!uniform[i] && all[i] >= 0) {
-            const VgColumn column = {i, all[i]};
-            columns[(*count)++] = column;
-        }
+    for (int32_t i = 0; columns != NULL && i < n; i++) {
+        if (uniform[i]) continue;
+        const VgColumn column = {i, rank++, all[i]};
+        if (all[i] >= 0) columns[(*count)++] = column;
+    }
     return columns;
 }
 
@@ -211,6 +216,11 @@ static inline double vg_get(const VgCode *code, const void *numbers, ptrdiff_t i
     return code->is_float32 ? (double)((const float *)numbers)[i] : ((const double *)numbers)[i];
 }
 
+static inline void vg_copy_number(const VgCode *code, void *to, const void *from) {
+    if (code->is_float32) memcpy(to, from, sizeof(float));
+    else memcpy(to, from, sizeof(double));
+}
+
 /* Sums begin at -0.0, which leaves what is added to it as it is. */
 static void vg_clear_sums(const VgCode *code, void *accumulators) {
     const size_t n = (size_t)code->lowered.accumulators * (size_t)code->vector;
@@ -259,8 +269,10 @@ static int32_t vg_uniform_segment(const VgCode *code, int k, VgContext *c) {
 typedef struct VgJob {
     VgCode *code;
     ptrdiff_t n;
-    const char *const *inputs;
+    const char *const *inputs; /* one for each input; if `packed`, for each input of the lanes */
     char *const *outputs;
+    const char *packed; /* all uniform inputs, one after the other; NULL: each has its own array in `inputs` */
+    char *packed_out;   /* where all uniform outputs go then */
     int32_t *failed; /* n, to be filled once a guard fails; NULL: the program has no guards */
     int has_failed;
     int error; /* a Python function has raised (1), or there is no memory (VG_NO_MEMORY) */
@@ -297,7 +309,7 @@ static void vg_load(const VgJob *job, VgContext *c, ptrdiff_t from) {
     for (int32_t i = 0; i < code->lane_input_count; i++) {
         const VgColumn column = code->lane_inputs[i];
         char *const to = (char *)c->frame + (size_t)column.slot * slot;
-        memcpy(to, job->inputs[column.position] + (size_t)from * item, bytes);
+        memcpy(to, job->inputs[job->packed ? column.rank : column.position] + (size_t)from * item, bytes);
         for (size_t at = bytes; at < slot; at += item) memcpy(to + at, to + bytes - item, item);
     }
 }
@@ -307,8 +319,8 @@ static void vg_store(const VgJob *job, const VgContext *c, ptrdiff_t from) {
     const size_t item = code->item, bytes = (size_t)c->valid * item, slot = (size_t)c->lanes * item;
     for (int32_t i = 0; i < code->lane_output_count; i++) {
         const VgColumn column = code->lane_outputs[i];
-        memcpy(job->outputs[column.position] + (size_t)from * item, (const char *)c->frame + (size_t)column.slot * slot,
-               bytes);
+        memcpy(job->outputs[job->packed ? column.rank : column.position] + (size_t)from * item,
+               (const char *)c->frame + (size_t)column.slot * slot, bytes);
     }
 }
 
@@ -426,9 +438,13 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
         if (job->totals == NULL) return VG_NO_MEMORY;
     }
     c->error = 0;
-    for (int32_t i = 0; i < l->inputs; i++)
-        if (l->uniform_input[i] && l->input[i] >= 0)
-            memcpy((char *)c->uniform + (size_t)l->input[i] * code->item, job->inputs[i], code->item);
+    const char *packed = job->packed;
+    for (int32_t i = 0; i < l->inputs; i++) {
+        if (!l->uniform_input[i]) continue;
+        const char *const from = packed ? packed : job->inputs[i];
+        if (l->input[i] >= 0) vg_copy_number(code, (char *)c->uniform + (size_t)l->input[i] * code->item, from);
+        if (packed) packed += code->item;
+    }
     if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, (double)job->n);
     job->before = vg_uniform_segment(code, VG_PRE, c);
     if (!c->error && job->n > 0 && (l->segment[VG_MAIN].count > 0 || code->lane_output_count > 0 || l->guards > 0))
@@ -442,9 +458,13 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
             for (ptrdiff_t i = 0; i < job->n; i++)
                 if (job->failed[i] < 0 || job->failed[i] > after) job->failed[i] = after;
         }
-        for (int32_t i = 0; i < l->outputs && !c->error; i++)
-            if (l->uniform_output[i])
-                memcpy(job->outputs[i], (const char *)c->uniform + (size_t)l->output[i] * code->item, code->item);
+        char *packed_out = job->packed_out;
+        for (int32_t i = 0; i < l->outputs && !c->error; i++) {
+            if (!l->uniform_output[i]) continue;
+            char *const to = job->packed ? packed_out : job->outputs[i];
+            vg_copy_number(code, to, (const char *)c->uniform + (size_t)l->output[i] * code->item);
+            if (job->packed) packed_out += code->item;
+        }
     }
     free(job->totals);
     job->totals = NULL;

@@ -10,7 +10,7 @@ Where to start reading: ``lower``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -88,17 +88,8 @@ class Lowered:
         self, n: int, uniform: Any, lanes: Sequence[Any], own: Any, others: Sequence[Any], threads: int
     ) -> Any:
         """As ``run``, into arrays that are there."""
-        one, several = _entries(uniform), iter(lanes)
-        inputs = [next(one) if same else next(several) for same in self._uniform]
-        one, several = _entries(own), iter(others)
-        outputs = [next(one) if same else next(several) for same in self.same.tolist()]
-        failed = self.code.run(n, inputs, outputs, threads)
+        failed = self.code.run_packed(n, uniform, list(lanes), own, list(others), threads)
         return None if failed is None else np.where(failed < 0, -1, self.guards[failed])
-
-
-def _entries(array: Any) -> Iterator[Any]:
-    """Each entry, as an array of one number that shares its memory."""
-    return iter(array.reshape(-1, 1))
 
 
 def with_sums(graph: Graph, outputs: Sequence[int]) -> Graph:

@@ -199,6 +199,17 @@ class ReadableCode:
                 return k
         return -1
 
+    def run_packed(
+        self, n: int, uniform: Any, lanes: Sequence[Any], own: Any, others: Sequence[Any], threads: int = 1
+    ) -> Any:
+        """As ``run``, with all that is uniform in one array."""
+
+        def mixed(same: Any, one: Any, several: Sequence[Any]) -> list[Any]:
+            ones, rest = iter(one.reshape(-1, 1)), iter(several)  # views of one number each
+            return [next(ones) if is_one else next(rest) for is_one in same]
+
+        return self.run(n, mixed(self.uniform, uniform, lanes), mixed(self.uniform_outputs, own, others), threads)
+
     def call(self, args: tuple[Any, ...]) -> tuple[float, ...] | None:
         """The outputs for one lane of plain floats; None if a guard does not hold, or an argument is no float."""
         if len(args) != self.inputs or any(type(x) is not float for x in args):
