@@ -7,7 +7,7 @@ Scripts take processor time: where the processor is shared, a clock on the wall 
 
 A benchmark script has ``prepare(contestant, settings)``, which returns a function that measures once
 and returns numbers by name, and ends in ``main(...)``.  Every measurement also returns ``check``, a
-number that the contestants must agree on: who computes something else is no comparison.
+number or a list that the contestants must agree on: who computes something else is no comparison.
 
 Where to start reading: ``race``; then ``chain.py``, the simplest user.
 """
@@ -16,18 +16,22 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
 import sysconfig
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
 OURS = "valuegrad"
+WAIT = 3  # who may take a second of processor time is waited for three seconds
 Measure = Callable[[], dict[str, float]]
 Prepare = Callable[[str, dict[str, Any]], tuple[str, Measure]]
 
@@ -75,13 +79,45 @@ class Report:
 def serve(prepare: Prepare, contestant: str, settings: dict[str, Any]) -> None:
     """A contestant's process: say ready, then measure once for each line that comes in."""
     try:
-        version, measure = prepare(contestant, settings)
+        with processor_limit(settings.get("limit")):
+            version, measure = prepare(contestant, settings)
     except ImportError as error:
         print(json.dumps({"missing": str(error)}), flush=True)
         return
     print(json.dumps({"version": version}), flush=True)
     for _ in sys.stdin:
         print(json.dumps(measure()), flush=True)
+
+
+@contextmanager
+def processor_limit(seconds: float | None) -> Iterator[None]:
+    """The system ends this process, or one that it started, that takes more processor time."""
+    if seconds is None or sys.platform == "win32":
+        yield
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+
+
+def processor_seconds() -> float:
+    """The processor time of this process and of those it started and waited for, a compiler's for instance."""
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return time.process_time()
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def peak_memory() -> int:
+    """The process's peak memory so far, in bytes."""
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def with_deep_stack(function: Callable[[], None]) -> None:
@@ -104,24 +140,49 @@ def with_deep_stack(function: Callable[[], None]) -> None:
 
 
 class Process:
-    """A contestant that waits in a process of its own."""
+    """A contestant that waits in a process of its own.
 
-    def __init__(self, script: Path, contestant: str, settings: dict[str, Any]) -> None:
+    Args:
+        limited: whether it may be given up; it then leads a process group, which ends with it.
+    """
+
+    def __init__(self, script: Path, contestant: str, settings: dict[str, Any], limited: bool = False) -> None:
         command = [sys.executable, str(script), "--contestant", contestant, "--settings", json.dumps(settings)]
-        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}  # its threads wait busily
         pipe = subprocess.PIPE
         self.contestant = contestant
-        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, text=True, env=environment, start_new_session=limited
+        )
+        self.group = limited and hasattr(os, "killpg")
+        self.late = False
 
-    def read(self) -> dict[str, Any]:
-        """What the contestant says next."""
+    def read(self, limit: float | None = None) -> dict[str, Any]:
+        """What the contestant says next; {"missing": why} where it took ``limit`` seconds of processor time."""
         assert self.process.stdout is not None
+        timer = threading.Timer(WAIT * (limit or 0), self.give_up)
+        if limit is not None:
+            timer.start()
         line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.contestant} failed with exit code {self.process.wait()}; its error stands above")
+        timer.cancel()
+        code = None if line else self.process.wait()
+        if self.late or (limit is not None and code == -getattr(signal, "SIGXCPU", 0)):
+            return {"missing": f"does not finish in {limit:g} s"}
+        if code is not None:
+            raise SystemExit(f"{self.contestant} failed with exit code {code}; its error stands above")
         return json.loads(line)
 
-    def measure(self) -> dict[str, float]:
+    def give_up(self) -> None:
+        """End it, with the compiler that it may have started."""
+        if self.process.poll() is not None:
+            return
+        self.late = True
+        if self.group:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        else:
+            self.process.kill()
+
+    def measure(self) -> dict[str, Any]:
         """Let it measure once."""
         assert self.process.stdin is not None
         self.process.stdin.write("\n")
@@ -138,7 +199,12 @@ class Process:
 
 
 def race(
-    script: Path, contestants: list[str], rounds: int, settings: dict[str, Any], agree_within: float
+    script: Path,
+    contestants: list[str],
+    rounds: int,
+    settings: dict[str, Any],
+    agree_within: float,
+    limit: float | None = None,
 ) -> tuple[list[Runs], dict[str, str]]:
     """Let the contestants measure in turn.
 
@@ -148,6 +214,7 @@ def race(
         rounds: how many times each measures; one round before them warms up and is thrown away.
         settings: passed to ``prepare``.
         agree_within: relative tolerance within which their ``check`` numbers must agree.
+        limit: seconds of processor time that ``prepare`` may take; they then prepare one after the other, undisturbed.
 
     Returns:
         The runs of those that could be loaded, and for the others the reason.
@@ -156,30 +223,45 @@ def race(
         SystemExit: a contestant failed, or they computed different numbers.
     """
     runs, running, missing = [], [], {}
-    processes = [Process(script, name, settings) for name in contestants]
+    processes: list[Process] = []
+    if limit is None:
+        processes = [Process(script, name, settings) for name in contestants]
     try:
-        for process in processes:
-            greeting = process.read()
+        for i, name in enumerate(contestants):
+            if limit is not None:
+                processes.append(Process(script, name, {**settings, "limit": limit}, limited=True))
+            greeting = processes[i].read(limit)
             if "missing" in greeting:
-                missing[process.contestant] = greeting["missing"]
+                missing[name] = greeting["missing"]
             else:
-                running.append(process)
-                runs.append(Runs(process.contestant, greeting["version"]))
+                running.append(processes[i])
+                runs.append(Runs(name, greeting["version"]))
         for number in range(-1 if rounds > 1 else 0, rounds):
             checks = {}
             for process, run in zip(running, runs):
                 measured = process.measure()
                 checks[run.contestant] = check = measured.pop("check")
-                expected = next(iter(checks.values()))
-                if not abs(check - expected) <= agree_within * abs(expected):
+                if not agree(check, next(iter(checks.values())), agree_within):
                     raise SystemExit(f"round {number}: the contestants computed different numbers: {checks}")
                 if number >= 0:
                     for metric, x in measured.items():
                         run.samples.setdefault(metric, []).append(x)
+    except BaseException:
+        for process in processes:
+            process.give_up()  # it may be in the middle of a long compilation
+        raise
     finally:
         for process in processes:
             process.stop()
     return runs, missing
+
+
+def agree(check: Any, expected: Any, within: float) -> bool:
+    """Whether two contestants computed the same: a number, or a list, relative to the largest in it."""
+    if not isinstance(expected, list):
+        return abs(check - expected) <= within * abs(expected)
+    largest = max(abs(x) for x in expected)
+    return len(check) == len(expected) and all(abs(a - b) <= within * largest for a, b in zip(check, expected))
 
 
 # ------------------------------------------------------------------------------------------ what is shown

@@ -9,7 +9,6 @@ Where to start reading: ``prepare``.
 """
 
 import gc
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +19,16 @@ from chain import chain
 METRICS = {"node": "bytes a node"}
 
 
-def peak() -> int:
-    """The process's peak memory so far, in bytes."""
-    import resource  # not on Windows
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
 def prepare(name: str, settings: dict[str, Any]) -> tuple[str, harness.Measure]:
     contestant = field.load(name)
 
     def measure() -> dict[str, float]:
         gc.collect()
-        before = peak()
+        before = harness.peak_memory()
         s, x, y = contestant.leaf(1.0), contestant.leaf(0.999), contestant.leaf(0.001)
         contestant.begin(s, x, y)
         s = chain(s, x, y, settings["operations"] // 2)
-        after = peak()
+        after = harness.peak_memory()
         if after == before:
             # Linux counts the parent's memory at the start in a child's peak: a short chain hides below it.
             raise SystemExit(f"{name}: the chain did not raise the peak of {before} bytes; give more --operations")
