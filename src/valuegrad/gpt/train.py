@@ -107,6 +107,7 @@ class Trainer:
         self._optimizer = _optimizer(self._model.parameters(), self.settings)
         self._steps: Steps | None = None  # the compiled ones
         self._behind = False  # whether they know more than model and optimizer
+        self._handed_out = False  # whether somebody may change the model's weights
         self.threads = 1  # for compiled steps; the results do not depend on it
         self.step = 0  # how many are done
         self.losses: list[float] = []
@@ -119,21 +120,23 @@ class Trainer:
 
     @property
     def model(self) -> GPT:
-        """The model, with the weights of this moment."""
-        self._catch_up()
-        return self._model
+        """The model, with the weights of this moment; what is changed in it counts from the next step on."""
+        self._handed_out = True
+        return self._model_now()
 
     @property
     def optimizer(self) -> optim.Optimizer:
         """The optimiser, with what it remembers at this moment."""
-        self._catch_up()
+        self._model_now()
         return self._optimizer
 
-    def _catch_up(self) -> None:
+    def _model_now(self) -> GPT:
+        """The model, brought up to date with the compiled steps."""
         if self._behind and self._steps is not None:
             self._steps.write_back()
             self._optimizer.steps = self.step
             self._behind = False
+        return self._model
 
     def train_step(self) -> StepReport:
         """Learn from the next batch of documents.
@@ -169,6 +172,8 @@ class Trainer:
     def _compiled_step(self, tokens: Sequence[Sequence[int]], rate: float) -> float:
         if self._steps is None:
             self._steps = Steps(self._model, self._optimizer, dtype=self.settings.dtype, threads=self.threads)
+        elif self._handed_out and not self._behind:
+            self._steps.read()
         loss = self._steps.step(tokens, rate, self.step + 1)
         self._behind = True
         return loss
@@ -191,19 +196,19 @@ class Trainer:
         documents = self.held_out[:most]
         if not documents:
             return None
-        loss = evaluate(self.model, self.tokenizer, documents)
+        loss = evaluate(self._model_now(), self.tokenizer, documents)
         self.evaluations = [e for e in self.evaluations if e[0] != self.step] + [(self.step, loss)]
         return loss
 
     def samples(self, count: int, *, temperature: float = TEMPERATURE) -> list[str]:
         """Texts that the model writes now, drawn from a copy of the random state: training goes on undisturbed."""
         rng = copy.deepcopy(self.rng)
-        return [sample(self.model, self.tokenizer, rng, temperature=temperature) for _ in range(count)]
+        return [sample(self._model_now(), self.tokenizer, rng, temperature=temperature) for _ in range(count)]
 
     def checkpoint(self) -> Checkpoint:
         """All that is needed to go on later; take it between two steps."""
         weights = {}
-        for name, matrix in self.model.matrices().items():
+        for name, matrix in self._model_now().matrices().items():
             rows = np.frombuffer(read_data([weight for row in matrix for weight in row]))
             weights[name] = rows.reshape(len(matrix), -1)
         return Checkpoint(
