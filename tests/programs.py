@@ -49,8 +49,8 @@ def rich():
         guards = [Guard(less, expected[0], "/home/me/price.py:12, in price")]
         guards += [Guard(large, outcome, "price.py:13, in price") for outcome in expected[1:]]
         return PathDescription(
-            nodes.graph([power, loss, total, less], guards),
-            output={"price": Leaf(0), "rest": [(Leaf(1), None), Leaf(2, (2, 1)), -0.0, 7, "euro"], 3: Leaf(3)},
+            nodes.graph([power, loss, total, less, power], guards),
+            output={"price": Leaf(0), "rest": [(Leaf(1), None), Leaf(2, (2, 1)), -0.0, 7, "euro"], 3: Leaf(4)},
             branches=dict(branches),
             captured=captured,
             integer_uses=((2, 3), (2, 5)),
@@ -70,7 +70,14 @@ def rich():
     return ProgramDescription(
         name="price",
         signature=inspect.signature(lambda x, /, y=1.5, *more, i, mode="put", **others: ...),
-        options={"dtype": "float32", "strict": True, "threads": 4, "static": ("mode",), "reduce": "mean"},
+        options={
+            "dtype": "float32",
+            "strict": True,
+            "threads": 4,
+            "static": ("mode", 3),
+            "vectors": (),
+            "reduce": "mean",
+        },
         specialisations=(first, *SMALL.specialisations),
         captured=(Captured(1.25, "bias"), Captured(float("nan"))),
         transforms=(("grad", {"argument": (0, 1)}),),

@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from engines import ONCE
 
 from valuegrad import cache as module
 from valuegrad.cache import Cache, folder, key
 from valuegrad.graph import Guard, Nodes
+
+pytestmark = ONCE  # no engine computes here
 
 KEY, OTHER = "ab" * 32, "cd" * 32
 posix = pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's")

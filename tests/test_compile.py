@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import threading
+import tracemalloc
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from engines import needs_passes
 
 import valuegrad as vg
 from valuegrad import Value
@@ -292,6 +294,12 @@ def test_integers_choose_entries() -> None:
     )
 
 
+def test_an_integer_where_python_needs_one_is_refused_with_the_way_out() -> None:
+    for wrong in (lambda n: [1.0, 2.0][n], lambda n: vg.sum([1.0 for _ in range(n)])):
+        with pytest.raises(vg.ValueTypeError, match=r"used an integer argument where .*vg\.take\(xs, i\).*static="):
+            vg.compile(wrong)(1)
+
+
 def test_an_index_that_points_outside_is_refused_whatever_lane_it_is_in() -> None:
     f = vg.compile(lambda xs, i: vg.take(xs, i))
     assert f([1.0, 2.0], 1) == 2.0
@@ -300,6 +308,7 @@ def test_an_index_that_points_outside_is_refused_whatever_lane_it_is_in() -> Non
             f([1.0, 2.0], wrong)
 
 
+@needs_passes
 def test_the_gradient_adds_into_the_entries_that_were_chosen() -> None:
     f = vg.compile(lambda xs, i: vg.take(xs, i) ** 2)
     value, (by_xs, by_i) = f.value_and_grad([1.0, 2.0, 3.0], np.array([0, 2, 2]))
@@ -542,6 +551,7 @@ def test_a_sum_over_the_batch_cannot_be_used_in_the_lanes_again() -> None:
         f(SPOTS)
 
 
+@needs_passes
 def test_a_training_step_is_one_program() -> None:
     @vg.compile(vectors="w")
     def step(w, x, y, rate):
@@ -571,3 +581,66 @@ def test_the_graph_prints_what_was_recorded() -> None:
     assert graph.memory["graphs"] > 0
     assert str(graph).startswith("<lambda>(): 2 paths, ")
     assert "guards: 2 at" in str(graph)
+
+
+# ------------------------------------------------------------------------------------------- corners
+def test_functions_without_arguments_or_results() -> None:
+    assert vg.compile(lambda: vg.exp(0.0) + 1)() == 2.0
+    assert vg.compile(lambda: ([], {}))() == ([], {})
+    assert vg.compile(lambda x: None)(1.0) is None
+    assert vg.compile(lambda x: {})(SPOTS) == {}
+    assert vg.compile(lambda x: (x,))(1.0) == (1.0,)
+    assert vg.compile(lambda x: 1 if x > 0 else 0)(SPOTS).tolist() == [1.0] * 37
+
+
+def test_a_program_may_be_a_method() -> None:
+    class Line:
+        slope = 3.0
+
+        @vg.compile(static="self")
+        def at(self, x):
+            return self.slope * x
+
+    assert Line().at(2.0) == 6.0
+    assert Line().at(np.array([1.0, 2.0])).tolist() == [3.0, 6.0]
+    assert isinstance(Line.at, vg.Program)
+
+
+def test_a_masked_array_is_refused_and_numbers_in_an_object_array_are_taken() -> None:
+    f = vg.compile(lambda x: x * 2)
+    with pytest.raises(vg.ValueTypeError, match="a masked array, whose mask would be lost"):
+        f(np.ma.masked_array([1.0, 2.0], mask=[True, False]))
+    assert f(np.array([1, 2.5], dtype=object)).tolist() == [2.0, 5.0]
+
+
+def test_an_index_is_checked_only_in_the_lanes_that_use_it() -> None:
+    f = vg.compile(lambda xs, i: vg.take(xs, i) if i < 2 else 0.0)
+    assert f([1.0, 2.0], np.array([0, 5, 1])).tolist() == [1.0, 0.0, 2.0]
+    assert f([1.0, 2.0], 7) == 0.0
+    with pytest.raises(vg.IndexRangeError, match="index -3"):
+        f([1.0, 2.0], np.array([0, 5, -3]))
+
+
+def test_programs_can_be_compiled_again_in_another_way() -> None:
+    f = vg.compile(lambda x, y: x * y)
+    single = vg.compile(f, dtype="float32", reduce="mean")
+    assert single(SPOTS, 2.0).dtype == np.float32
+    assert vg.compile(vg.grad(f, argnums=1), reduce="mean")(np.array([1.0, 3.0]), 2.0) == 2.0
+
+
+def test_a_batch_needs_memory_for_its_results_and_little_more() -> None:
+    f = vg.compile(price)
+    n = 200_000
+    x = np.linspace(80.0, 120.0, n)
+    f.value_and_grad(x[:100], 105.0, 0.2)
+    f.value_and_grad(x, 105.0, 0.2)
+    tracemalloc.start()
+    try:
+        f(x, 105.0, 0.2)
+        assert tracemalloc.get_traced_memory()[1] < 8 * n + 100_000
+        tracemalloc.reset_peak()
+        value, grads = f.value_and_grad(x, 105.0, 0.2)
+        assert tracemalloc.get_traced_memory()[1] < 2 * 8 * n + 100_000
+    finally:
+        tracemalloc.stop()
+    assert value.shape == grads[0].shape == (n,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from engines import needs_passes
 
 import valuegrad as vg
 
@@ -68,6 +69,7 @@ def test_a_step_in_which_lanes_leave_the_path_is_right() -> None:
     assert row.tolist() == rows[:, 0].tolist()
 
 
+@needs_passes
 def test_a_training_loop_is_one_call() -> None:
     @vg.compile(vectors="state", strict=True)
     def step(state, x, y, rate):

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
+from engines import needs_passes
 
 import valuegrad as vg
 from valuegrad import Value
@@ -244,6 +245,7 @@ def test_beyond_the_bound_the_lanes_run_eagerly_with_one_warning() -> None:
         found = program(x)
     assert found.tolist() == eager(many, x.tolist())
     assert len(caught) == 1
+    assert caught[0].filename == __file__  # the line that called the program
     text = str(caught[0].message)
     assert text.startswith("many() took 4 paths through its branches, as many as it may record (max_paths=4), and ")
     assert f"test_compile_paths.py:{many.__code__.co_firstlineno + 2}, in many" in text
@@ -255,6 +257,7 @@ def test_beyond_the_bound_the_lanes_run_eagerly_with_one_warning() -> None:
     assert len(program.graph.paths) == 4
 
 
+@needs_passes
 def test_beyond_the_bound_gradients_are_right_too() -> None:
     program = vg.compile(lambda x, w: many(x * w), max_paths=3, strict=True)
     x = uniform(0.0, 20.0, lanes=60)
@@ -284,6 +287,19 @@ def test_functions_drawn_at_random_give_what_plain_python_gives() -> None:
         assert np.array_equal(found, expected, equal_nan=True), seed
 
 
+def test_gradients_of_functions_drawn_at_random_are_the_engines() -> None:
+    for seed in range(40):
+        program = vg.compile(drawn(seed), strict=True, max_paths=32)
+        x, y = uniform(-2.0, 2.0, seed, 12), uniform(-2.0, 2.0, seed + 1000, 12)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", vg.PathsWarning)
+            value, grads = program.value_and_grad(x, y)
+        lanes = [vg.value_and_grad(drawn(seed), (0, 1))(a, b) for a, b in zip(x.tolist(), y.tolist())]
+        assert np.array_equal(value, [out for out, _ in lanes], equal_nan=True), seed
+        for i, grad in enumerate(grads):
+            assert np.array_equal(grad, [g[i] for _, g in lanes], equal_nan=True), seed
+
+
 def drawn(seed):
     rng = random.Random(seed)
     plan = [(rng.randrange(6), rng.random(), rng.random()) for _ in range(12)]
@@ -309,3 +325,36 @@ def drawn(seed):
         return values[-1]
 
     return function
+
+
+def test_a_sum_over_the_batch_on_one_path_alone_is_refused() -> None:
+    f = vg.compile(lambda x: vg.batch_sum(x) if x > 0 else x)
+    assert f(np.array([1.0, 2.0])) == 3.0
+    with pytest.raises(vg.PathsError, match="sums over its lanes"):
+        f(np.array([1.0, -2.0]))
+
+
+def test_sums_over_the_batch_hold_beyond_the_bound_too() -> None:
+    f = vg.compile(lambda x: vg.batch_sum(x * x if x > 0 else -x), max_paths=1)
+    assert f(np.array([1.0, 2.0])) == 5.0
+    with pytest.warns(vg.PathsWarning):
+        assert f(np.array([-1.0, -2.0])) == 3.0
+    assert f(np.array([1.0, -2.0])) == 3.0
+
+
+@needs_passes
+def test_beyond_the_bound_gradients_of_functions_with_indices_are_right_too() -> None:
+    f = vg.compile(lambda xs, i: vg.take(xs, i) ** 2 if xs[0] > 0 else vg.take(xs, i), max_paths=1)
+    assert f([1.0, 2.0], 1) == 4.0
+    with pytest.warns(vg.PathsWarning):
+        value, (by_xs, _) = f.value_and_grad([np.array([1.0, -1.0, -2.0]), 3.0], np.array([0, 1, 0]))
+    assert value.tolist() == [1.0, 3.0, -2.0]
+    assert by_xs[0].tolist() == [2.0, 0.0, 1.0]
+    assert by_xs[1] == 1.0
+
+
+def test_an_empty_batch_takes_any_path() -> None:
+    f = vg.compile(lambda x, y: x * 2 if y > 0 else x * 3)
+    assert f(np.empty(0), 1.0).shape == f(np.empty(0), -1.0).shape == (0,)
+    value, (by_x, by_y) = f.value_and_grad(np.empty((0, 2)), -1.0)
+    assert (value.shape, by_x.shape, by_y) == ((0, 2), (0, 2), 0.0)

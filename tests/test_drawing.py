@@ -8,6 +8,7 @@ import xml.etree.ElementTree
 from itertools import pairwise
 
 import pytest
+from engines import ONCE
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from valuegrad.drawing import GAP, MOST_NODES, _Layout, draw
 from valuegrad.graph import Guard, Nodes
 from valuegrad.listing import COLOURS, graph_text, kind, label, to_dot
 from valuegrad.primitives.opcodes import OPS
+
+pytestmark = ONCE  # no engine computes here
 
 
 def tariff():
@@ -185,3 +188,41 @@ def test_without_matplotlib_there_is_advice(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"pip install 'valuegrad\[plot\]'"):
         draw(tariff(), tmp_path / "graph.png")
+
+
+# --------------------------------------------------------------------------------------------- programs
+def program():
+    weight = vg.Value(2.0, name="weight")
+    compiled = vg.compile(lambda x, options: weight * x if x < 1 else vg.exp(x) * options["rate"])
+    compiled(0.5, {"rate": 2.0})
+    compiled(1.5, {"rate": 2.0})
+    return compiled
+
+
+def test_a_program_shows_each_of_its_paths(tmp_path):
+    shown = program().graph
+    assert "x" in shown.listing().splitlines()[-6]
+    assert "options['rate']" in shown.listing(1)
+    assert "weight" in shown.listing(0)
+    assert "captured" not in shown.listing(1)
+    assert 'label="weight"' in shown.to_dot(0)
+    pytest.importorskip("matplotlib")
+    shown.draw(tmp_path / "path.svg", path=-1)
+    assert (tmp_path / "path.svg").stat().st_size > 1000
+    with pytest.raises(vg.IndexRangeError, match=r"the graph of <lambda>\(\), path got index 2; there are 2 entries"):
+        shown.draw(tmp_path / "path.svg", path=2)
+
+
+def test_a_loaded_program_knows_the_names_of_its_inputs(tmp_path):
+    original = program()
+    original.save(tmp_path / "program.vg")
+    for i in (0, 1):
+        mine, other = (
+            re.sub(r"at .*:", "at ", p.graph.listing(i)) for p in (original, vg.load(tmp_path / "program.vg"))
+        )
+        assert mine == other
+
+
+def test_nothing_recorded_is_nothing_to_show():
+    with pytest.raises(vg.IndexRangeError, match="has recorded nothing yet; call it once"):
+        vg.compile(lambda x: x).graph.listing()

@@ -28,11 +28,12 @@ LAYERS = [
     ["differentiating"],
     ["functional", "recorder"],  # functional and custom find the recorder through modes
     ["record"],
-    ["calls", "iteration", "lower", "outputs"],  # what a program is made of
+    ["calls", "derivation", "iteration", "lower", "outputs"],  # what a program is made of
+    ["trie"],
     ["paths"],
     ["overview", "saving"],
     ["program"],
-    ["inspect", "nn", "optim"],
+    ["inspect", "nn", "optim", "sparse"],
     ["gpt"],
     ["cli"],
     ["__main__"],

@@ -329,6 +329,11 @@ def test_other_modes_are_off_inside() -> None:
     assert names(recording) == ["input", "log"]
 
 
+def test_numpy_does_not_warn_of_local_gradients() -> None:
+    recording = recorded(lambda x: np.sqrt(np.array([x, x * 4])), 0.0)
+    assert replayed(recording, 4.0).tolist() == [2.0, 4.0]
+
+
 def test_a_recording_belongs_to_its_thread() -> None:
     inside, done = threading.Event(), threading.Event()
     found: list[Any] = []

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import math
+import os
 import random
 import struct
 import sys
@@ -166,8 +167,9 @@ def test_threads_change_no_bit_of_a_large_batch() -> None:
     for _ in range(30):
         damped = nodes.add("exp", [nodes.add("neg", [nodes.add("abs", [x])])])
         x = nodes.add("sin", [nodes.add("add", [nodes.add("mul", [x, 1]), damped])])
+    cents = nodes.add("round", [x], 2.0)  # asks Python, from any thread
     guard = nodes.add("lt", [x, nodes.const(0.9)])
-    graph = nodes.graph([x, nodes.add("batch_sum", [x])], [Guard(guard, True, "")])
+    graph = nodes.graph([x, cents, nodes.add("batch_sum", [x])], [Guard(guard, True, "")])
     code = code_of(graph, [0, 1])
     columns = [[rng.uniform(-2, 2) for _ in range(50001)], [1.3]]
     first, failed = run(code, columns, 50001)
@@ -413,6 +415,33 @@ def test_programs_are_freed_with_all_they_hold() -> None:
     after, references_after = counted()
     assert references_after == references
     assert after - before < 100
+
+
+def test_memory_is_given_back_also_by_programs_that_were_refused() -> None:
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+    if not os.path.exists("/proc/self/statm") or "libasan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("no resident memory to read, or freed memory is kept for a while")
+    nodes = Nodes(2)
+    x = 0
+    for _ in range(5000):
+        x = nodes.add("add", [x, 1])
+    graph = nodes.graph([x, nodes.add("batch_sum", [x])], [Guard(x, True, "")])
+    wrong = nodes.graph([nodes.add("mul", [0, nodes.add("batch_sum", [x])])])
+
+    def work() -> None:
+        run(code_of(graph, [0, 0]), [[1.0] * 500, [2.0] * 500], 500)
+        with pytest.raises(ValueArgumentError):
+            code_of(wrong, [0, 0])
+
+    for _ in range(20):
+        work()
+    before = resident()
+    for _ in range(100):  # each makes some 500 kB
+        work()
+    assert resident() - before < 5e6
 
 
 def test_several_python_threads_may_run_one_program() -> None:

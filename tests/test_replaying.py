@@ -2,7 +2,9 @@
 
 import inspect
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from engines import call
 from hypothesis import given
@@ -15,7 +17,7 @@ from valuegrad.graph import Nodes
 from valuegrad.primitives import TABLE
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.record import record
-from valuegrad.replaying import STEPS, Replay, choose, evaluate
+from valuegrad.replaying import STEPS, Replay, evaluate, follow
 
 
 def described(f, examples, integer=None):
@@ -297,6 +299,42 @@ def test_arguments_that_do_not_fit():
         nested()(1.0)
 
 
-def test_choosing_needs_no_values():
+def test_what_follows_a_guard_is_not_computed_before_it():
     paths = described(tariff, [(50.0, 0.5), (200.0, 0.5)]).specialisations[0].paths
-    assert [choose("t", paths, lambda path, kwh=kwh: [kwh, 0.5]) for kwh in (1.0, 300.0)] == [0, 1]
+    for kwh, expected in ((1.0, 0), (300.0, 1)):
+        path, values = follow("t", paths, lambda path, kwh=kwh: [kwh, 0.5])
+        assert path is paths[expected]
+        assert len(values) == len(path.graph)
+
+
+def test_a_recording_decides_the_guards():
+    """A lane may decide otherwise than the numbers of its example, which are rounded in another way."""
+    f = replay(tariff, [(50.0, 0.5), (200.0, 0.5)])
+    recording = record(lambda xs: f(*xs), [50.0, 0.5], [False, False], "again", [False, True])
+    assert [guard.expected for guard in recording.graph.guards] == [False, True, False]
+    assert recording.graph.counts() == f.specialisations[0].paths[1].graph.counts()
+
+
+def test_vectors_are_arrays():
+    nodes = Nodes(3)
+    path = PathDescription(nodes.graph([nodes.add("dot", [0, 1, 2, 2])]), output=Leaf(0))
+    arguments = ((Leaf(0, (2,)), Leaf(2)), {})
+    f = Replay(
+        ProgramDescription(
+            "f", inspect.signature(lambda xs, y: ...), {}, (Specialisation(arguments, (False,) * 3, (path,)),)
+        )
+    )
+    assert f(np.array([1.0, 2.0]), 3.0) == 9.0
+    x = vg.Value(1.0)
+    f(np.array([x, 2.0], dtype=object), 3.0).backward()
+    assert x.grad == 3.0
+    with pytest.raises(vg.PathsError):
+        f(np.array([1.0, 2.0, 3.0]), 3.0)
+
+
+def test_the_numbers_of_inputs_say_nothing():
+    paths = list(described(tariff, [(50.0, 0.5), (200.0, 0.5)]).specialisations[0].paths)
+    numbers = paths[0].graph.numbers.copy()
+    numbers[:2] = 7.0
+    paths[0] = replace(paths[0], graph=replace(paths[0].graph, numbers=numbers))
+    assert follow("t", paths, lambda path: [300.0, 0.5])[0] is paths[1]

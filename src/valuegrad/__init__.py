@@ -35,6 +35,7 @@ _LAZY = {
     "batch_sum": "valuegrad.batch",
     "check_gradients": "valuegrad.inspect.check",
     "compile": "valuegrad.program",
+    "load": "valuegrad.program",
     "grad": "valuegrad.functional",
     "hessian": "valuegrad.functional",
     "hvp": "valuegrad.functional",
@@ -48,6 +49,8 @@ _LAZY = {
     "nn": "valuegrad.nn",
     "optim": "valuegrad.optim",
     "primitive": "valuegrad.custom",
+    "sparse_hessian": "valuegrad.sparse",
+    "sparse_jacobian": "valuegrad.sparse",
 }
 
 _SHADOWS_BUILTINS = {"abs", "compile", "pow", "sum"}

@@ -104,6 +104,9 @@ from valuegrad.modes import no_grad as no_grad
 from valuegrad.modes import strict as strict
 from valuegrad.program import Program as Program
 from valuegrad.program import compile as compile
+from valuegrad.program import load as load
+from valuegrad.sparse import sparse_hessian as sparse_hessian
+from valuegrad.sparse import sparse_jacobian as sparse_jacobian
 
 __version__: Final[str]
 engine: Final[Literal["native", "readable"]]
@@ -172,6 +175,7 @@ __all__ = [
     "jacobian",
     "jvp",
     "lgamma",
+    "load",
     "log",
     "log1p",
     "log2",
@@ -201,6 +205,8 @@ __all__ = [
     "sinh",
     "softmax",
     "softplus",
+    "sparse_hessian",
+    "sparse_jacobian",
     "sqrt",
     "strict",
     "sub",

@@ -56,12 +56,16 @@
 enum { VG_LANES_F64 = VG_BLOCK_BYTES / 8, VG_LANES_F32 = VG_BLOCK_BYTES / 4 };
 enum { VG_BASELINE, VG_AVX2, VG_AVX512, VG_LEVELS }; /* what the processor has; AVX2 here means AVX2 and FMA */
 
+#ifndef VG_MOST_LEVEL /* tests of what lesser processors do are built with -DVG_MOST_LEVEL=VG_AVX2 or VG_BASELINE */
+#define VG_MOST_LEVEL VG_AVX512
+#endif
+
 static int vg_processor_level(void) {
 #if VG_HAS_X86
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
+    if (VG_MOST_LEVEL >= VG_AVX512 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
         return VG_AVX512;
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return VG_AVX2;
+    if (VG_MOST_LEVEL >= VG_AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return VG_AVX2;
 #endif
     return VG_BASELINE;
 }
@@ -96,12 +100,22 @@ static int vg_processor_level(void) {
 VG_LANE_LIST(X)
 #undef X
 
+/* Rounding to decimal digits asks Python's own float.__round__; to integers (0 digits) it does not. */
+static double vg_round_to_digits(double x, double digits) {
+    const PyGILState_STATE state = PyGILState_Ensure();
+    const double rounded = ieee_round(x, digits);
+    PyGILState_Release(state);
+    return rounded;
+}
+
 /* ------------------------------------------------- short enough for the compiler to vectorise, in strict mode too
- * The value is computed in double from x and y; `again` says when a lane needs the function of _ieee.h instead. */
+ * X(operation, how many operands, its value for x and y in double, when a lane needs the function of _ieee.h after
+ * all, that function) */
 #define VG_INLINE_LIST(X)                                                                                             \
     X(floor, 1, floor(x), 0, x)                                                                                       \
     X(ceil, 1, ceil(x), 0, x)                                                                                         \
     X(trunc, 1, trunc(x), 0, x)                                                                                       \
+    X(round, 1, nearbyint(x), number != 0.0, vg_round_to_digits(x, number))                                           \
     X(hypot, 2, sqrt(x * x + y * y), !(x * x + y * y > 1e-280) | !(x * x + y * y < 1e280), ieee_hypot(x, y))
 
 #define VG_INLINE_FUNCTION(name, T, suffix, lanes, level, target, operands, value, again, slowly)                     \
@@ -134,21 +148,6 @@ VG_LANE_LIST(X)
     VG_INLINE_BOTH(name, avx512, VG_TARGET_AVX512, operands, value, again, slowly)
 VG_INLINE_LIST(X)
 #undef X
-
-/* Rounding to decimal digits asks Python's own float.__round__; to integers it does not. */
-#define VG_ROUND(T, suffix, lanes)                                                                                    \
-    static void vg_round_##suffix##_lanes(const void *a, const void *b, void *out, double number) {                   \
-        (void)b;                                                                                                      \
-        if (number == 0.0) {                                                                                          \
-            for (int i = 0; i < lanes; i++) ((T *)out)[i] = (T)nearbyint((double)((const T *)a)[i]);                  \
-        } else {                                                                                                      \
-            const PyGILState_STATE state = PyGILState_Ensure();                                                       \
-            for (int i = 0; i < lanes; i++) ((T *)out)[i] = (T)ieee_round((double)((const T *)a)[i], number);         \
-            PyGILState_Release(state);                                                                                \
-        }                                                                                                             \
-    }
-VG_ROUND(double, f64, VG_LANES_F64)
-VG_ROUND(float, f32, VG_LANES_F32)
 
 /* ------------------------------------------------------------------------------------------------- libmvec
  * X(operation, its name in libmvec, how many operands) */
@@ -235,7 +234,6 @@ static void vg_fill_elementary(void) {
         vg_elementary[VG_OP_##name].exact[1][level] = vg_##name##_f32_lanes;                                          \
     }
     VG_LANE_LIST(X)
-    X(round, 1, 0)
 #undef X
 #define X(name, operands, value, again, slowly)                                                                       \
     {                                                                                                                 \

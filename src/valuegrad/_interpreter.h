@@ -2,7 +2,7 @@
  *
  * Why: where no assembler knows the processor, or the program has operations that it does not know, something must
  * run it anyhow.  A step's dispatch costs a few nanoseconds, so a block is many vectors long: as many as keep the
- * frame in the processor's first cache.
+ * frame in the processor's near caches.
  *
  * Data structures
  *   VgStep         a kernel and its operands: slots of the frame or uniforms.
@@ -314,7 +314,8 @@ static void vg_plan_slots(VgTranslation *t) {
         t->slot[i] = t->last_use[i] = -1;
         for (int32_t j = s->start[i]; j < s->start[i + 1]; j++)
             if (s->operand[j] >= 0) t->last_use[s->operand[j]] = i;
-        if (s->op[i] == VG_STORE && s->operand[s->start[i]] >= 0) t->slot[s->operand[s->start[i]]] = (int32_t)s->number[i];
+        const int32_t stored = s->op[i] == VG_STORE ? s->operand[s->start[i]] : -1;
+        if (stored >= 0) t->slot[stored] = (int32_t)s->number[i];
     }
     for (int32_t i = 0; i < s->count; i++)
         if (t->slot[i] >= 0) t->last_use[i] = -1;

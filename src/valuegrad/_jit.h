@@ -6,8 +6,10 @@
  *
  * Mechanism: JIT_LOWERINGS has one line per operation: which function writes its code, with which instruction.
  * Elementary functions are calls (vg_vector_function of _elementary.h); they keep no vector register, so all that is
- * used later goes to the frame before.  AVX2 runs each stretch of code between two calls twice, once for each half of
- * the block: a slot is two of its registers wide.
+ * used later goes to the frame before.
+ *
+ * Several blocks in one call: where instructions or calls wait for each other, two or more blocks side by side do the
+ * waiting together (vg_jit_compile says when, _jit_registers.h and _jit_function.h how).  Their results are the same.
  *
  * A condition is the number 1.0 or 0.0, but as long as only comparisons, select and guards have to do with it, it
  * stays a mask.
@@ -20,7 +22,7 @@
 
 #include "_machine.h"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(_WIN32)
+#if defined(__x86_64__) && defined(__LP64__) && defined(__GNUC__)
 #include <sys/mman.h>
 #include "_jit_operations.h"
 
@@ -108,52 +110,100 @@ static int32_t *jit_prepare(Jit *jit) {
     return arrays;
 }
 
-/* Machine code for a segment, or NULL if there is an operation that only the interpreter knows, or no memory.
- * `slots_needed`: how many slots the frame has to have. */
-static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int32_t *slots_needed,
-                                        size_t *code_bytes, void **memory, size_t *memory_bytes) {
-    const int level = jit_level();
+static void jit_nothing(void *frame, void *uniform, void *accumulators, int32_t *failed, uint64_t valid_bits) {
+    (void)frame, (void)uniform, (void)accumulators, (void)failed, (void)valid_bits;
+}
+
+typedef struct JitResult {
+    VgSegmentFunction function;
+    void *memory;
+    size_t bytes; /* of memory: the code and its constants */
+    int32_t slots;
+} JitResult;
+
+/* Two blocks at once have half of the registers, and twice the code: no longer faster once values give way, or the
+ * code is more than about half of a processor's second cache. */
+enum { JIT_INSTRUCTIONS_A_SPILL = 16, JIT_MOST_IN_PAIRS = 1 << 15 };
+
+/* Code that computes `blocks` blocks; `pairs`: with AVX-512 two at once. */
+static JitResult jit_compile(const VgSegment *segment, int is_float32, int strict, int blocks, int pairs) {
+    JitResult result = {NULL, NULL, 0, segment->slots};
     Jit jit;
     int32_t *arrays;
-    uintptr_t start;
-    *memory = NULL;
-    if (level == VG_BASELINE || !jit_displacements_fit(segment)) return NULL;
     memset(&jit, 0, sizeof jit);
     jit.segment = segment;
     jit.float32 = is_float32;
     jit.strict = strict;
-    jit.wide = level == VG_AVX512;
+    jit.wide = jit_level() == VG_AVX512;
+    jit.parts = pairs || !jit.wide ? 2 : 1;
+    jit.blocks = blocks;
+    jit.pass = jit.wide ? jit.parts : 1;
     jit.slots = segment->slots;
-    jit.numbers.usable = jit.wide ? 0xFFFFFFFF : 0xFFFF;
-    jit.masks.usable = 0x7E; /* k0 means "no mask"; k7: the valid lanes */
-    if (!jit_can_lower(&jit)) return NULL;
+    jit.most_spills = pairs ? segment->count / JIT_INSTRUCTIONS_A_SPILL : INT32_MAX;
+    jit.numbers.usable = !jit.wide ? 0xFF : pairs ? 0xFFFF : 0xFFFFFFFF;
+    jit.numbers.apart = jit.wide ? 16 : 8;
+    jit.masks.usable = pairs ? 0x0E : 0x7E; /* k0 means "no mask"; k7: the valid lanes */
+    jit.masks.apart = 3;
+    if (!jit_can_lower(&jit)) return result;
     arrays = jit_prepare(&jit);
     jit.code.capacity = 4096 + 8 * (size_t)segment->start[segment->count];
     jit.code.at = (uint8_t *)malloc(jit.code.capacity);
     if (arrays != NULL && jit.code.at != NULL) {
         jit_forget_all(&jit);
         jit_lower_segment(&jit);
-        *memory_bytes = jit.code.size;
-        if (!jit.code.failed && !jit.failed) *memory = jit_executable(&jit.code, *memory_bytes);
+        if (!jit.code.failed && !jit.failed) result.memory = jit_executable(&jit.code, jit.code.size);
     }
-    *slots_needed = jit.slots;
-    *code_bytes = jit.code.size;
+    if (result.memory != NULL) {
+        result.function = (VgSegmentFunction)((uintptr_t)result.memory + JIT_POOL_BYTES);
+        result.bytes = jit.code.size;
+        result.slots = jit.slots;
+    }
     free(arrays);
     free(jit.code.at);
     free(jit.spare.at);
     free(jit.leaving.at);
     free(jit.guards);
-    start = (uintptr_t)*memory + JIT_POOL_BYTES;
-    return *memory == NULL ? NULL : (VgSegmentFunction)start;
+    return result;
+}
+
+/* Machine code for a segment, or NULL if there is an operation that only the interpreter knows, or no memory.
+ *
+ * `blocks`: how many blocks it computes in one call, side by side in slots that wide.  The caller says how many there
+ * may be (not more than 64 lanes); if more than one, code for just one is there already, and NULL says that more would
+ * not be faster.  Elementary functions in a chain are faster the more there are; without any, two are enough.
+ * `slots_needed`: how many slots the frame has to have. */
+static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int *blocks,
+                                        int32_t *slots_needed, size_t *code_bytes, void **memory,
+                                        size_t *memory_bytes) {
+    const int level = jit_level();
+    const int pairs = *blocks > 1 && level == VG_AVX512 && segment->count <= JIT_MOST_IN_PAIRS;
+    JitResult result = {jit_nothing, NULL, 0, segment->slots};
+    int calls = 0;
+    for (int32_t i = 0; i < segment->count && !calls; i++) calls = jit_is_call(segment, i);
+    if (*blocks > 1 && !calls) *blocks = 2;
+    if (level == VG_BASELINE || !jit_displacements_fit(segment)) {
+        result.function = NULL;
+    } else if (segment->count > 0) {
+        result.function = NULL;
+        if (pairs) result = jit_compile(segment, is_float32, strict, *blocks, 1);
+        if (result.function == NULL && (*blocks == 1 || calls))
+            result = jit_compile(segment, is_float32, strict, *blocks, 0);
+    }
+    *slots_needed = result.slots;
+    *code_bytes = *memory_bytes = result.bytes;
+    *memory = result.memory;
+    return result.function;
 }
 
 #else /* other processors, compilers and systems: the interpreter runs everything */
 
 static int vg_jit_available(void) { return 0; }
 
-static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int32_t *slots_needed,
-                                        size_t *code_bytes, void **memory, size_t *memory_bytes) {
-    (void)segment, (void)is_float32, (void)strict, (void)slots_needed, (void)code_bytes, (void)memory_bytes;
+static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int *blocks,
+                                        int32_t *slots_needed, size_t *code_bytes, void **memory,
+                                        size_t *memory_bytes) {
+    (void)segment, (void)is_float32, (void)strict, (void)blocks, (void)slots_needed, (void)code_bytes;
+    (void)memory_bytes;
     *memory = NULL;
     return NULL;
 }

@@ -21,7 +21,7 @@ static int32_t jit_argument(Jit *jit, int32_t p) {
     }
     slot = jit_take_slot(jit);
     jit_leave_slot(jit, slot);
-    jit_emit(jit, X86_SAVE, jit_in_register(jit, value), 0, jit_slot(slot), -1);
+    jit_emit(jit, X86_SAVE, jit_in_register(jit, value), X86_NONE, jit_slot(jit, slot), -1);
     return slot;
 }
 
@@ -32,14 +32,16 @@ static void jit_prepare_call(Jit *jit, int32_t i, int32_t p, int32_t n) {
     jit_release(jit, p, p + n);
     jit_settle(jit);
     jit_forget_all(jit);
-    jit_end_stretch(jit);
+    jit_end_loop(jit, jit->pass);
+    jit_begin_loop(jit, 1);
     X86_PLAIN(&jit->code, "\xC5\xF8\x77"); /* vzeroupper: the function may be SSE code */
 }
 
 static void jit_call(Jit *jit, const void *function) {
     jit_constant_word(jit, function);
     X86_PLAIN(&jit->code, "\xFF\xD0"); /* call rax */
-    jit_begin_stretch(jit);
+    jit_end_loop(jit, 1);
+    jit_begin_loop(jit, jit->pass);
 }
 
 /* An elementary function: function(a, b, out, number).  Without b: a twice. */
@@ -52,38 +54,38 @@ static void jit_lower_call(Jit *jit, int32_t i, const JitLowering *how) {
     a = jit_argument(jit, p);
     b = n == 2 ? jit_argument(jit, p + 1) : a;
     jit_prepare_call(jit, i, p, n);
-    jit_lea(jit, X86_RDI, jit_slot(a));
-    jit_lea(jit, X86_RSI, jit_slot(b));
+    jit_lea(jit, X86_RDI, jit_slot(jit, a));
+    jit_lea(jit, X86_RSI, jit_slot(jit, b));
     jit_lea(jit, X86_RDX, jit_home(jit, i));
     jit_constant_word(jit, &jit->segment->number[i]);
     X86_PLAIN(&jit->code, "\xC4\xE1\xF9\x6E\xC0"); /* vmovq xmm0, rax */
     jit_call(jit, &function);
 }
 
-typedef void (*JitNorm)(const char *frame, const void *uniform, const char *table, void *out, int32_t n);
+typedef void (*JitNorm)(const char *frame, const void *uniform, const char *table, void *out, int32_t n, int32_t slot);
 
 /* norm, as norm_of in floats.py; squares of floats are added in double.  `table`: the slot of the room for one lane's
  * operands, then each operand's slot, or ~index of a uniform; not aligned, for it stands among the code. */
 #define JIT_NORM(T, suffix, lanes)                                                                                    \
     static VG_TARGET_AVX2 void jit_norm_##suffix(const char *frame, const void *uniform, const char *table, void *out, \
-                                                 int32_t n) {                                                         \
+                                                 int32_t n, int32_t slot) {                                           \
         double total[lanes] = {0.0};                                                                                  \
         int32_t at;                                                                                                   \
         for (int32_t k = 1; k <= n; k++) {                                                                            \
             memcpy(&at, table + 4 * (size_t)k, 4);                                                                    \
-            const T *x = at < 0 ? (const T *)uniform + ~at : (const T *)(frame + (ptrdiff_t)at * VG_BLOCK_BYTES);     \
+            const T *x = at < 0 ? (const T *)uniform + ~at : (const T *)(frame + (ptrdiff_t)at * slot);     \
             for (int lane = 0; lane < lanes; lane++)                                                                  \
                 total[lane] = total[lane] + (double)x[at < 0 ? 0 : lane] * (double)x[at < 0 ? 0 : lane];              \
         }                                                                                                             \
         memcpy(&at, table, 4);                                                                                        \
-        double *const xs = (double *)(frame + (ptrdiff_t)at * VG_BLOCK_BYTES);                                        \
+        double *const xs = (double *)(frame + (ptrdiff_t)at * slot);                                        \
         for (int lane = 0; lane < lanes; lane++) {                                                                    \
             double result = sqrt(total[lane]);                                                                        \
             if (!(1e-280 < total[lane] && total[lane] < 1e280)) {                                                     \
                 for (int32_t k = 1; k <= n; k++) {                                                                    \
                     memcpy(&at, table + 4 * (size_t)k, 4);                                                            \
                     xs[k - 1] = at < 0 ? ((const T *)uniform)[~at]                                                    \
-                                       : ((const T *)(frame + (ptrdiff_t)at * VG_BLOCK_BYTES))[lane];                 \
+                                       : ((const T *)(frame + (ptrdiff_t)at * slot))[lane];                 \
                 }                                                                                                     \
                 result = ieee_norm_of(n, xs);                                                                         \
             }                                                                                                         \
@@ -113,12 +115,14 @@ static void jit_lower_norm(Jit *jit, int32_t i, const JitLowering *how) {
     for (int32_t k = 0; k < table.count; k++) x86_word(&jit->code, (uint32_t)table.at[k]);
     free(table.at);
     jit_patch(&jit->code, at, jit->code.size);
-    jit_lea(jit, X86_RDI, jit_slot(0));
+    jit_lea(jit, X86_RDI, jit_slot(jit, 0));
     jit_lea(jit, X86_RSI, jit_uniform(jit, 0));
     jit_lea(jit, X86_RDX, x86_pool((int32_t)at));
     jit_lea(jit, X86_RCX, jit_home(jit, i));
     X86_PLAIN(&jit->code, "\x41\xB8"); /* mov r8d, n */
     x86_word(&jit->code, (uint32_t)n);
+    X86_PLAIN(&jit->code, "\x41\xB9"); /* mov r9d, bytes of a slot */
+    x86_word(&jit->code, (uint32_t)(jit->blocks * VG_BLOCK_BYTES));
     jit_call(jit, &function);
 }
 

@@ -1,11 +1,11 @@
-/* The code around the operations: a function's entry and exit, the two halves of AVX2, calls, guards that fail.
+/* The code around the operations: a function's entry and exit, constants, guards that fail.
  *
  * Why: System V ABI for x86-64: arguments in rdi, rsi, rdx, rcx, r8; rbx, rbp and r12 to r15 are the caller's and must
  * be restored; rsp is a multiple of 16 at a call; no vector register survives one.
  *
  * Data structures
- *   stretch    AVX2: code between two calls.  It is a loop of two passes, the upper half of each slot first: the base
- *              registers are half a slot further then.
+ *   a loop     where the code computes more blocks than fit into registers at once.  There is one for each stretch of
+ *              instructions between two calls, and one for each call: then the calls' latencies overlap.
  *   JitFailing  a guard's rare way: one jump out of the code, and one back.
  *
  * Where to start reading: jit_begin_function. */
@@ -29,10 +29,12 @@ typedef struct JitLowering {
     uint8_t turned; /* a comparison's immediate when its operands change places */
 } JitLowering;
 
-/* The lanes that one pass of the code computes, as bits. */
+/* How many lanes a block has. */
+static inline unsigned jit_lanes(const Jit *jit) { return VG_BLOCK_BYTES / (jit->float32 ? 4 : 8); }
+
+/* The lanes of a pass, as bits. */
 static inline uint32_t jit_all_lanes(const Jit *jit) {
-    const int lanes = VG_BLOCK_BYTES / (jit->float32 ? 4 : 8);
-    return (1u << (jit->wide ? lanes : lanes / 2)) - 1;
+    return (uint32_t)(((uint64_t)1 << jit_lanes(jit) * (unsigned)jit->pass) - 1);
 }
 
 /* The constants before the code. */
@@ -69,65 +71,70 @@ static void jit_patch(X86Bytes *code, size_t after, size_t target) {
     if (!code->failed) memcpy(code->at + after - 4, &distance, 4);
 }
 
-/* AVX2: the base registers move by half a slot, up or down. */
-static void jit_move_half(Jit *jit, int up) {
-    X86Bytes *code = &jit->code;
-    const int half = VG_BLOCK_BYTES / 2, failed = jit->float32 ? half : half / 2;
-    x86_room(code, 2 * X86_LONGEST);
-    x86_byte(code, 0x48), x86_byte(code, 0x83); /* add rbx */
-    x86_byte(code, 0xC3), x86_byte(code, (unsigned)(up ? half : -half) & 0xFF);
-    x86_byte(code, 0x49), x86_byte(code, 0x83); /* add r13 */
-    x86_byte(code, 0xC5), x86_byte(code, (unsigned)(up ? half : -half) & 0xFF);
-    x86_byte(code, 0x49), x86_byte(code, 0x83); /* add r14 */
-    x86_byte(code, 0xC6), x86_byte(code, (unsigned)(up ? failed : -failed) & 0xFF);
+/* A 64-bit operation of a general register with a number: opcode, ModR/M. */
+static void jit_general(Jit *jit, const char *three_bytes, int32_t number) {
+    x86_plain(&jit->code, 3, three_bytes);
+    x86_word(&jit->code, (uint32_t)number);
 }
 
-/* Code from here on runs for the upper half, then for the lower one, so that lane 0 is stored last. */
-static void jit_begin_stretch(Jit *jit) {
-    if (jit->wide) {
-        if (jit->valid_slot != JIT_NOWHERE) /* kmovw k7, r15d */
-            jit_emit_mask(jit, X86_KSET, JIT_VALID_MASK, 0, x86_register(JIT_VALID));
-        return;
-    }
-    jit->stretch = jit->code.size;
-    jit_move_half(jit, 1);
-    X86_PLAIN(&jit->code, "\x41\xBC\x01\x00\x00\x00"); /* mov r12d, 1 */
-    jit->stretch_start = jit->code.size;
+/* Code from here on runs for all blocks, `pass` of them at a time: base registers go from block to block. */
+static void jit_begin_loop(Jit *jit, int pass) {
+    jit->loop = jit->code.size;
+    if (jit->blocks == pass) return;
+    X86_PLAIN(&jit->code, "\x41\xBC"); /* mov r12d, passes */
+    x86_word(&jit->code, (uint32_t)(jit->blocks / pass));
+    jit->loop_start = jit->code.size;
 }
 
-static void jit_end_stretch(Jit *jit) {
-    if (jit->wide) return;
-    if (jit->code.size == jit->stretch_start) { /* nothing to do between two calls */
-        jit->code.size = jit->stretch;
+static void jit_end_loop(Jit *jit, int pass) {
+    const int lanes = pass * (int)jit_lanes(jit), passes = jit->blocks / pass;
+    if (passes == 1) return;
+    if (jit->code.size == jit->loop_start) { /* nothing to do between two calls */
+        jit->code.size = jit->loop;
         return;
     }
-    jit_move_half(jit, 0);
-    X86_PLAIN(&jit->code, "\x41\xFF\xCC\x0F\x89"); /* dec r12d; jns stretch_start */
-    x86_word(&jit->code, (uint32_t)(jit->stretch_start - (jit->code.size + 4)));
-    jit_move_half(jit, 1);
+    jit_general(jit, "\x48\x81\xC3", pass * VG_BLOCK_BYTES); /* add rbx */
+    jit_general(jit, "\x49\x81\xC6", lanes * 4);             /* add r14 */
+    X86_PLAIN(&jit->code, "\x49\xC1\xEF");                    /* shr r15, lanes */
+    x86_byte(&jit->code, (unsigned)lanes);
+    X86_PLAIN(&jit->code, "\x41\xFF\xCC\x0F\x85"); /* dec r12d; jnz loop_start */
+    x86_word(&jit->code, (uint32_t)(jit->loop_start - (jit->code.size + 4)));
+    jit_general(jit, "\x48\x81\xEB", passes * pass * VG_BLOCK_BYTES); /* sub rbx */
+    jit_general(jit, "\x49\x81\xEE", passes * lanes * 4);             /* sub r14 */
+    X86_PLAIN(&jit->code, "\x4C\x8B\x3C\x24");                        /* mov r15, [rsp] */
+}
+
+/* AVX-512: the valid lanes of a part in a mask register. */
+static void jit_load_valid(Jit *jit, int part) {
+    if (part == 1) {
+        X86_PLAIN(&jit->code, "\x44\x89\xF8\xC1\xE8"); /* mov eax, r15d; shr eax, lanes */
+        x86_byte(&jit->code, jit_lanes(jit));
+    }
+    x86_vex(&jit->code, jit_form(jit, X86_KSET), JIT_VALID_MASK, X86_NONE, /* kmovw k7, r32 */
+            x86_register(part == 1 ? X86_RAX : JIT_VALID), 0, -1);
 }
 
 /* AVX2: the valid lanes as a mask of all ones or all zeros, in a slot: each lane's bit of r15, compared. */
 static void jit_store_valid(Jit *jit) {
-    for (int half = 0; half < 2; half++) {
-        X86Place slot = jit_slot(jit->valid_slot);
-        slot.at += half * VG_BLOCK_BYTES / 2;
-        X86_PLAIN(&jit->code, "\xC4\xC1\xF9\x6E\xC7"); /* vmovq xmm0, r15 */
-        jit_emit(jit, X86_PSPREAD, 0, 0, x86_register(0), -1);
-        jit_emit(jit, X86_PAND, 0, 0, x86_pool(JIT_LANES + half * VG_BLOCK_BYTES / 2), -1);
-        jit_emit(jit, X86_PEQUAL, 0, 0, x86_pool(JIT_LANES + half * VG_BLOCK_BYTES / 2), -1);
-        jit_emit(jit, X86_SAVE, 0, 0, slot, -1);
-    }
+    const unsigned partner = jit->numbers.apart;
+    X86Place bits = x86_pool(JIT_LANES);
+    bits.step = VG_BLOCK_BYTES / 2;
+    X86_PLAIN(&jit->code, "\xC4\xC1\xF9\x6E\xC7"); /* vmovq xmm0, r15 */
+    x86_vex(&jit->code, jit_form(jit, X86_PSPREAD), partner, X86_NONE, x86_register(0), 1, -1);
+    x86_vex(&jit->code, jit_form(jit, X86_PSPREAD), 0, X86_NONE, x86_register(0), 1, -1);
+    jit_emit(jit, X86_PAND, 0, 0, bits, -1);
+    jit_emit(jit, X86_PEQUAL, 0, 0, bits, -1);
+    jit_emit(jit, X86_SAVE, 0, X86_NONE, jit_slot(jit, jit->valid_slot), -1);
 }
 
 static void jit_begin_function(Jit *jit) {
     X86_PLAIN(&jit->code, "\x55\x53\x41\x54\x41\x55\x41\x56\x41\x57"); /* push rbp, rbx, r12, r13, r14, r15 */
-    X86_PLAIN(&jit->code, "\x48\x83\xEC\x08");                         /* sub rsp, 8 */
-    jit_lea(jit, JIT_FRAME, x86_memory(X86_RDI, JIT_BIAS * VG_BLOCK_BYTES));
+    X86_PLAIN(&jit->code, "\x48\x83\xEC\x08\x4C\x89\x04\x24");         /* sub rsp, 8; mov [rsp], r8 */
+    jit_lea(jit, JIT_FRAME, x86_memory(X86_RDI, JIT_BIAS * jit->blocks * VG_BLOCK_BYTES));
     jit_lea(jit, JIT_UNIFORM, x86_memory(X86_RSI, JIT_BIAS * (jit->float32 ? 4 : 8)));
     X86_PLAIN(&jit->code, "\x49\x89\xD5\x49\x89\xCE\x4D\x89\xC7"); /* mov r13, rdx; mov r14, rcx; mov r15, r8 */
+    jit_begin_loop(jit, jit->pass);
     if (!jit->wide && jit->valid_slot != JIT_NOWHERE) jit_store_valid(jit);
-    jit_begin_stretch(jit);
 }
 
 /* Guard `number`: eax has its lanes' outcomes as bits; go on unless one is not as expected. */
@@ -183,7 +190,7 @@ static void jit_write_failing(Jit *jit) {
 }
 
 static void jit_end_function(Jit *jit) {
-    jit_end_stretch(jit);
+    jit_end_loop(jit, jit->pass);
     X86_PLAIN(&jit->code, "\xC5\xF8\x77");                                     /* vzeroupper */
     X86_PLAIN(&jit->code, "\x48\x83\xC4\x08");                                 /* add rsp, 8 */
     X86_PLAIN(&jit->code, "\x41\x5F\x41\x5E\x41\x5D\x41\x5C\x5B\x5D\xC3"); /* pop them; ret */

@@ -50,7 +50,7 @@ static void jit_lower_unary(Jit *jit, int32_t i, const JitLowering *how) {
     jit_advance(jit, p, p + 1);
     place = jit_in_place(jit, jit->value[p]);
     jit_release(jit, p, p + 1);
-    jit_emit(jit, (X86Instruction)how->instruction, jit_define(jit, i, 0), 0, place, immediate);
+    jit_emit(jit, (X86Instruction)how->instruction, jit_define(jit, i, 0), X86_NONE, place, immediate);
     jit_settle(jit);
 }
 
@@ -99,7 +99,7 @@ static void jit_lower_not(Jit *jit, int32_t i, const JitLowering *how) {
     jit_release(jit, p, p + 1);
     reg = jit_define(jit, i, a);
     if (jit->wide)
-        jit_emit_mask(jit, X86_KNOT, reg, 0, x86_register(a));
+        jit_emit_mask(jit, X86_KNOT, reg, X86_NONE, x86_register(a));
     else
         jit_emit(jit, X86_XOR, reg, a, x86_pool(JIT_TRUE), -1);
     jit_settle(jit);
@@ -108,7 +108,7 @@ static void jit_lower_not(Jit *jit, int32_t i, const JitLowering *how) {
 /* reg = place where `mask` holds, else `other`. */
 static void jit_emit_choice(Jit *jit, unsigned reg, unsigned mask, X86Place place, unsigned other) {
     if (jit->wide)
-        x86_evex(&jit->code, jit_form(jit, X86_BLEND), reg, other, place, mask, -1);
+        jit_emit_masked(jit, X86_BLEND, reg, other, place, mask, -1);
     else
         jit_emit(jit, X86_BLENDV, reg, other, place, (int)(mask << 4)); /* the fourth register: SDM, "is4" */
 }
@@ -134,13 +134,13 @@ static unsigned jit_copy(Jit *jit, int32_t i, int32_t p) {
     from = jit_in_register(jit, jit->value[p]);
     jit_release(jit, p, p + 1);
     reg = jit_define(jit, i, from);
-    if (reg != from) jit_emit(jit, X86_LOAD, reg, 0, x86_register(from), -1);
+    if (reg != from) jit_emit(jit, X86_LOAD, reg, X86_NONE, x86_register(from), -1);
     jit_settle(jit);
     return reg;
 }
 
 static void jit_constant(Jit *jit, int32_t i, int32_t pool) {
-    jit_emit(jit, X86_SPREAD, jit_define(jit, i, 0), 0, x86_pool(pool), -1);
+    jit_emit(jit, X86_SPREAD, jit_define(jit, i, 0), X86_NONE, x86_pool(pool), -1);
     jit_settle(jit);
 }
 
@@ -219,7 +219,7 @@ static void jit_lower_store(Jit *jit, int32_t i, const JitLowering *how) {
     (void)how;
     jit_advance(jit, p, p + 1);
     reg = jit_in_register(jit, value);
-    jit_emit(jit, X86_SAVE, reg, 0, jit_slot(slot), -1);
+    jit_emit(jit, X86_SAVE, reg, X86_NONE, jit_slot(jit, slot), -1);
     if (jit->home[value] == JIT_NOWHERE && !jit_is_condition(jit, value)) jit->home[value] = slot; /* never spilled */
     jit_release(jit, p, p + 1);
     jit_settle(jit);
@@ -234,34 +234,46 @@ static void jit_lower_store_uniform(Jit *jit, int32_t i, const JitLowering *how)
     jit_advance(jit, p, p + 1);
     reg = jit_in_register(jit, jit->value[p]);
     if (jit->wide)
-        x86_evex(&jit->code, jit_form(jit, X86_SAVE_ONE), reg, 0, place, 0, -1);
+        x86_evex(&jit->code, jit_form(jit, X86_SAVE_ONE), reg, X86_NONE, place, 0, -1);
     else
-        x86_vex(&jit->code, jit_form(jit, X86_SAVE_ONE), reg, 0, place, 0, -1);
+        x86_vex(&jit->code, jit_form(jit, X86_SAVE_ONE), reg, X86_NONE, place, 0, -1);
     jit_release(jit, p, p + 1);
     jit_settle(jit);
 }
 
 static void jit_lower_reduce(Jit *jit, int32_t i, const JitLowering *how) {
     const int32_t p = jit->segment->start[i];
-    const X86Place sum = x86_memory(JIT_SUMS, (int32_t)jit->segment->number[i] * VG_BLOCK_BYTES);
-    X86Place place;
+    X86Place sum = x86_memory(JIT_SUMS, (int32_t)jit->segment->number[i] * VG_BLOCK_BYTES), place;
     unsigned old;
     (void)how;
     jit_advance(jit, p, p + 1);
     place = jit_in_place(jit, jit->value[p]);
     old = jit_scratch(jit, &jit->numbers);
-    jit_emit(jit, X86_LOAD, old, 0, sum, -1);
-    if (jit->wide) {
-        x86_evex(&jit->code, jit_form(jit, X86_ADD), old, old, place, JIT_VALID_MASK, -1);
+    if (jit->wide) { /* the second block's numbers join the same sum, after the first one's */
+        x86_evex(&jit->code, jit_form(jit, X86_LOAD), old, X86_NONE, sum, 0, -1);
+        for (int part = 0; part < jit->parts; part++) {
+            jit_load_valid(jit, part);
+            x86_evex(&jit->code, jit_form(jit, X86_ADD), old, old, place, JIT_VALID_MASK, -1);
+            place = jit_partner(place, jit->numbers.apart);
+        }
+        x86_evex(&jit->code, jit_form(jit, X86_SAVE), old, X86_NONE, sum, 0, -1);
     } else {
         const unsigned total = jit_scratch(jit, &jit->numbers), mask = jit_scratch(jit, &jit->numbers);
+        sum.step = VG_BLOCK_BYTES / 2;
+        jit_emit(jit, X86_LOAD, old, X86_NONE, sum, -1);
         jit_emit(jit, X86_ADD, total, old, place, -1);
-        jit_emit(jit, X86_LOAD, mask, 0, jit_slot(jit->valid_slot), -1);
+        jit_emit(jit, X86_LOAD, mask, X86_NONE, jit_slot(jit, jit->valid_slot), -1);
         jit_emit_choice(jit, old, mask, x86_register(total), old);
+        jit_emit(jit, X86_SAVE, old, X86_NONE, sum, -1);
     }
-    jit_emit(jit, X86_SAVE, old, 0, sum, -1);
     jit_release(jit, p, p + 1);
     jit_settle(jit);
+}
+
+/* A general register = a mask's lanes as bits, of one part. */
+static inline void jit_outcomes(Jit *jit, unsigned reg, unsigned mask) {
+    const X86Form *form = jit_form(jit, jit->wide ? X86_KGET : X86_SIGNS);
+    x86_vex(&jit->code, form, reg, X86_NONE, x86_register(mask), !jit->wide, -1);
 }
 
 /* A guard: the lanes' outcomes as bits in eax; the rest, if they are not all as expected, is elsewhere. */
@@ -272,10 +284,13 @@ static void jit_lower_guard(Jit *jit, int32_t i, const JitLowering *how) {
     (void)how;
     jit_advance(jit, p, p + 1);
     mask = jit_in_mask(jit, jit->value[p]);
-    if (jit->wide)
-        jit_emit_mask(jit, X86_KGET, X86_RAX, 0, x86_register(mask));
-    else
-        jit_emit(jit, X86_SIGNS, X86_RAX, 0, x86_register(mask), -1);
+    jit_outcomes(jit, X86_RAX, mask);
+    if (jit->parts == 2) {
+        jit_outcomes(jit, X86_RCX, mask + (jit->wide ? &jit->masks : &jit->numbers)->apart);
+        X86_PLAIN(&jit->code, "\xC1\xE1"); /* shl ecx, lanes of a part */
+        x86_byte(&jit->code, jit_lanes(jit) * (unsigned)jit->pass / 2);
+        X86_PLAIN(&jit->code, "\x09\xC8"); /* or eax, ecx */
+    }
     jit_release(jit, p, p + 1);
     jit_settle(jit);
     jit_leave_if_failing(jit, number);
@@ -321,15 +336,23 @@ static const JitLowering JIT_LOWERINGS[VG_GUARD + 1] = {
     [VG_GUARD] = {jit_lower_guard},
 };
 
+/* Is instruction i a call? */
+static int jit_is_call(const VgSegment *segment, int32_t i) {
+    const int op = segment->op[i];
+    return JIT_LOWERINGS[op].lower == NULL || op == VG_OP_norm || (op == VG_OP_round && segment->number[i] != 0.0);
+}
+
 /* Is there code, or a function to call, for every operation? */
 static int jit_can_lower(const Jit *jit) {
     const VgSegment *segment = jit->segment;
     for (int32_t i = 0; i < segment->count; i++) {
         const int op = segment->op[i], n = segment->start[i + 1] - segment->start[i];
-        if (JIT_LOWERINGS[op].lower == NULL || (op == VG_OP_round && segment->number[i] != 0.0)) {
+        if (jit_is_call(segment, i) && op != VG_OP_norm) {
             if (n < 1 || n > 2 || vg_vector_function(op, jit->float32, jit->strict) == NULL) return 0;
         } else if (n == 0 && (op == VG_OP_maximum || op == VG_OP_minimum)) {
             return 0;
+        } else if (op == VG_STORE_UNIFORM && jit->blocks > 1) {
+            return 0; /* lane 0 of which block? */
         }
     }
     return 1;
@@ -346,7 +369,7 @@ static void jit_reserve_slots(Jit *jit) {
         if (segment->op[i] == VG_OP_norm && n > longest) longest = n;
     }
     jit->norm_slot = jit->slots;
-    jit->slots += (longest + 7) / 8; /* doubles */
+    if (longest > 0) jit->slots += (longest + 7) / 8 + 1; /* doubles, and the second block's begins later */
 }
 
 static void jit_lower_segment(Jit *jit) {
@@ -354,7 +377,7 @@ static void jit_lower_segment(Jit *jit) {
     jit_reserve_slots(jit);
     jit_write_pool(jit);
     jit_begin_function(jit);
-    for (int32_t i = 0; i < segment->count; i++) {
+    for (int32_t i = 0; i < segment->count && !jit->failed; i++) {
         const JitLowering *how = &JIT_LOWERINGS[segment->op[i]];
         if (segment->op[i] >= VG_OP_count || jit->upcoming[i] != JIT_NEVER) {
             (how->lower == NULL ? jit_lower_call : how->lower)(jit, i, how);

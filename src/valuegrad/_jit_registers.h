@@ -12,6 +12,9 @@
  *   JitFile    a kind of register: vectors of numbers; and conditions.  AVX-512 keeps these in mask registers, AVX2 as
  *              vectors of all ones or all zeros, in the same registers as numbers.
  *   slots      of the frame: from `segment->slots` on for values that gave way; reused after their last use.
+ *   parts      of a value: two vectors where two blocks run at once (AVX-512), or where a block is that wide (AVX2).
+ *              Register r stands for itself and its partner r + apart then, and each instruction is written twice.
+ *              Neither has to wait for the other's result, so a long chain of operations runs nearly twice as fast.
  *
  * An instruction's life: jit_advance (its operands' uses are now past; what is in a register stays there), then
  * jit_in_register, jit_in_place or jit_in_mask for each operand, jit_release (the last use frees a register),
@@ -28,7 +31,8 @@ enum { JIT_NEVER = INT32_MAX, JIT_NOWHERE = -1 };
 
 /* Base registers, kept by every function that we call (System V ABI).  The frame's points 128 slots into it and the
  * uniforms' 128 numbers, so that twice as many displacements fit into a byte. */
-enum { JIT_FRAME = X86_RBX, JIT_UNIFORM = X86_RBP, JIT_SUMS = X86_R13, JIT_FAILED = X86_R14, JIT_VALID = X86_R15 };
+enum { JIT_FRAME = X86_RBX, JIT_UNIFORM = X86_RBP, JIT_SUMS = X86_R13, JIT_FAILED = X86_R14 };
+enum { JIT_PASSES = X86_R12, JIT_VALID = X86_R15 }; /* passes that are left; the valid lanes from this one on */
 enum { JIT_BIAS = 128 };
 
 /* Constants before the code, by their offset: each 32 bytes of equal numbers, which AVX2 reads as they are; AVX-512
@@ -43,6 +47,7 @@ typedef struct JitFile {
     uint32_t busy;               /* an operand or result of the instruction at hand, or not usable: must not give way */
     uint32_t held;               /* stays busy through all steps of the instruction at hand */
     uint32_t scratch;            /* holds no value, and is free after the step at hand */
+    unsigned apart;              /* from a register to its partner, which holds the second part of its value */
 } JitFile;
 
 typedef struct JitList {
@@ -53,21 +58,25 @@ typedef struct JitList {
 typedef struct Jit {
     X86Bytes code;
     const VgSegment *segment;
-    int float32, strict, wide; /* wide: AVX-512; else AVX2 */
+    int float32, strict, wide;      /* wide: AVX-512; else AVX2 */
+    int parts;                      /* vectors that make up a value: 1 or 2 */
+    int blocks;                     /* that a call of the code computes, side by side in slots that wide */
+    int pass;                       /* how many of them at once: the parts (AVX-512), or 1 (AVX2) */
     int32_t *value, *next;          /* by position */
     int32_t *upcoming;              /* by value: the position of its next use, or JIT_NEVER */
     int32_t *home;                  /* by value: its slot in the frame, or JIT_NOWHERE; of a uniform: its index */
     int8_t *reg;                    /* by value: its register, or JIT_NOWHERE */
     JitFile numbers, masks;
     int32_t slots;                  /* of the frame, so far */
+    int32_t spills, most_spills;    /* values that gave way; from how many on the code is not worth it */
     JitList spare;                  /* slots in no use: a stack */
     JitList leaving;                /* slots whose values were used for the last time by the step at hand */
-    struct JitFailing *guards;       /* _jit_function.h */
+    struct JitFailing *guards;      /* _jit_function.h */
     int32_t guard_count, guard_capacity;
     int32_t norm_slot;              /* from here on there is room for the operands of the longest norm */
+    size_t loop, loop_start;        /* where it begins: before it is set up, and after */
     int32_t valid_slot;             /* AVX2: where the valid lanes are as a mask; JIT_NOWHERE if nobody asks */
-    size_t stretch, stretch_start;  /* AVX2: where the code that runs once a half begins; its first byte */
-    int failed;                     /* no memory */
+    int failed;                     /* no memory, or too many spills */
 } Jit;
 
 static inline int jit_is_condition(const Jit *jit, int32_t value) {
@@ -86,22 +95,56 @@ static inline const X86Form *jit_form(const Jit *jit, X86Instruction instruction
     return &X86_FORMS[instruction][jit->float32];
 }
 
-/* reg = instruction(second, place); `immediate` is -1 where there is none. */
+/* A place's second part. */
+static inline X86Place jit_partner(X86Place place, unsigned apart) {
+    if (place.kind == X86_REGISTER) place.reg = (uint8_t)(place.reg + apart);
+    place.at += place.step;
+    return place;
+}
+
+/* AVX-512: reg = instruction(second, place) in the lanes of `mask`; `immediate` is -1 where there is none. */
+static inline void jit_emit_masked(Jit *jit, X86Instruction instruction, unsigned reg, unsigned second, X86Place place,
+                                   unsigned mask, int immediate) {
+    const X86Form *form = jit_form(jit, instruction);
+    const unsigned apart = jit->numbers.apart;
+    x86_evex(&jit->code, form, reg, second, place, mask, immediate);
+    if (jit->parts == 1) return;
+    reg += instruction == X86_COMPARE ? jit->masks.apart : apart;
+    if (second != X86_NONE) second += apart;
+    if (mask) mask += jit->masks.apart;
+    x86_evex(&jit->code, form, reg, second, jit_partner(place, apart), mask, immediate);
+}
+
+/* reg = instruction(second, place); AVX2's fourth operand, a register, is an immediate. */
 static inline void jit_emit(Jit *jit, X86Instruction instruction, unsigned reg, unsigned second, X86Place place,
-                           int immediate) {
-    if (jit->wide)
-        x86_evex(&jit->code, jit_form(jit, instruction), reg, second, place, 0, immediate);
-    else
-        x86_vex(&jit->code, jit_form(jit, instruction), reg, second, place, 1, immediate);
+                            int immediate) {
+    const unsigned apart = jit->numbers.apart;
+    if (jit->wide) {
+        jit_emit_masked(jit, instruction, reg, second, place, 0, immediate);
+        return;
+    }
+    x86_vex(&jit->code, jit_form(jit, instruction), reg, second, place, 1, immediate);
+    if (second != X86_NONE) second += apart;
+    if (instruction == X86_BLENDV) immediate += (int)(apart << 4); /* a register too */
+    x86_vex(&jit->code, jit_form(jit, instruction), reg + apart, second, jit_partner(place, apart), 1, immediate);
 }
 
 /* The same for mask registers. */
 static inline void jit_emit_mask(Jit *jit, X86Instruction instruction, unsigned reg, unsigned second, X86Place place) {
+    const X86Form *form = jit_form(jit, instruction);
     const unsigned wide = instruction == X86_KAND || instruction == X86_KOR; /* VEX.L1 of the three-operand ones */
-    x86_vex(&jit->code, jit_form(jit, instruction), reg, second, place, wide, -1);
+    const unsigned apart = jit->masks.apart;
+    x86_vex(&jit->code, form, reg, second, place, wide, -1);
+    if (jit->parts == 1) return;
+    if (second != X86_NONE) second += apart;
+    x86_vex(&jit->code, form, reg + apart, second, jit_partner(place, apart), wide, -1);
 }
 
-static inline X86Place jit_slot(int32_t slot) { return x86_memory(JIT_FRAME, (slot - JIT_BIAS) * VG_BLOCK_BYTES); }
+static inline X86Place jit_slot(const Jit *jit, int32_t slot) {
+    X86Place place = x86_memory(JIT_FRAME, (slot - JIT_BIAS) * jit->blocks * VG_BLOCK_BYTES);
+    place.step = jit->wide ? VG_BLOCK_BYTES : VG_BLOCK_BYTES / 2;
+    return place;
+}
 
 static inline X86Place jit_uniform(const Jit *jit, int32_t index) {
     X86Place place = x86_memory(JIT_UNIFORM, (index - JIT_BIAS) * (jit->float32 ? 4 : 8));
@@ -111,7 +154,7 @@ static inline X86Place jit_uniform(const Jit *jit, int32_t index) {
 
 /* Where a value is that is in no register. */
 static inline X86Place jit_home(const Jit *jit, int32_t value) {
-    return jit_is_uniform(jit, value) ? jit_uniform(jit, jit->home[value]) : jit_slot(jit->home[value]);
+    return jit_is_uniform(jit, value) ? jit_uniform(jit, jit->home[value]) : jit_slot(jit, jit->home[value]);
 }
 
 static int32_t jit_take_slot(Jit *jit) { return jit->spare.count ? jit->spare.at[--jit->spare.count] : jit->slots++; }
@@ -139,9 +182,9 @@ static void jit_spill(Jit *jit, JitFile *file, unsigned reg) {
     if (jit->home[value] != JIT_NOWHERE) return;
     jit->home[value] = jit_take_slot(jit);
     if (file == &jit->masks)
-        jit_emit_mask(jit, X86_KSAVE, reg, 0, jit_home(jit, value));
+        jit_emit_mask(jit, X86_KSAVE, reg, X86_NONE, jit_home(jit, value));
     else
-        jit_emit(jit, X86_SAVE, reg, 0, jit_home(jit, value), -1);
+        jit_emit(jit, X86_SAVE, reg, X86_NONE, jit_home(jit, value), -1);
 }
 
 /* A busy register: a free one, or that of the value which is used farthest ahead. */
@@ -159,6 +202,7 @@ static unsigned jit_allocate(Jit *jit, JitFile *file, unsigned preferred) {
             const int32_t next = movable >> r & 1 ? file->next[r] : -1;
             if (next > farthest) farthest = next, reg = r;
         }
+        if (jit->home[file->value[reg]] == JIT_NOWHERE && jit->spills++ == jit->most_spills) jit->failed = 1;
         jit_spill(jit, file, reg);
         jit->reg[file->value[reg]] = JIT_NOWHERE;
     }
@@ -203,9 +247,9 @@ static unsigned jit_own_register(Jit *jit, int32_t value) {
     if (jit->reg[value] != JIT_NOWHERE) return (unsigned)jit->reg[value];
     reg = jit_bind(jit, file, value, 0);
     if (file == &jit->masks)
-        jit_emit_mask(jit, X86_KLOAD, reg, 0, jit_home(jit, value));
+        jit_emit_mask(jit, X86_KLOAD, reg, X86_NONE, jit_home(jit, value));
     else
-        jit_emit(jit, jit_is_uniform(jit, value) ? X86_SPREAD : X86_LOAD, reg, 0, jit_home(jit, value), -1);
+        jit_emit(jit, jit_is_uniform(jit, value) ? X86_SPREAD : X86_LOAD, reg, X86_NONE, jit_home(jit, value), -1);
     return reg;
 }
 
@@ -216,7 +260,7 @@ static unsigned jit_in_register(Jit *jit, int32_t value) {
     mask = jit_own_register(jit, value);
     reg = jit_scratch(jit, &jit->numbers);
     if (jit->wide) {
-        x86_evex(&jit->code, jit_form(jit, X86_SPREAD), reg, 0, x86_pool(JIT_ONE), X86_ZEROING | mask, -1);
+        jit_emit_masked(jit, X86_SPREAD, reg, X86_NONE, x86_pool(JIT_ONE), X86_ZEROING | mask, -1);
     } else {
         jit_emit(jit, X86_AND, reg, mask, x86_pool(JIT_ONE), -1);
     }

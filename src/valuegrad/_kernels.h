@@ -154,8 +154,9 @@ VG_KERNEL(function2_vv) {
                     out[i] = (value);                                                                                 \
                 }                                                                                                     \
             } else if (j + 4 <= count && (operands[j + 1] | operands[j + 2] | operands[j + 3]) >= 0) {                \
-                const T *VG_RESTRICT const x0 = VG_SLOT(operands[j]), *VG_RESTRICT const x1 = VG_SLOT(operands[j + 1]);   \
-                const T *VG_RESTRICT const x2 = VG_SLOT(operands[j + 2]), *VG_RESTRICT const x3 = VG_SLOT(operands[j + 3]); \
+                const int32_t *const four = operands + j;                                                             \
+                const T *VG_RESTRICT const x0 = VG_SLOT(four[0]), *VG_RESTRICT const x1 = VG_SLOT(four[1]);           \
+                const T *VG_RESTRICT const x2 = VG_SLOT(four[2]), *VG_RESTRICT const x3 = VG_SLOT(four[3]);           \
                 VG_EACH {                                                                                             \
                     T total = out[i], x = x0[i];                                                                      \
                     total = (value);                                                                                  \
@@ -228,7 +229,8 @@ VG_LIST_LIST(VG_LIST)
 VG_DOT(dot, VG_FMA)
 VG_DOT(dot_exact, VG_PRODUCT_PLUS)
 
-/* Squares are added in double: those of floats then never overflow.  Lanes outside the safe range go to _ieee.h. */
+/* Squares are added in double: those of floats then never overflow.  The rule of _ieee.h if a lane leaves the safe
+ * range. */
 VG_KERNEL(norm) {
     const int32_t *const operands = step->operands, count = step->count;
     VG_COUNT;
@@ -246,17 +248,16 @@ VG_KERNEL(norm) {
                     total[lane] = total[lane] + (double)x[lane] * (double)x[lane];
             }
         }
+        int unsafe = 0;
         for (ptrdiff_t lane = 0; lane < VG_LANES; lane++) {
-            double result;
-            if (1e-280 < total[lane] && total[lane] < 1e280) {
-                result = sqrt(total[lane]);
-            } else {
-                for (int32_t j = 0; j < count; j++)
-                    context->scratch[j] =
-                        (double)(operands[j] < 0 ? VG_UNIFORM(~operands[j]) : VG_SLOT(operands[j])[i + lane]);
-                result = ieee_norm_of(count, context->scratch);
-            }
-            out[i + lane] = (T)result;
+            unsafe |= !(1e-280 < total[lane]) | !(total[lane] < 1e280);
+            out[i + lane] = (T)sqrt(total[lane]);
+        }
+        for (ptrdiff_t lane = 0; unsafe && lane < VG_LANES; lane++) {
+            for (int32_t j = 0; j < count; j++)
+                context->scratch[j] =
+                    (double)(operands[j] < 0 ? VG_UNIFORM(~operands[j]) : VG_SLOT(operands[j])[i + lane]);
+            out[i + lane] = (T)ieee_norm_of(count, context->scratch);
         }
     }
 }
@@ -269,7 +270,7 @@ VG_KERNEL(gather) {
     VG_EACH {
         const double index = (double)(operands[count] < 0 ? VG_UNIFORM(~operands[count]) : VG_SLOT(operands[count])[i]);
         int32_t entry = index >= count ? count - 1 : index > -(double)count ? (int32_t)index : 0; /* nan: 0 */
-        if (index < 0 && index > -(double)count && entry < 0) entry += count;
+        if (entry < 0) entry += count;
         out[i] = operands[entry] < 0 ? VG_UNIFORM(~operands[entry]) : VG_SLOT(operands[entry])[i];
     }
 }

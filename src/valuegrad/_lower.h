@@ -1,8 +1,10 @@
-/* From a graph to the three segments of a program (_machine.h).
+/* From a graph to the segments of a program (_machine.h).
  *
  * Why: what is the same for all lanes must not be computed in every block, and what depends on a sum over the lanes
  * can only be computed at the end.  So each node gets the segment that runs it: `pre` if it depends on uniform inputs,
- * constants and the number of lanes only; `main` if it depends on a lane's input; `post` if it depends on a batch_sum.
+ * constants and the number of lanes only and lanes need it; `main` if it depends on a lane's input; `post` if it depends
+ * on a batch_sum, or no lane needs it.  What is done alike there for many parameters becomes a loop (_roll.h); `last` is
+ * what depends on loops.
  *
  * Data structures: VgGraph, a graph's arrays (borrowed); VgLowered, the segments (owned) and where a run finds and
  * leaves its numbers: `image` is what the uniform scalars are before a run (the constants; the rest is written by it).
@@ -16,7 +18,7 @@
 #include <string.h>
 #include "_machine.h"
 
-enum { VG_PRE, VG_MAIN, VG_POST, VG_SEGMENTS };
+enum { VG_PRE, VG_MAIN, VG_POST, VG_LAST, VG_SEGMENTS };
 
 typedef struct VgGraph {
     int32_t count, inputs, outputs, guards;
@@ -26,8 +28,22 @@ typedef struct VgGraph {
     const uint8_t *guard_expected, *uniform; /* uniform: for each input */
 } VgGraph;
 
+/* What the members of a loop read or write: member m the uniform table[m], or first + m where there is no table. */
+typedef struct VgLoopColumn {
+    int32_t first, *table;
+} VgLoopColumn;
+
+/* A loop over members.  Its frame: a slot for each column, inputs first. */
+typedef struct VgLoop {
+    VgSegment segment;
+    int32_t members, inputs, columns;
+    VgLoopColumn *column;
+} VgLoop;
+
 typedef struct VgLowered {
     VgSegment segment[VG_SEGMENTS];
+    VgLoop *loop;
+    int32_t loops;
     int32_t inputs, outputs, guards, uniforms, slots, accumulators;
     double *image;           /* uniforms */
     int32_t *input;          /* for each input the uniform or the slot it goes to; -1: nothing reads it */
@@ -42,12 +58,15 @@ typedef struct VgLowered {
 typedef struct {
     int8_t segment;
     uint8_t live;        /* an output or a guard depends on it */
+    uint8_t needed;      /* what lanes compute depends on it */
     uint8_t computed;    /* an instruction computes it; else it is in memory from the start */
     int32_t instruction; /* its number in its segment */
     int32_t uniform;     /* where other segments, or the caller, find it; -1: nowhere */
     int32_t slot;        /* of the frame: inputs and outputs of lanes; -1: none */
     int32_t guard;       /* the first of its guards; -1: none */
 } VgPlace;
+
+#include "_roll.h"
 
 /* A segment that is being written: the arrays grow by doubling. */
 typedef struct {
@@ -98,13 +117,21 @@ static int32_t vg_reference(const VgPlace *place, int segment, int32_t uniforms)
     return place->uniform >= 0 ? ~place->uniform : ~(uniforms + place->slot);
 }
 
+static void vg_free_segment(VgSegment *segment) {
+    free((void *)segment->op);
+    free((void *)segment->start);
+    free((void *)segment->operand);
+    free((void *)segment->number);
+}
+
 static void vg_free_lowered(VgLowered *lowered) {
-    for (int k = 0; k < VG_SEGMENTS; k++) {
-        free((void *)lowered->segment[k].op);
-        free((void *)lowered->segment[k].start);
-        free((void *)lowered->segment[k].operand);
-        free((void *)lowered->segment[k].number);
+    for (int k = 0; k < VG_SEGMENTS; k++) vg_free_segment(&lowered->segment[k]);
+    for (int32_t l = 0; l < lowered->loops; l++) {
+        vg_free_segment(&lowered->loop[l].segment);
+        for (int32_t k = 0; k < lowered->loop[l].columns; k++) free(lowered->loop[l].column[k].table);
+        free(lowered->loop[l].column);
     }
+    free(lowered->loop);
     free(lowered->image);
     free(lowered->input);
     free(lowered->output);
@@ -130,14 +157,22 @@ static int vg_classify(const VgGraph *g, VgPlace *places, int32_t *where) {
             *where = i;
             return VG_SUM_IN_LANES;
         }
-        const VgPlace place = {(int8_t)(lane ? VG_MAIN : sum ? VG_POST : VG_PRE), 0, 0, -1, -1, -1, -1};
+        const VgPlace place = {(int8_t)(lane ? VG_MAIN : sum ? VG_POST : VG_PRE), 0, 0, 0, -1, -1, -1, -1};
         places[i] = place;
     }
     for (int32_t i = 0; i < g->outputs; i++) places[g->output[i]].live = 1;
-    for (int32_t k = 0; k < g->guards; k++) places[g->guard_node[k]].live = 1;
-    for (int32_t i = g->count; i-- > 0;)
-        if (places[i].live)
-            for (int32_t j = g->start[i]; j < g->start[i + 1]; j++) places[g->operand[j]].live = 1;
+    for (int32_t k = 0; k < g->guards; k++) places[g->guard_node[k]].live = places[g->guard_node[k]].needed = 1;
+    for (int32_t i = g->count; i-- > 0;) {
+        if (!places[i].live) continue;
+        /* What no lane waits for is computed after the lanes, where it may be part of a loop (_roll.h). */
+        if (places[i].segment == VG_PRE && !places[i].needed && i >= g->inputs && g->start[i + 1] > g->start[i])
+            places[i].segment = VG_POST;
+        const int needed = places[i].segment == VG_MAIN || places[i].needed;
+        for (int32_t j = g->start[i]; j < g->start[i + 1]; j++) {
+            places[g->operand[j]].live = 1;
+            places[g->operand[j]].needed |= (uint8_t)needed;
+        }
+    }
     return VG_LOWERED;
 }
 
@@ -146,9 +181,39 @@ static int vg_is_lane_sum(const VgGraph *g, const VgPlace *places, int32_t node)
     return g->op[node] == VG_OP_batch_sum && places[g->operand[g->start[node]]].segment == VG_MAIN;
 }
 
+/* What depends on a loop is computed last. */
+static void vg_mark_last(const VgGraph *g, VgPlace *places, const VgRolled *rolled) {
+    for (int32_t i = 0; i < g->count; i++)
+        for (int32_t j = g->start[i]; places[i].segment == VG_POST && rolled->of[i] < 0 && j < g->start[i + 1]; j++)
+            if (rolled->of[g->operand[j]] >= 0 || places[g->operand[j]].segment == VG_LAST) places[i].segment = VG_LAST;
+}
+
+/* The members' results that are wanted outside of their loop get uniforms side by side. */
+static int32_t vg_place_members(const VgGraph *g, VgPlace *places, const VgRolled *rolled, int32_t uniforms) {
+    for (int32_t i = 0; i < g->count; i++)
+        for (int32_t j = g->start[i]; places[i].live && rolled->of[i] < 0 && j < g->start[i + 1]; j++)
+            if (rolled->of[g->operand[j]] >= 0) places[g->operand[j]].slot = 0; /* for now: wanted */
+    for (int32_t i = 0; i < g->outputs; i++)
+        if (rolled->of[g->output[i]] >= 0) places[g->output[i]].slot = 0;
+    for (int32_t b = 0; b < rolled->count; b++) {
+        const VgBundle *const bundle = &rolled->bundle[b];
+        for (int32_t i = 0; i < bundle->size; i++) {
+            int wanted = 0;
+            for (int32_t m = 0; m < bundle->members; m++) wanted |= places[bundle->nodes[m * bundle->size + i]].slot == 0;
+            for (int32_t m = 0; m < bundle->members; m++) {
+                VgPlace *const place = &places[bundle->nodes[m * bundle->size + i]];
+                place->uniform = wanted ? uniforms + m : -1;
+                place->slot = -1;
+            }
+            if (wanted) uniforms += bundle->members;
+        }
+    }
+    return uniforms;
+}
+
 /* Where each node's number lives: count the uniforms, slots and accumulators. */
-static void vg_place(const VgGraph *g, VgPlace *places, VgLowered *lowered) {
-    int32_t uniforms = 0, slots = 0;
+static void vg_place(const VgGraph *g, VgPlace *places, VgLowered *lowered, const VgRolled *rolled) {
+    int32_t uniforms = vg_place_members(g, places, rolled, 0), slots = 0;
     lowered->lanes = -1;
     for (int32_t i = 0; i < g->count; i++) {
         VgPlace *const place = &places[i];
@@ -163,13 +228,14 @@ static void vg_place(const VgGraph *g, VgPlace *places, VgLowered *lowered) {
         } else if (vg_is_lane_sum(g, places, i)) {
             place->uniform = uniforms++;
             lowered->accumulators++;
-        } else {
+        } else if (rolled->of[i] < 0) {
             place->computed = 1;
             if (g->op[i] == VG_OP_batch_sum && lowered->lanes < 0) lowered->lanes = uniforms++;
         }
+        const int home = rolled->of[i] < 0 ? place->segment : VG_SEGMENTS;
         for (int32_t j = g->start[i]; j < g->start[i + 1]; j++) {
             VgPlace *const operand = &places[g->operand[j]];
-            if (operand->computed && operand->segment == VG_PRE && place->segment != VG_PRE && operand->uniform < 0)
+            if (operand->computed && operand->segment != VG_MAIN && operand->segment != home && operand->uniform < 0)
                 operand->uniform = uniforms++;
         }
     }
@@ -223,7 +289,105 @@ static int vg_emit_node(const VgGraph *g, VgPlace *places, VgLowered *lowered, V
     return VG_LOWERED;
 }
 
-static int vg_emit_all(const VgGraph *g, VgPlace *places, VgLowered *lowered) {
+static VgSegment vg_finished(const VgWriter *w, int32_t uniforms, int32_t slots) {
+    const VgSegment segment = {w->count, w->op, w->start, w->operand, w->number, uniforms, slots};
+    return segment;
+}
+
+/* The column of a loop for operand j of each member's node i; -1 if all members read the same uniform; -2 without
+ * memory. */
+static int32_t vg_loop_column(const VgGraph *g, const VgPlace *places, const VgBundle *b, VgLoop *loop, int32_t i,
+                              int32_t j) {
+    int same = 1, side_by_side = 1;
+    int32_t first = 0;
+    for (int32_t m = 0; m < b->members; m++) {
+        const int32_t uniform = places[g->operand[g->start[b->nodes[m * b->size + i]] + j]].uniform;
+        if (m == 0) first = uniform;
+        same &= uniform == first;
+        side_by_side &= uniform == first + m;
+    }
+    if (same) return -1;
+    VgLoopColumn *const grown = (VgLoopColumn *)realloc(loop->column, ((size_t)loop->columns + 1) * sizeof *grown);
+    if (grown == NULL) return -2;
+    loop->column = grown;
+    VgLoopColumn *const column = &loop->column[loop->columns];
+    column->first = first;
+    column->table = NULL;
+    if (!side_by_side) {
+        column->table = (int32_t *)malloc((size_t)b->members * sizeof *column->table);
+        if (column->table == NULL) return -2;
+        for (int32_t m = 0; m < b->members; m++)
+            column->table[m] = places[g->operand[g->start[b->nodes[m * b->size + i]] + j]].uniform;
+    }
+    return loop->columns++;
+}
+
+/* A loop's segment: that of its first member, what differs between members in slots of the frame. */
+static int vg_emit_loop(const VgGraph *g, const VgPlace *places, const VgRolled *rolled, int32_t which,
+                        VgLowered *lowered, VgLoop *loop) {
+    const VgBundle *const b = &rolled->bundle[which];
+    VgWriter w;
+    int result = VG_NO_MEMORY;
+    int32_t *const code = (int32_t *)malloc((size_t)b->size * sizeof *code); /* each node's instruction */
+    int32_t *const known = (int32_t *)malloc(((size_t)g->count + 1) * sizeof *known); /* references, by node */
+    memset(&w, 0, sizeof w);
+    loop->members = b->members;
+    if (code == NULL || known == NULL || vg_reserve(&w, 1) < 0) goto done;
+    w.start[0] = 0;
+    for (int32_t i = 0; i < b->size; i++) /* forget */
+        for (int32_t j = g->start[b->nodes[i]]; j < g->start[b->nodes[i] + 1]; j++) known[g->operand[j]] = INT32_MAX;
+    for (int32_t i = 0; i < b->size; i++) {
+        const int32_t node = b->nodes[i], n = g->start[node + 1] - g->start[node];
+        int32_t *const to = vg_emit(&w, g->op[node], g->number[node], n);
+        if (to == NULL) goto done;
+        const int32_t at = (int32_t)(to - w.operand);
+        code[i] = w.count - 1;
+        for (int32_t j = 0; j < n; j++) {
+            const int32_t operand = g->operand[g->start[node] + j];
+            if (rolled->of[operand] == which) { /* only of its own member */
+                w.operand[at + j] = code[rolled->at[operand]];
+                continue;
+            }
+            if (known[operand] == INT32_MAX) {
+                const int32_t column = vg_loop_column(g, places, b, loop, i, j);
+                if (column == -2) goto done;
+                known[operand] = column < 0 ? ~places[operand].uniform : ~(lowered->uniforms + column);
+            }
+            w.operand[at + j] = known[operand];
+        }
+    }
+    loop->inputs = loop->columns;
+    for (int32_t i = 0; i < b->size; i++) {
+        const int32_t uniform = places[b->nodes[i]].uniform;
+        if (uniform < 0) continue;
+        VgLoopColumn *const grown = (VgLoopColumn *)realloc(loop->column, ((size_t)loop->columns + 1) * sizeof *grown);
+        if (grown == NULL) goto done;
+        loop->column = grown;
+        const VgLoopColumn column = {uniform, NULL};
+        loop->column[loop->columns] = column;
+        int32_t *const to = vg_emit(&w, VG_STORE, loop->columns++, 1);
+        if (to == NULL) goto done;
+        to[0] = code[i];
+    }
+    result = VG_LOWERED;
+done:
+    loop->segment = vg_finished(&w, lowered->uniforms, loop->columns);
+    free(code);
+    free(known);
+    return result;
+}
+
+static int vg_emit_loops(const VgGraph *g, const VgPlace *places, const VgRolled *rolled, VgLowered *lowered) {
+    lowered->loop = (VgLoop *)calloc((size_t)rolled->count + 1, sizeof *lowered->loop);
+    if (lowered->loop == NULL) return VG_NO_MEMORY;
+    for (int32_t b = 0; b < rolled->count; b++)
+        if (rolled->bundle[b].members > 0 &&
+            vg_emit_loop(g, places, rolled, b, lowered, &lowered->loop[lowered->loops++]) < 0)
+            return VG_NO_MEMORY;
+    return VG_LOWERED;
+}
+
+static int vg_emit_all(const VgGraph *g, VgPlace *places, VgLowered *lowered, const VgRolled *rolled) {
     VgWriter writers[VG_SEGMENTS];
     int32_t accumulator = 0;
     int result = VG_NO_MEMORY;
@@ -239,14 +403,13 @@ static int vg_emit_all(const VgGraph *g, VgPlace *places, VgLowered *lowered) {
         writers[k].start[0] = 0;
     }
     for (int32_t i = 0; i < g->count; i++)
-        if (places[i].live && vg_emit_node(g, places, lowered, writers, next, i, &accumulator) < 0) goto done;
+        if (places[i].live && rolled->of[i] < 0 &&
+            vg_emit_node(g, places, lowered, writers, next, i, &accumulator) < 0)
+            goto done;
     result = VG_LOWERED;
 done:
     for (int k = 0; k < VG_SEGMENTS; k++) { /* owned by lowered from here on, whole or not */
-        const VgWriter *w = &writers[k];
-        const VgSegment segment = {w->count,  w->op,           w->start, w->operand, w->number,
-                                   lowered->uniforms, lowered->slots};
-        lowered->segment[k] = segment;
+        lowered->segment[k] = vg_finished(&writers[k], lowered->uniforms, lowered->slots);
     }
     free(next);
     return result;
@@ -255,12 +418,18 @@ done:
 /* Cut a graph, whose arrays have been checked, into segments.  VG_SUM_IN_LANES: *where is the node at fault. */
 static int vg_lower(const VgGraph *g, VgLowered *lowered, int32_t *where) {
     int result;
+    VgRolled rolled;
     VgPlace *const places = (VgPlace *)malloc(((size_t)g->count + 1) * sizeof *places);
     memset(lowered, 0, sizeof *lowered);
+    memset(&rolled, 0, sizeof rolled);
     if (places == NULL) return VG_NO_MEMORY;
     result = vg_classify(g, places, where);
     if (result != VG_LOWERED) goto done;
-    vg_place(g, places, lowered);
+    result = VG_NO_MEMORY;
+    vg_roll(g, places, &rolled);
+    if (rolled.of == NULL) goto done;
+    vg_mark_last(g, places, &rolled);
+    vg_place(g, places, lowered, &rolled);
     lowered->inputs = g->inputs;
     lowered->outputs = g->outputs;
     lowered->guards = g->guards;
@@ -285,8 +454,10 @@ static int vg_lower(const VgGraph *g, VgLowered *lowered, int32_t *where) {
         lowered->uniform_output[i] = place->segment != VG_MAIN;
         lowered->output[i] = lowered->uniform_output[i] ? place->uniform : place->slot;
     }
-    result = vg_emit_all(g, places, lowered);
+    result = vg_emit_all(g, places, lowered, &rolled);
+    if (result == VG_LOWERED) result = vg_emit_loops(g, places, &rolled, lowered);
 done:
+    vg_free_rolled(&rolled);
     free(places);
     if (result != VG_LOWERED) vg_free_lowered(lowered);
     return result;

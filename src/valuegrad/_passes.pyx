@@ -35,10 +35,10 @@ cdef extern from "_expand.h":
                    int32_t inputs, int32_t *roots, int32_t root_count, VgGraph *result) nogil
 
 cdef extern from "_transforms.h":
-    int vg_adjoint(VgGraph *g, const VgTemplates *t, const int32_t *templates, const int32_t *outputs,
+    int vg_adjoint(VgGraph *g, int32_t nodes, const VgTemplates *t, const int32_t *templates, const int32_t *outputs,
                    const int32_t *seeds, int32_t output_count, const int32_t *wrt, int32_t wrt_count,
                    int32_t *gradients) nogil
-    int vg_tangent(VgGraph *g, const VgTemplates *t, const int32_t *templates, const int32_t *inputs,
+    int vg_tangent(VgGraph *g, int32_t nodes, const VgTemplates *t, const int32_t *templates, const int32_t *inputs,
                    const int32_t *directions, int32_t input_count, const int32_t *outputs, int32_t output_count,
                    int32_t *found) nogil
 
@@ -81,7 +81,7 @@ cdef class Builder:
         if wrt.shape[0] == 0 or outputs.shape[0] == 0 or which.shape[0] == 0:
             raise ValueError("adjoint needs nodes, outputs and inputs")
         with nogil:
-            failed = vg_adjoint(&self.graph, &templates.c, &which[0], &outputs[0], &seeds[0],
+            failed = vg_adjoint(&self.graph, <int32_t>which.shape[0], &templates.c, &which[0], &outputs[0], &seeds[0],
                                 <int32_t>outputs.shape[0], &wrt[0], <int32_t>wrt.shape[0], &gradients[0])
         if failed:
             raise MemoryError()
@@ -96,7 +96,7 @@ cdef class Builder:
         if inputs.shape[0] == 0 or outputs.shape[0] == 0 or which.shape[0] == 0:
             raise ValueError("tangent needs nodes, outputs and inputs")
         with nogil:
-            failed = vg_tangent(&self.graph, &templates.c, &which[0], &inputs[0], &directions[0],
+            failed = vg_tangent(&self.graph, <int32_t>which.shape[0], &templates.c, &which[0], &inputs[0], &directions[0],
                                 <int32_t>inputs.shape[0], &outputs[0], <int32_t>outputs.shape[0], &tangents[0])
         if failed:
             raise MemoryError()

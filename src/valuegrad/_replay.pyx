@@ -32,8 +32,15 @@ cdef extern from "_run.h":
         const double *number
         const uint8_t *guard_expected
         const uint8_t *uniform
+    ctypedef struct VgSegment:
+        int32_t count
+    ctypedef struct VgLoop:
+        VgSegment segment
+        int32_t members
     ctypedef struct VgLowered:
-        int32_t inputs, outputs, guards
+        int32_t inputs, outputs, guards, loops
+        VgSegment segment[4]
+        VgLoop *loop
         uint8_t *uniform_input
         uint8_t *uniform_output
     ctypedef struct VgCode:
@@ -74,12 +81,12 @@ def check_arrays(ops, starts, operands, numbers, outputs, guard_nodes, guard_exp
         if not isinstance(array, numpy.ndarray) or array.dtype != kind or array.ndim != 1:
             raise GraphError(f"Code() got {kind_of(array)} for {name}; expected {numpy.dtype(kind)}[]")
     if len(guard_nodes) != len(guard_expected):
-        raise GraphError(f"Code() got {len(guard_nodes)} guard_nodes; expected as many as guard_expected, {len(guard_expected)}")
+        raise GraphError(f"Code() got {len(guard_expected)} guard_expected; expected one for each of {len(guard_nodes)}")
     guards = tuple(Guard(node, expected, "") for node, expected in zip(guard_nodes.tolist(), guard_expected.tolist()))
     check(Graph(ops, starts, operands, numbers, len(uniform), outputs, guards, calls), "Code()")
     for code in numpy.unique(ops).tolist():
         if OPS[code] not in MACHINE:
-            raise GraphError(f"Code() got operation {OPS[code]!r}; expected a graph that is expanded to MACHINE operations")
+            raise GraphError(f"Code() got operation {OPS[code]!r}; expected a graph expanded to MACHINE operations")
     if numpy.any(numpy.diff(starts)[ops == OPS.index("gather")] < 2):
         raise GraphError("Code() got a gather of nothing; expected at least one entry and the index")
 
@@ -209,11 +216,12 @@ cdef class Code:
         if error == VG_NO_BACKEND:
             raise ValueArgumentError("Code() got backend 'jit', which cannot run this program here; expected 'auto'")
         if error == VG_UNKNOWN_OPERATION:
-            raise GraphError(f"Code() got operation {OPS[where]!r}, which no backend knows; expected MACHINE operations")
+            raise GraphError(f"Code() got operation {OPS[where]!r}, which no backend knows; expand the graph first")
         if self.code == NULL:
             raise MemoryError("Code(): no memory for the program")
+        cdef const uint8_t *own = self.code.lowered.uniform_output
         cdef Py_ssize_t i
-        self.uniform_outputs = numpy.array([self.code.lowered.uniform_output[i] for i in range(len(outputs))], numpy.uint8)
+        self.uniform_outputs = numpy.array([own[i] for i in range(len(outputs))], numpy.uint8)
 
     def __dealloc__(self):
         vg_free_code(self.code)
@@ -227,6 +235,15 @@ cdef class Code:
     def block(self):
         """How many lanes one pass over the program computes."""
         return self.made().block
+
+    @property
+    def instructions(self):
+        """How many each segment has (pre, main, post, last), then for each loop its members and instructions."""
+        cdef VgCode *code = self.made()
+        cdef int k
+        segments = tuple([code.lowered.segment[k].count for k in range(4)])
+        loops = tuple([(code.lowered.loop[k].members, code.lowered.loop[k].segment.count) for k in range(code.lowered.loops)])
+        return segments, loops
 
     @property
     def code_bytes(self):

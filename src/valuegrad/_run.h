@@ -5,18 +5,13 @@
  * then chunk after chunk.  A thread takes one chunk after the other; each has its own workspace.
  *
  * Data structures
- *   VgCode       a program ready to run: read-only while it runs, but for `idle`.
- *   VgWorkspace  the memory of one run in one thread: frame, sums, scalars.  A finished run leaves it in `idle` for
- *                the next one, so a single call allocates nothing.
  *   VgJob        one run: the arrays, and what its threads share.
  *
  * Where to start reading: vg_run, then vg_run_lanes; vg_call is the short way for a single lane. */
 #ifndef VALUEGRAD_RUN_H
 #define VALUEGRAD_RUN_H
 
-#include "_interpreter.h"
-#include "_jit.h"
-#include "_lower.h"
+#include "_code.h"
 
 #ifndef _WIN32
 #define VG_HAS_THREADS 1
@@ -27,184 +22,10 @@
 
 enum {
     VG_MOST_CHUNKS = 64,
-    VG_CHUNK_BLOCKS = 16,            /* a chunk is a multiple of so many blocks of V lanes */
-    VG_FRAME_BYTES = 24 * 1024,      /* the interpreter's frame, if it can be so small: the first cache holds it */
-    VG_MOST_VECTORS = 16,            /* in a block of the interpreter */
+    VG_CHUNK_BLOCKS = 16,              /* a chunk is a multiple of so many blocks of V lanes */
     VG_WORK_FOR_A_THREAD = 200 * 1000, /* lanes times instructions that pay for starting one */
     VG_MOST_THREADS = 64
 };
-
-typedef struct {
-    int32_t position; /* among all inputs or outputs */
-    int32_t rank;     /* among those of the lanes */
-    int32_t slot;
-} VgColumn; /* an input or output of the lanes */
-
-typedef struct VgWorkspace {
-    VgContext context;
-    void *memory; /* what free() wants; the context's pointers are aligned parts of it */
-} VgWorkspace;
-
-typedef struct VgCode {
-    VgLowered lowered;
-    VgInterpreted interpreted[VG_SEGMENTS];
-    VgSegmentFunction function[VG_SEGMENTS]; /* of the assembler; NULL: interpreted */
-    void *machine_code[VG_SEGMENTS];
-    size_t machine_bytes[VG_SEGMENTS];
-    VgColumn *lane_inputs, *lane_outputs;
-    int32_t lane_input_count, lane_output_count;
-    int is_float32, is_compiled;
-    int32_t slots, scratch;
-    ptrdiff_t vector, block; /* lanes: V, and as many as one pass over the program takes */
-    size_t item, code_bytes;
-    PyObject *calls; /* borrowed from Code */
-    VgWorkspace *idle;
-} VgCode;
-
-/* ------------------------------------------------------------------------------------------------- making one */
-static void vg_free_workspace(VgWorkspace *workspace) {
-    if (workspace == NULL) return;
-    free(workspace->memory);
-    free(workspace);
-}
-
-static void vg_free_code(VgCode *code) {
-    if (code == NULL) return;
-    for (int k = 0; k < VG_SEGMENTS; k++) {
-        if (code->function[k] != NULL) vg_jit_free(code->machine_code[k], code->machine_bytes[k]);
-        vg_free_interpreted(&code->interpreted[k]);
-    }
-    vg_free_lowered(&code->lowered);
-    vg_free_workspace(code->idle);
-    free(code->lane_inputs);
-    free(code->lane_outputs);
-    free(code);
-}
-
-static size_t vg_aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
-
-/* `uniform`: the scalars of the run that the new one is another thread of; NULL: it gets its own, constants filled in. */
-static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
-    const size_t item = code->item, block = (size_t)code->block;
-    const size_t frame = vg_aligned((size_t)code->slots * block * item);
-    const size_t sums = (size_t)code->lowered.accumulators * VG_BLOCK_BYTES;
-    const size_t scalars = uniform ? 0 : vg_aligned((size_t)code->lowered.uniforms * item);
-    const size_t failed = vg_aligned(block * sizeof(int32_t)), scratch = (size_t)code->scratch * sizeof(double);
-    VgWorkspace *const w = (VgWorkspace *)calloc(1, sizeof *w);
-    if (w == NULL) return NULL;
-    w->memory = malloc(frame + sums + scalars + failed + scratch + 64);
-    if (w->memory == NULL) {
-        free(w);
-        return NULL;
-    }
-    char *at = (char *)w->memory;
-    at += vg_aligned((size_t)(uintptr_t)at) - (size_t)(uintptr_t)at;
-    w->context.frame = at;
-    w->context.accumulators = at + frame;
-    w->context.uniform = uniform ? uniform : at + frame + sums;
-    w->context.failed = (int32_t *)(at + frame + sums + scalars);
-    w->context.scratch = (double *)(at + frame + sums + scalars + failed);
-    w->context.calls = code->calls;
-    for (int32_t i = 0; !uniform && i < code->lowered.uniforms; i++) {
-        if (code->is_float32) ((float *)w->context.uniform)[i] = (float)code->lowered.image[i];
-        else ((double *)w->context.uniform)[i] = code->lowered.image[i];
-    }
-    return w;
-}
-
-/* Both with the GIL held. */
-static VgWorkspace *vg_acquire(VgCode *code) {
-    VgWorkspace *const w = code->idle;
-    code->idle = NULL;
-    return w != NULL ? w : vg_new_workspace(code, NULL);
-}
-
-static void vg_release(VgCode *code, VgWorkspace *w) {
-    if (code->idle == NULL) code->idle = w;
-    else vg_free_workspace(w);
-}
-
-/* The columns that exist: `all` are where each one goes; uniform ones, and those that nothing reads, are not there. */
-static VgColumn *vg_columns(const int32_t *all, const uint8_t *uniform, int32_t n, int32_t *count) {
-    VgColumn *const columns = (VgColumn *)malloc(((size_t)n + 1) * sizeof *columns);
-    int32_t rank = 0;
-    *count = 0;
-    for (int32_t i = 0; columns != NULL && i < n; i++) {
-        if (uniform[i]) continue;
-        const VgColumn column = {i, rank++, all[i]};
-        if (all[i] >= 0) columns[(*count)++] = column;
-    }
-    return columns;
-}
-
-static int vg_compile_segment(VgCode *code, int k, int strict) {
-    const VgSegment *const segment = &code->lowered.segment[k];
-    int32_t slots = 0;
-    size_t bytes = 0;
-    code->function[k] = vg_jit_compile(segment, code->is_float32, strict, &slots, &bytes, &code->machine_code[k],
-                                       &code->machine_bytes[k]);
-    if (code->function[k] == NULL) return 0;
-    code->code_bytes += bytes;
-    if (slots > code->slots) code->slots = slots;
-    return 1;
-}
-
-static int vg_translate_segment(VgCode *code, int k, int strict) {
-    VgInterpreted *const to = &code->interpreted[k];
-    const int result = vg_translate(&code->lowered.segment[k], code->is_float32, strict, to);
-    if (result != 0) return result;
-    if (to->slots > code->slots) code->slots = to->slots;
-    if (to->scratch > code->scratch) code->scratch = to->scratch;
-    code->code_bytes += (size_t)to->count * sizeof(VgStep);
-    return 0;
-}
-
-enum { VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER };
-enum { VG_NO_BACKEND = -3, VG_UNKNOWN_OPERATION = -4 }; /* besides those of _lower.h */
-
-/* A program from a checked graph.  Otherwise NULL, with *error and *where, the node or operation at fault. */
-static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, PyObject *calls, int *error,
-                           int32_t *where) {
-    VgCode *const code = (VgCode *)calloc(1, sizeof *code);
-    int compiled = backend != VG_BACKEND_INTERPRETER && vg_jit_available();
-    *error = VG_NO_MEMORY;
-    if (code == NULL) return NULL;
-    code->is_float32 = is_float32;
-    code->item = is_float32 ? sizeof(float) : sizeof(double);
-    code->vector = (ptrdiff_t)(VG_BLOCK_BYTES / code->item);
-    code->calls = calls;
-    *error = vg_lower(graph, &code->lowered, where);
-    if (*error != VG_LOWERED) goto failed;
-    for (int k = 0; k < VG_SEGMENTS && compiled; k++) compiled = vg_compile_segment(code, k, strict);
-    *error = VG_NO_BACKEND;
-    if (!compiled && backend == VG_BACKEND_JIT) goto failed;
-    for (int k = 0; k < VG_SEGMENTS && !compiled; k++) { /* all three, so that `block` fits all */
-        if (code->function[k] != NULL) vg_jit_free(code->machine_code[k], code->machine_bytes[k]);
-        code->function[k] = NULL;
-        if (k == 0) code->code_bytes = 0, code->slots = 0;
-        const int result = vg_translate_segment(code, k, strict);
-        *error = result < 0 ? VG_NO_MEMORY : VG_UNKNOWN_OPERATION;
-        *where = result - 1;
-        if (result != 0) goto failed;
-    }
-    code->is_compiled = compiled;
-    code->block = code->vector;
-    if (!compiled) {
-        ptrdiff_t vectors = VG_FRAME_BYTES / (VG_BLOCK_BYTES * ((ptrdiff_t)code->slots + 1));
-        vectors = vectors < 1 ? 1 : vectors > VG_MOST_VECTORS ? VG_MOST_VECTORS : vectors;
-        code->block = vectors * code->vector;
-    }
-    const VgLowered *const l = &code->lowered;
-    code->lane_inputs = vg_columns(l->input, l->uniform_input, l->inputs, &code->lane_input_count);
-    code->lane_outputs = vg_columns(l->output, l->uniform_output, l->outputs, &code->lane_output_count);
-    *error = VG_NO_MEMORY;
-    if (code->lane_inputs == NULL || code->lane_outputs == NULL) goto failed;
-    *error = VG_LOWERED;
-    return code;
-failed:
-    vg_free_code(code);
-    return NULL;
-}
 
 /* -------------------------------------------------------------------------------------- scalars and sums, by type */
 static inline void vg_put(const VgCode *code, void *numbers, ptrdiff_t i, double x) {
@@ -221,6 +42,15 @@ static inline void vg_copy_number(const VgCode *code, void *to, const void *from
     else memcpy(to, from, sizeof(double));
 }
 
+static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, char *packed, int out) {
+    for (int32_t i = 0; i < runs->count; i++) {
+        const VgRun run = runs->run[i];
+        char *const inside = uniform + (size_t)run.uniform * code->item, *const outside = packed + (size_t)run.packed * code->item;
+        if (run.count == 1) vg_copy_number(code, out ? outside : inside, out ? inside : outside);
+        else memcpy(out ? outside : inside, out ? inside : outside, (size_t)run.count * code->item);
+    }
+}
+
 /* Sums begin at -0.0, which leaves what is added to it as it is. */
 static void vg_clear_sums(const VgCode *code, void *accumulators) {
     const size_t n = (size_t)code->lowered.accumulators * (size_t)code->vector;
@@ -233,10 +63,10 @@ static void vg_clear_sums(const VgCode *code, void *accumulators) {
 /* From a sum for each of V lanes to their total, neighbours first: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)). */
 #define VG_IN_PAIRS(T)                                                                                                \
     for (int32_t k = 0; k < sums; k++) {                                                                              \
-        T *const lane = (T *)accumulators + (size_t)k * (size_t)vector;                                               \
-        for (ptrdiff_t apart = 1; apart < vector; apart *= 2)                                                         \
-            for (ptrdiff_t i = 0; i < vector; i += 2 * apart) lane[i] = lane[i] + lane[i + apart];                    \
-        ((T *)totals)[k] = lane[0];                                                                                   \
+        const T *const x = (const T *)accumulators + (size_t)k * (size_t)vector;                                      \
+        T total = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));                                  \
+        if (vector == 16) total += ((x[8] + x[9]) + (x[10] + x[11])) + ((x[12] + x[13]) + (x[14] + x[15]));           \
+        ((T *)totals)[k] = total;                                                                                     \
     }
 static void vg_totals(const VgCode *code, void *accumulators, void *totals) {
     const ptrdiff_t vector = code->vector;
@@ -249,10 +79,48 @@ static void vg_totals(const VgCode *code, void *accumulators, void *totals) {
 }
 
 static void vg_segment(const VgCode *code, int k, VgContext *c) {
-    if (code->function[k] != NULL)
-        code->function[k](c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
+    const VgPiece *const piece = &code->piece[k];
+    const VgSegmentFunction function = c->lanes > code->vector ? code->whole_block : piece->function;
+    const uint64_t valid_bits = c->valid < 64 ? ((uint64_t)1 << c->valid) - 1 : UINT64_MAX;
+    if (piece->function != NULL)
+        function(c->frame, c->uniform, c->accumulators, c->failed, valid_bits);
     else
-        vg_interpret(&code->interpreted[k], c);
+        vg_interpret(&piece->interpreted, c);
+}
+
+/* A column's numbers between uniform scalars and a slot of the frame, for the members from `from` on; what is missing
+ * to a whole vector repeats the last member. */
+#define VG_LOAD_COLUMN(T)                                                                                                 for (ptrdiff_t i = 0; i < vector; i++) {                                                                                  const ptrdiff_t m = from + (i < valid ? i : valid - 1);                                                               ((T *)slot)[i] = ((const T *)uniform)[column->table ? column->table[m] : column->first + m];                      }
+
+static void vg_load_column(const VgCode *code, const VgLoopColumn *column, const void *uniform, void *slot,
+                           ptrdiff_t from, ptrdiff_t valid) {
+    const ptrdiff_t vector = code->vector;
+    if (column->table == NULL && valid == vector) {
+        memcpy(slot, (const char *)uniform + (size_t)(column->first + from) * code->item, VG_BLOCK_BYTES);
+    } else if (code->is_float32) {
+        VG_LOAD_COLUMN(float)
+    } else {
+        VG_LOAD_COLUMN(double)
+    }
+}
+
+/* The loops: V members at a time. */
+static void vg_run_loops(const VgCode *code, VgContext *c) {
+    for (int32_t l = 0; l < code->lowered.loops; l++) {
+        const VgLoop *const loop = &code->lowered.loop[l];
+        c->lanes = code->vector;
+        for (ptrdiff_t from = 0; from < loop->members; from += code->vector) {
+            const ptrdiff_t left = loop->members - from, valid = left < code->vector ? left : code->vector;
+            c->valid = valid;
+            for (int32_t k = 0; k < loop->inputs; k++)
+                vg_load_column(code, &loop->column[k], c->uniform, (char *)c->frame + (size_t)k * VG_BLOCK_BYTES, from,
+                               valid);
+            vg_segment(code, VG_SEGMENTS + l, c);
+            for (int32_t k = loop->inputs; k < loop->columns; k++)
+                memcpy((char *)c->uniform + (size_t)(loop->column[k].first + from) * code->item,
+                       (const char *)c->frame + (size_t)k * VG_BLOCK_BYTES, (size_t)valid * code->item);
+        }
+    }
 }
 
 /* `pre` or `post`: in one vector, whose first lane counts.  The guard that fails, or VG_PASSED. */
@@ -302,6 +170,13 @@ static inline void vg_unlock(VgJob *job) {
 #endif
 }
 
+/* One vector or two, as machine code takes them, are copied without a call of memcpy. */
+static inline void vg_copy_lanes(char *to, const char *from, size_t bytes) {
+    if (bytes == VG_BLOCK_BYTES) memcpy(to, from, VG_BLOCK_BYTES);
+    else if (bytes == 2 * VG_BLOCK_BYTES) memcpy(to, from, 2 * VG_BLOCK_BYTES);
+    else memcpy(to, from, bytes);
+}
+
 /* A block's inputs into the frame; what is missing to a whole number of vectors repeats the last lane. */
 static void vg_load(const VgJob *job, VgContext *c, ptrdiff_t from) {
     const VgCode *const code = job->code;
@@ -309,7 +184,8 @@ static void vg_load(const VgJob *job, VgContext *c, ptrdiff_t from) {
     for (int32_t i = 0; i < code->lane_input_count; i++) {
         const VgColumn column = code->lane_inputs[i];
         char *const to = (char *)c->frame + (size_t)column.slot * slot;
-        memcpy(to, job->inputs[job->packed ? column.rank : column.position] + (size_t)from * item, bytes);
+        const ptrdiff_t which = job->packed ? column.rank : column.position;
+        vg_copy_lanes(to, job->inputs[which] + (size_t)from * item, bytes);
         for (size_t at = bytes; at < slot; at += item) memcpy(to + at, to + bytes - item, item);
     }
 }
@@ -319,8 +195,9 @@ static void vg_store(const VgJob *job, const VgContext *c, ptrdiff_t from) {
     const size_t item = code->item, bytes = (size_t)c->valid * item, slot = (size_t)c->lanes * item;
     for (int32_t i = 0; i < code->lane_output_count; i++) {
         const VgColumn column = code->lane_outputs[i];
-        memcpy(job->outputs[job->packed ? column.rank : column.position] + (size_t)from * item,
-               (const char *)c->frame + (size_t)column.slot * slot, bytes);
+        const ptrdiff_t which = job->packed ? column.rank : column.position;
+        const char *const numbers = (const char *)c->frame + (size_t)column.slot * slot;
+        vg_copy_lanes(job->outputs[which] + (size_t)from * item, numbers, bytes);
     }
 }
 
@@ -341,11 +218,16 @@ static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
     const VgCode *const code = job->code;
     const ptrdiff_t last = job->n - which * job->chunk, end = last < job->chunk ? job->n : (which + 1) * job->chunk;
     vg_clear_sums(code, c->accumulators);
-    for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += code->block) {
+    for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += c->valid) {
         c->valid = end - from < code->block ? end - from : code->block;
         c->lanes = (c->valid + code->vector - 1) / code->vector * code->vector;
+        if (code->is_compiled) { /* a whole block, which may be too much for the last lanes, or one vector */
+            c->lanes = c->valid > code->block / 2 ? code->block : code->vector;
+            if (c->valid > c->lanes) c->valid = c->lanes;
+        }
         vg_load(job, c, from);
-        for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
+        if (code->lowered.guards > 0 || code->piece[VG_MAIN].interpreted.has_calls)
+            for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
         vg_segment(code, VG_MAIN, c);
         vg_store(job, c, from);
         if (code->lowered.guards > 0) vg_note_failures(job, c, from);
@@ -390,7 +272,7 @@ static void vg_run_lanes(VgJob *job, VgContext *c, int threads) {
     double most = work / VG_WORK_FOR_A_THREAD;
     if (most > (double)job->chunks) most = (double)job->chunks;
     if (most > VG_MOST_THREADS) most = VG_MOST_THREADS;
-    if (job->code->interpreted[VG_MAIN].has_calls) most = 1.0; /* they would wait for the GIL, and an error is this thread's */
+    if (job->code->piece[VG_MAIN].interpreted.has_calls) most = 1.0; /* others would wait for the GIL, and keep errors */
     pthread_mutex_init(&job->mutex, NULL);
     while (started + 1 < threads && started + 1 < most &&
            pthread_create(&others[started], NULL, vg_thread, job) == 0)
@@ -438,33 +320,35 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
         if (job->totals == NULL) return VG_NO_MEMORY;
     }
     c->error = 0;
-    const char *packed = job->packed;
-    for (int32_t i = 0; i < l->inputs; i++) {
-        if (!l->uniform_input[i]) continue;
-        const char *const from = packed ? packed : job->inputs[i];
-        if (l->input[i] >= 0) vg_copy_number(code, (char *)c->uniform + (size_t)l->input[i] * code->item, from);
-        if (packed) packed += code->item;
-    }
+    if (job->packed)
+        vg_copy_runs(code, &code->read, (char *)c->uniform, (char *)job->packed, 0);
+    else
+        for (int32_t i = 0; i < l->inputs; i++)
+            if (l->uniform_input[i] && l->input[i] >= 0)
+                vg_copy_number(code, (char *)c->uniform + (size_t)l->input[i] * code->item, job->inputs[i]);
     if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, (double)job->n);
     job->before = vg_uniform_segment(code, VG_PRE, c);
     if (!c->error && job->n > 0 && (l->segment[VG_MAIN].count > 0 || code->lane_output_count > 0 || l->guards > 0))
         vg_run_lanes(job, c, threads);
     if (!c->error) {
         vg_add_chunks(job, c);
-        const int32_t after = vg_uniform_segment(code, VG_POST, c);
+        int32_t after = vg_uniform_segment(code, VG_POST, c);
+        vg_run_loops(code, c);
+        const int32_t last = vg_uniform_segment(code, VG_LAST, c);
+        after = last < after ? last : after;
         if (after != VG_PASSED && job->n > 0) {
             if (!job->has_failed) memset(job->failed, 0xff, (size_t)job->n * sizeof *job->failed);
             job->has_failed = 1;
             for (ptrdiff_t i = 0; i < job->n; i++)
                 if (job->failed[i] < 0 || job->failed[i] > after) job->failed[i] = after;
         }
-        char *packed_out = job->packed_out;
-        for (int32_t i = 0; i < l->outputs && !c->error; i++) {
-            if (!l->uniform_output[i]) continue;
-            char *const to = job->packed ? packed_out : job->outputs[i];
-            vg_copy_number(code, to, (const char *)c->uniform + (size_t)l->output[i] * code->item);
-            if (job->packed) packed_out += code->item;
-        }
+        if (job->packed)
+            vg_copy_runs(code, &code->written, (char *)c->uniform, job->packed_out, 1);
+        else
+            for (int32_t i = 0; i < l->outputs && !c->error; i++)
+                if (l->uniform_output[i])
+                    vg_copy_number(code, job->outputs[i],
+                                   (const char *)c->uniform + (size_t)l->output[i] * code->item);
     }
     free(job->totals);
     job->totals = NULL;
@@ -507,6 +391,8 @@ static PyObject *vg_call(VgCode *code, PyObject *arguments) {
     for (int32_t k = 0; k < l->accumulators; k++) /* the sum over one lane: the others are still -0.0 */
         vg_put(code, c->uniform, l->total[k], vg_get(code, c->accumulators, k * vector));
     if (!c->error && vg_uniform_segment(code, VG_POST, c) != VG_PASSED) goto none;
+    vg_run_loops(code, c);
+    if (!c->error && vg_uniform_segment(code, VG_LAST, c) != VG_PASSED) goto none;
     if (c->error) goto done;
     result = PyTuple_New(l->outputs);
     for (int32_t i = 0; result != NULL && i < l->outputs; i++) {

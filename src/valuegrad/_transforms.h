@@ -105,10 +105,10 @@ static void vg_reached(VgContributions *c, VgGraph *g, int32_t node, int32_t rea
 }
 
 /* Which nodes depend on one of `wrt`, 1 for those.  What only decides (conditions, an index) carries no derivative. */
-static void vg_depends(const VgGraph *g, const int32_t *wrt, int32_t wrt_count, uint8_t *depends) {
-    memset(depends, 0, g->count);
+static void vg_depends(const VgGraph *g, int32_t nodes, const int32_t *wrt, int32_t wrt_count, uint8_t *depends) {
+    memset(depends, 0, nodes);
     for (int32_t i = 0; i < wrt_count; i++) depends[wrt[i]] = 1;
-    for (int32_t v = 0; v < g->count; v++) {
+    for (int32_t v = 0; v < nodes; v++) {
         const int32_t *o = vg_operands_of(g, v);
         int32_t n = vg_arity_of(g, v), from = 0;
         if (vg_is_condition(g->op[v]) || g->op[v] == VG_OP_call) continue;
@@ -184,10 +184,9 @@ static void vg_backward_node(VgContributions *c, VgGraph *g, const VgTemplates *
 /* Reverse mode: add to the graph, whose nodes stay where they are, the adjoints of `wrt` for outputs with seeds.
  * templates: for each node the local gradients' template, or -1.  gradients: for each of `wrt` the node, a constant 0
  * if no output depends on it.  -1 without memory. */
-static int vg_adjoint(VgGraph *g, const VgTemplates *t, const int32_t *templates, const int32_t *outputs,
-                      const int32_t *seeds, int32_t output_count, const int32_t *wrt, int32_t wrt_count,
-                      int32_t *gradients) {
-    const int32_t nodes = g->count;
+static int vg_adjoint(VgGraph *g, int32_t nodes, const VgTemplates *t, const int32_t *templates,
+                      const int32_t *outputs, const int32_t *seeds, int32_t output_count, const int32_t *wrt,
+                      int32_t wrt_count, int32_t *gradients) {
     VgContributions c;
     uint8_t *depends = malloc(nodes + 1);
     if (depends == NULL || vg_contributions_init(&c, nodes) < 0) {
@@ -195,7 +194,7 @@ static int vg_adjoint(VgGraph *g, const VgTemplates *t, const int32_t *templates
         free(depends);
         return -1;
     }
-    vg_depends(g, wrt, wrt_count, depends);
+    vg_depends(g, nodes, wrt, wrt_count, depends);
     for (int32_t i = 0; i < output_count; i++) {
         if (!depends[outputs[i]]) continue;
         vg_contribute(&c, g, outputs[i], seeds[i]);
@@ -259,10 +258,9 @@ static int32_t vg_forward_node(VgContributions *c, VgGraph *g, const VgTemplates
 
 /* Forward mode: add to the graph the tangents of outputs when inputs move by the given nodes.  found: for each
  * output the node, a constant 0 if it does not move. */
-static int vg_tangent(VgGraph *g, const VgTemplates *t, const int32_t *templates, const int32_t *inputs,
-                      const int32_t *directions, int32_t input_count, const int32_t *outputs, int32_t output_count,
-                      int32_t *found) {
-    const int32_t nodes = g->count;
+static int vg_tangent(VgGraph *g, int32_t nodes, const VgTemplates *t, const int32_t *templates,
+                      const int32_t *inputs, const int32_t *directions, int32_t input_count, const int32_t *outputs,
+                      int32_t output_count, int32_t *found) {
     VgContributions c;
     memset(&c, 0, sizeof(c));
     int32_t *tangents = malloc((nodes + 1) * sizeof(*tangents));

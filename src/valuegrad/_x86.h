@@ -124,22 +124,23 @@ typedef struct X86Place {
     uint8_t kind;
     uint8_t reg;       /* the register, or the base register */
     uint8_t broadcast; /* one number in memory for all lanes (EVEX) */
+    uint8_t step;      /* memory of two vectors (_jit_registers.h): how many bytes apart */
     int32_t at;        /* displacement; in the pool: offset from the start of the buffer */
 } X86Place;
 
 static inline X86Place x86_register(unsigned number) {
-    const X86Place place = {X86_REGISTER, (uint8_t)number, 0, 0};
+    const X86Place place = {X86_REGISTER, (uint8_t)number, 0, 0, 0};
     return place;
 }
 
 static inline X86Place x86_memory(unsigned base, int32_t at) {
-    const X86Place place = {X86_MEMORY, (uint8_t)base, 0, at};
+    const X86Place place = {X86_MEMORY, (uint8_t)base, 0, 0, at};
     return place;
 }
 
 /* A number before the code, for all lanes. */
 static inline X86Place x86_pool(int32_t at) {
-    const X86Place place = {X86_POOL, 0, 1, at};
+    const X86Place place = {X86_POOL, 0, 1, 0, at};
     return place;
 }
 
@@ -165,6 +166,7 @@ static inline void x86_modrm(X86Bytes *code, unsigned reg, X86Place place, unsig
 }
 
 enum { X86_ZEROING = 0x80 }; /* with a mask: lanes left out become 0, not what they were */
+enum { X86_NONE = 32 };      /* for `second` where an instruction has none: its bits must be those of register 0 */
 
 /* A 512-bit instruction with an EVEX prefix: reg = op(second, place), in the lanes of mask register `mask & 7`
  * (0: all).  SDM 2.7.1: 62, then R X B R' 0 m m m, W v v v v 1 p p, z L' L b V' a a a; R X B R' V' and vvvv are

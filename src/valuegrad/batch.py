@@ -6,12 +6,18 @@ arithmetic on it, which is the same for all lanes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from valuegrad import arguments, modes
+from valuegrad.errors import ValueArgumentError
 from valuegrad.value import Value
 
-__all__ = ["batch_mean", "batch_sum"]
+__all__ = ["batch_mean", "batch_sum", "one_lane_of_many"]
+
+_apart: ContextVar[bool] = ContextVar("valuegrad_lanes_apart", default=False)
 
 
 def batch_sum(x: Any) -> Any:
@@ -53,6 +59,21 @@ def batch_mean(x: Any) -> Any:
 def _over_lanes(who: str, x: Any) -> Any:
     recorder = modes.recorder()
     if recorder is None:
+        if _apart.get():
+            raise ValueArgumentError(
+                f"{who} was met where lanes run one by one, because valuegrad's compiled modules were not built: a sum "
+                "over the batch needs them; install valuegrad again with a C compiler"
+            )
         return x if type(x) is Value else arguments.number(x, who)
     value = x if type(x) is Value else Value(arguments.number(x, who))
     return recorder.node("batch_sum", value._data, [value], [1.0])
+
+
+@contextmanager
+def one_lane_of_many() -> Iterator[None]:
+    """Inside this block a function runs for one lane of a batch alone, so that nobody knows a sum over the batch."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)

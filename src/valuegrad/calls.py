@@ -30,6 +30,8 @@ from valuegrad.value import Value
 
 __all__ = ["Call", "Signature", "Slot", "Vector"]
 
+_FLOAT64 = np.dtype(np.float64)
+
 Leaf = Any  # a float, an int, a NumPy array of either, or a Vector
 
 
@@ -138,6 +140,16 @@ class Call:
         """How many inputs each leaf is."""
         return [leaf.array.size if type(leaf) is Vector else 1 for leaf in self.leaves]
 
+    def names(self) -> tuple[str, ...]:
+        """For each input how the user would write it; none where they are too many to be read."""
+        if len(self.leaves) > 32:
+            return ()
+        return tuple(
+            f"{self.where(i)}[{j}]" if type(leaf) is Vector else self.where(i)
+            for i, (leaf, size) in enumerate(zip(self.leaves, self.sizes()))
+            for j in range(min(size, 1000))
+        )
+
     def integers(self) -> list[bool]:
         """For each input whether it is an integer."""
         return [integer for integer, size in zip(self.integer, self.sizes()) for _ in range(size)]
@@ -201,9 +213,18 @@ class Call:
                 result.append(leaf)
         return result
 
-    def leaf_of(self, inputs: Any) -> Any:
-        """To which leaves inputs belong."""
-        return np.repeat(np.arange(len(self.leaves)), self.sizes())[inputs]
+    def inputs_of(self, leaf: int, lanes: Any) -> Any:
+        """A leaf's numbers in some lanes; None: in all."""
+        own = self.leaves[leaf]
+        if type(own) is Vector:
+            return own.array
+        if lanes is None or self.uniform[leaf]:
+            return own
+        return np.broadcast_to(own, self.shape or ()).reshape(-1)[lanes]
+
+    def leaf_of_inputs(self) -> list[int]:
+        """For each input to which leaf it belongs."""
+        return np.repeat(np.arange(len(self.leaves)), self.sizes()).tolist()
 
     # ------------------------------------------------------------------------------- gradients by a leaf
     def whole(self, leaf: int, x: float, dtype: Any) -> Any:
@@ -381,8 +402,8 @@ class Signature:
         return text + "".join(f"[{entry!r}]" for entry in rest)
 
     def _leaf(self, x: Any, i: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """A leaf as a float, an int, a float64 or integer array, or a Slot; None for a Value."""
-        if type(x) is int or type(x) is Slot:
+        """A leaf as a float, an int, an array of floats or integers, a Vector, or a Slot; None for a Value."""
+        if type(x) is int or type(x) is Slot or (type(x) is np.ndarray and x.dtype is _FLOAT64 and x.ndim):
             return x
         if type(x) is Vector:
             array = self._leaf(x.array, i, args, kwargs)
@@ -397,11 +418,15 @@ class Signature:
             x = np.asarray(x)  # another library's array
         if isinstance(x, np.ndarray):
             if x.dtype.kind == "O":
-                if any(type(entry) is Value for entry in x.ravel().tolist()):
+                entries = x.ravel().tolist()
+                if any(type(entry) is Value for entry in entries):
                     return None
-                raise self._refused(x, i, args, kwargs, f"an array of {x.dtype}")
+                if all(arguments.is_number(entry, Value) for entry in entries):
+                    x = np.array([arguments.number(entry, self.name) for entry in entries]).reshape(x.shape)
             if x.dtype.kind not in "fiub":
                 raise self._refused(x, i, args, kwargs, f"an array of {x.dtype}")
+            if type(x) is not np.ndarray and isinstance(x, np.ma.MaskedArray):
+                raise self._refused(x, i, args, kwargs, "a masked array, whose mask would be lost")
             if not x.ndim:
                 return float(x) if x.dtype.kind == "f" else int(x)
             if x.dtype.kind == "u" and x.dtype.itemsize == 8 and x.size and x.max() >= 2**63:

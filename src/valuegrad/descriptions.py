@@ -74,7 +74,7 @@ class PathDescription:
 
     Args:
         graph: what was recorded.  Its inputs are the numbers of the arguments, in order, then those in ``captured``.
-        output: what the function returns: a structure whose leaves are positions in ``graph.outputs``.
+        output: what the function returns: a structure whose leaves are positions in ``graph.outputs``, each once.
         branches: from a guard's index to the path (an index into ``Specialisation.paths``) that has the same
             outcomes at the guards before it and the opposite one there.
         captured: for each further input of the graph, which one of ``ProgramDescription.captured`` it is.
@@ -93,8 +93,8 @@ class Specialisation:
     """What was recorded for arguments of one structure.
 
     Args:
-        arguments: the structure ``(args, kwargs)`` of the arguments with each number's place, each once; what is
-            static stands there as it is.
+        arguments: the structure ``(args, kwargs)`` of the arguments with each number's place, each once; an array
+            that belongs to every lane as a whole is a leaf with a shape; what is static stands there as it is.
         integers: for each number, in order, whether it is an integer, which may index.
         paths: the paths; the first is the root of the tree that the branches make.
         settings: what else it was recorded for, by name; structures without leaves.
@@ -145,6 +145,10 @@ def _is_count(x: Any, most: int) -> bool:
     return type(x) is int and 1 <= x <= most
 
 
+def _are_arguments(x: Any) -> bool:
+    return type(x) is tuple and all(type(name) in (str, int) for name in x)
+
+
 OPTIONS: dict[str, Callable[[Any], bool]] = {
     "dtype": lambda x: x in ("float64", "float32"),
     "strict": lambda x: type(x) is bool,
@@ -153,7 +157,8 @@ OPTIONS: dict[str, Callable[[Any], bool]] = {
     "max_paths": lambda x: _is_count(x, 1 << 20),
     "reduce": lambda x: x in ("sum", "mean"),
     "beyond": lambda x: x in ("eager", "error"),
-    "static": lambda x: type(x) is tuple and all(type(name) in (str, int) for name in x),
+    "static": _are_arguments,
+    "vectors": _are_arguments,
 }
 """The options that a file may hold, and what each may be."""
 
@@ -168,13 +173,13 @@ def _scalar(x: Any, who: str) -> Any:
         return _scalar(item(), who)
     if isinstance(x, int):
         if x.bit_length() > 13_000:  # Python itself refuses to write longer ones in decimal
-            raise ProgramFileError(f"{who} holds an integer of {x.bit_length()} bits; a file can store 13,000")
+            raise ProgramFileError(f"{who}: an integer of {x.bit_length()} bits cannot be stored; give one of 13,000")
         return {"int": operator.index(x)}
     if isinstance(x, float):
         return {"float": float(x) if math.isfinite(x) else repr(float(x))}
     raise ProgramFileError(
-        f"{who} holds {arguments.shown(x)}, which a program's file cannot store; "
-        "it can store numbers, texts, None, and lists, tuples and dicts of them"
+        f"{who}: {arguments.shown(x)} cannot be stored in a program's file; "
+        "give numbers, texts, None, and lists, tuples and dicts of them"
     )
 
 
@@ -194,7 +199,9 @@ def encode(structure: Any, who: str, depth: int = 0) -> Any:
         {'tuple': [0, {'list': [{'float': 1.5}, 'fast']}]}
     """
     if depth > DEEPEST:
-        raise ProgramFileError(f"{who} is nested more than {DEEPEST} deep, which a program's file cannot store")
+        raise ProgramFileError(
+            f"{who}: nestings more than {DEEPEST} deep cannot be stored in a program's file; give a flatter one"
+        )
     if type(structure) is Leaf:
         shape = structure.shape
         return structure.position if shape is None else {"array": [structure.position, list(shape)]}

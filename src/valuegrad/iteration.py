@@ -13,6 +13,7 @@ Where to start reading: ``iterate``, then ``_Loop._batch``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from math import prod
 from typing import Any
 
@@ -182,76 +183,92 @@ class _Loop:
     # -------------------------------------------------------------------------------------------- the steps
     def _numbers(self) -> list[Any]:
         """All steps on plain numbers; the last state's."""
-        columns = [x.tolist() if type(x) is np.ndarray else None for x in self.inputs.leaves]
-        fixed = [float(x) if column is None else 0.0 for x, column in zip(self.inputs.leaves, columns)]
-        captured = tuple(value.data for value in self.path.captured)
-        size, begin, extras = self.size, self.begin, self.extras
+        size, begin, steps = self.size, self.begin, self.inputs.steps
+        captured = [repeat(value.data) for value in self.path.captured]
+        given = [
+            map(float, x[begin:].tolist()) if type(x) is np.ndarray else repeat(float(x)) for x in self.inputs.leaves
+        ]
+        rows = zip(range(begin, steps), *given, *captured)
         call = self.lowered.code.call
         state = tuple(map(float, self.call.lane(0)[:size]))
-        for step in range(begin, self.inputs.steps):
-            row = [x if column is None else float(column[step]) for x, column in zip(fixed, columns)]
-            found = call((*state, *row, *captured))
+        for row in rows:
+            found = call(state + row[1:])
             if found is None:
-                found = tuple(self._ordinary(state, step))
-            state = found[:size]
-            for array, x in zip(extras, found[size:]):
-                array[step - begin] = x
+                found = tuple(self._ordinary(state, row[0]))
+            state = found
+            if self.extras:
+                state = found[:size]
+                for array, x in zip(self.extras, found[size:]):
+                    array[row[0] - begin] = x
         return list(state)
 
     def _batch(self) -> list[Any]:
         """All steps on arrays; the last state's."""
-        call, lowered, size = self.call, self.lowered, self.size
-        uniform = call.uniform_inputs(self.dtype)
+        call, lowered, size, begin = self.call, self.lowered, self.size, self.begin
         captured = np.array([value.data for value in self.path.captured], dtype=self.dtype)
-        uniform = np.concatenate([uniform, captured])
+        uniform = np.concatenate([call.uniform_inputs(self.dtype), captured])
         lanes = call.lane_inputs(self.dtype)
         same_in = np.repeat(np.frombuffer(call.uniform, dtype=bool), call.sizes())
         numbers_in = int(same_in[:size].sum())  # of the state: the first of the uniform inputs
         arrays_in = size - numbers_in
+        entering = self._entering(numbers_in, arrays_in)
         own = np.empty(int(lowered.same.sum()), dtype=self.dtype)
-        buffers = [np.array(x) for x in lanes[:arrays_in]], [np.empty_like(x) for x in lanes[:arrays_in]]
-        extras_same = lowered.same[size:]
-        filled = np.flatnonzero(lowered.same & ~self.same).tolist()  # the same for all lanes, in an array
         own_of = np.cumsum(lowered.same) - 1  # where an output stands in own
-        state_own = own_of[:size][self.same[:size]]
         array_of = np.cumsum(~self.same) - 1  # which of the state's arrays an output is
-        for step in range(self.begin, self.inputs.steps):
-            row = step - self.begin
-            now, following = buffers[row % 2], buffers[1 - row % 2]
-            self._enter(step, uniform, lanes)
+        state_own = own_of[:size][self.same[:size]]
+        same = lowered.same.tolist()
+        filled = np.flatnonzero(lowered.same & ~self.same).tolist()  # the same for all lanes, in an array
+        numbers = [i for i in range(size, len(same)) if self.same[i]]  # extras that are numbers
+        rows = [i - size for i in range(size, len(same)) if not same[i]]  # extras that the code writes itself
+        buffers = [np.array(x) for x in lanes[:arrays_in]], [np.empty_like(x) for x in lanes[:arrays_in]]
+        written = [[arrays[array_of[i]] for i in range(size) if not same[i]] for arrays in buffers]
+        for step in range(begin, self.inputs.steps):
+            at = step - begin
+            now, following = buffers[at % 2], buffers[1 - at % 2]
             lanes[:arrays_in] = now
-            outputs = [following[array_of[i]] for i in range(size) if not lowered.same[i]]
-            outputs += [x[row] for x, same in zip(self.extras, extras_same) if not same]
+            for which, array, x in entering:
+                if array is None:
+                    uniform[which] = x[step]
+                else:
+                    lanes[which] = array(x[step])
+            outputs = written[1 - at % 2] + [self.extras[i][at] for i in rows]
             failed = lowered.run_into(call.lanes, uniform, lanes, own, outputs, self.paths.options.threads)
             if failed is not None:
                 found = self._ordinary(self._gathered(uniform, now), step)
-                following[:] = [x for x, same in zip(found, self.same[:size]) if not same]
+                for target, x in zip(following, [x for x, same in zip(found, self.same[:size]) if not same]):
+                    target[...] = x
                 uniform[:numbers_in] = [x for x, same in zip(found, self.same[:size]) if same]
                 for array, x in zip(self.extras, found[size:]):
-                    array[row] = x
+                    array[at] = x
                 continue
-            uniform[:numbers_in] = own[state_own]
+            if numbers_in:
+                uniform[:numbers_in] = own[state_own]
             for i in filled:
-                target = following[array_of[i]] if i < size else self.extras[i - size][row]
+                target = following[array_of[i]] if i < size else self.extras[i - size][at]
                 target[...] = own[own_of[i]]
-            for array, i in zip(self.extras, range(size, len(lowered.same))):
-                if self.same[i]:
-                    array[row] = own[own_of[i]]
-        return self._gathered(uniform, buffers[(self.inputs.steps - self.begin) % 2])
+            for i in numbers:
+                self.extras[i - size][at] = own[own_of[i]]
+        return self._gathered(uniform, buffers[(self.inputs.steps - begin) % 2])
 
-    def _enter(self, step: int, uniform: Any, lanes: list[Any]) -> None:
-        """The inputs of a step."""
+    def _entering(self, number: int, array: int) -> list[tuple[int, Any, Any]]:
+        """What changes from step to step: where it goes, how a step's entry becomes lanes, and the entries.
+
+        Args:
+            number: where the inputs' numbers begin among all that is uniform.
+            array: where their arrays begin.
+        """
         call = self.call
-        number = sum(size for size, same in zip(call.sizes(), call.uniform[: self.leaves]) if same)
-        array = self.leaves - sum(call.uniform[: self.leaves])
+
+        def full(x: Any) -> Any:
+            own = x if x.shape == call.shape else np.broadcast_to(x, call.shape)
+            return np.ascontiguousarray(own.reshape(-1), dtype=self.dtype)
+
+        found: list[tuple[int, Any, Any]] = []
         for x, same in zip(self.inputs.leaves, call.uniform[self.leaves :]):
-            if same:
-                uniform[number] = x[step].item() if type(x) is np.ndarray else x
-                number += 1
-            else:
-                full = x[step] if x.shape[1:] == call.shape else np.broadcast_to(x[step], call.shape)
-                lanes[array] = np.ascontiguousarray(full.reshape(-1), dtype=self.dtype)
-                array += 1
+            if type(x) is np.ndarray:
+                found.append((number, None, x.reshape(len(x))) if same else (array, full, x))
+            number, array = number + same, array + 1 - same
+        return found
 
     def _gathered(self, uniform: Any, arrays: Sequence[Any]) -> list[Any]:
         """The state's numbers and arrays in order."""

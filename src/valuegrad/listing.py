@@ -87,7 +87,7 @@ def label(graph: Graph, node: int, name: str = "") -> str:
         return name or f"input {node}"
     if op == "const":
         return shortened(float(graph.numbers[node]))
-    symbol = SYMBOLS.get(op, op)
+    symbol: str = SYMBOLS.get(op, op)
     operands = graph.operands_of(node)
     constants = [shortened(float(graph.numbers[i])) if graph.ops[i] == OPCODE["const"] else "" for i in operands]
     static = static_text(graph, node)

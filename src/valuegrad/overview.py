@@ -5,16 +5,23 @@ it costs.
 
 Data structures: ``Overview`` looks at the paths of all structures of arguments; ``graphs`` are their recordings.
 
+``listing`` and ``drawing`` show one of them.
+
 Where to start reading: ``Overview.__str__``.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from valuegrad import arguments
+from valuegrad.drawing import draw
+from valuegrad.errors import IndexRangeError
 from valuegrad.graph import Graph
+from valuegrad.listing import graph_text, to_dot
 
 if TYPE_CHECKING:
     from valuegrad.paths import Options, Path, Paths
@@ -45,9 +52,10 @@ class Overview:
         >>> program(1.0), program(3.0)
         (1.0, 5.0)
         >>> print(program.graph)
-        <lambda>(): 2 paths, 8 nodes, native, float64
-          operations: input 2, const 3, lt 2, add 1, mul 1
-          ...
+        <lambda>(): 2 paths, 9 nodes, ..., float64
+          operations: const 3, input 2, lt 2, mul 1, add 1
+          guards: ...
+          memory: ...
     """
 
     def __init__(self, name: str, engine: str, options: Options, recordings: Sequence[Paths]) -> None:
@@ -57,6 +65,9 @@ class Overview:
         self.paths: tuple[Path, ...] = tuple(
             path for recording in recordings if recording.root is not None for path in recording.root.walk()
         )
+        self._names = [
+            recording.names for recording in recordings if recording.root is not None for _ in recording.root.walk()
+        ]
         self.structures = sum(recording.root is not None for recording in recordings)
 
     @property
@@ -87,6 +98,63 @@ class Overview:
             "code": sum(code.code_bytes for code in codes),
             "frame": max((code.frame_bytes for code in codes), default=0),
         }
+
+    # ------------------------------------------------------------------------------------------ one path
+    def listing(self, path: int = 0) -> str:
+        """A path's graph line by line, or summed up if it is large.
+
+        Args:
+            path: which one of ``graphs``.
+
+        Example:
+            >>> import valuegrad as vg
+            >>> area = vg.compile(lambda width, height: width * height)
+            >>> area(3.0, 5.0)
+            15.0
+            >>> print(area.graph.listing())
+            <lambda>: 2 inputs, 1 output, 1 operation
+              mul 1
+              %0 = input            width
+              %1 = input            height
+              %2 = mul %0 %1        output
+        """
+        graph, inputs = self._path(path)
+        return graph_text(graph, self.name, inputs)
+
+    def to_dot(self, path: int = 0) -> str:
+        """A path's graph in Graphviz's language.
+
+        Args:
+            path: which one of ``graphs``.
+        """
+        graph, inputs = self._path(path)
+        return to_dot(graph, self.name, inputs)
+
+    def draw(self, file: str | os.PathLike[str], path: int = 0) -> None:
+        """Draw a path's graph (with matplotlib, where it is installed); of a large one, the counts of its operations.
+
+        Args:
+            file: the picture to write: .png, .svg or .pdf.
+            path: which one of ``graphs``.
+
+        Raises:
+            ValueArgumentError: the file has another ending.
+            ImportError: matplotlib is missing: ``pip install 'valuegrad[plot]'``.
+            OSError: the file cannot be written.
+        """
+        graph, inputs = self._path(path)
+        draw(graph, file, self.name, inputs)
+
+    def _path(self, path: int) -> tuple[Graph, list[str]]:
+        """A path's graph, and its inputs' names."""
+        count = len(self.paths)
+        if not count:
+            raise IndexRangeError(f"{self.name}() has recorded nothing yet; call it once")
+        at = arguments.position(arguments.integer(path, "path"), count, f"the graph of {self.name}(), path")
+        graph, captured = self.paths[at].graph, self.paths[at].captured
+        first = graph.inputs - len(captured)
+        names = self._names[at] or [f"input {i}" for i in range(first)]
+        return graph, [*names, *[value.name or "captured" for value in captured]]
 
     def __len__(self) -> int:
         return sum(map(len, self.graphs))

@@ -13,9 +13,11 @@ Where to start reading: ``Paths.evaluate``.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any
@@ -24,68 +26,21 @@ import numpy as np
 import optree
 
 from valuegrad import arguments
-from valuegrad.calls import Call, Vector
-from valuegrad.errors import PathsError, PathsWarning, ShapeError
-from valuegrad.graph import Graph
-from valuegrad.lower.lowering import Lowered, lower
+from valuegrad.batch import one_lane_of_many
+from valuegrad.calls import Call
+from valuegrad.errors import PathsError, PathsWarning, ShapeError, ValueTypeError
+from valuegrad.lower.lowering import HAS_PASSES, Lowered, lower, run_once
 from valuegrad.modes import no_grad
 from valuegrad.outputs import Structure
-from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.record import record
+from valuegrad.trie import Options, Path
 from valuegrad.value import Value
 
 __all__ = ["Options", "Path", "Paths"]
 
 
-@dataclass(frozen=True)
-class Options:
-    """What ``compile`` was asked for; see there."""
-
-    threads: int = 1
-    dtype: str = "float64"
-    cache: bool = True
-    strict: bool = False
-    static: tuple[int | str, ...] = ()
-    vectors: tuple[int | str, ...] = ()
-    max_paths: int = 64
-    beyond: str = "eager"
-    reduce: str = "sum"
-
-
-class Path:
-    """One way through the branches: a recording, and what was lowered from it.
-
-    Args:
-        graph: what was recorded.
-        captured: the leaf Values that the function closed over: the inputs after the arguments'.
-        uses: the integer inputs that choose entries of lists, and how long the lists are.
-    """
-
-    def __init__(self, graph: Graph, captured: tuple[Any, ...] = (), uses: tuple[Any, ...] = ()) -> None:
-        self.graph = graph
-        self.captured = captured
-        self.integer_uses = uses
-        self.branches: dict[int, Path] = {}
-        self.lowered: dict[tuple[bytes, bool], Lowered] = {}
-        sums = graph.ops == OPCODE["batch_sum"]
-        self.sums_over_lanes = bool(np.any(sums) or np.any(graph.ops == OPCODE["lanes"]))
-        # Outputs that are nothing but a sum over the lanes add up over paths too; other uses of a sum do not.
-        self.sum_outputs = sums[graph.outputs]
-        self.divisible = not self.sums_over_lanes or not (
-            np.any(sums[graph.operands]) or np.any(graph.ops == OPCODE["lanes"])
-        )
-
-    def outcomes(self) -> list[bool]:
-        """How it decides its guards."""
-        return [guard.expected for guard in self.graph.guards]
-
-    def walk(self) -> Iterator[Path]:
-        """This path and all that branch off."""
-        waiting = [self]
-        while waiting:
-            path = waiting.pop()
-            yield path
-            waiting += reversed(path.branches.values())
+# What Python says of a Value as an index, or as the length of a range.
+_NOT_AN_INTEGER = re.compile("integer.*valuegrad.Value|valuegrad.Value.*integer")
 
 
 @dataclass
@@ -127,6 +82,7 @@ class Paths:
         self.structure: Structure | None = None
         self.build: Callable[[tuple[float, ...]], Any] | None = None
         self.count = 0
+        self.names: tuple[str, ...] = ()  # of the inputs, for pictures
         self.latest: Path | None = None  # the path of the latest call on numbers: the first to be tried
         self._sums: dict[bytes, Any] = {}  # for each layout which outputs are summed
         self._lock = lock
@@ -142,7 +98,17 @@ class Paths:
             found.append(Structure(self.name, self.function(*args, **kwargs)))
             return found[-1].taken()
 
-        recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes)
+        try:
+            with np.errstate(all="ignore"):  # NumPy's functions on Values: nothing is said of inf and nan here
+                recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes)
+        except TypeError as error:
+            if any(call.integer) and _NOT_AN_INTEGER.search(str(error)):
+                raise ValueTypeError(
+                    f"{self.name}() used an integer argument where Python needs a plain integer ({error}); its "
+                    "arguments are inputs of the program: choose an entry with vg.take(xs, i), or name an argument "
+                    "that steers the function in static="
+                ) from error
+            raise
         structure = found[-1]
         if self.structure is None:
             self.structure = structure
@@ -152,7 +118,6 @@ class Paths:
                 f"{self.name}() gave {structure} on one path through its branches and {self.structure} on another; "
                 "return the same structure whichever way the function takes"
             )
-        self.count += 1
         return Path(recording.graph, recording.captured, recording.integer_uses)
 
     def first(self, call: Call) -> Path:
@@ -160,6 +125,7 @@ class Paths:
         with self._lock:
             if self.root is None:
                 self.root = self._record(call, 0, [])
+                self.count = 1
             return self.root
 
     def branch(self, path: Path, k: int, call: Call, lane: int) -> Path | None:
@@ -171,6 +137,7 @@ class Paths:
                 if found is None and self.count < self.options.max_paths:
                     outcomes = [*path.outcomes()[:k], not path.graph.guards[k].expected]
                     found = self._record(call, lane, outcomes)
+                    self.count += 1
                     if found.outcomes()[: k + 1] != outcomes:
                         return None  # the function does not decide by its arguments alone
                     path.branches[k] = found
@@ -208,40 +175,62 @@ class Paths:
     # ----------------------------------------------------------------------------------------------- evaluating
     def evaluate(self, call: Call) -> Any:
         """The result of a call, in the function's own structure."""
-        root = self.root or self.first(call)
-        self._check_integers(root, call)
+        try:
+            root = self.root or self.first(call)
+        except ImportError:
+            if HAS_PASSES:
+                raise
+            return self._uncompiled(call)
         if call.shape is None:
             path = self.latest or root
             args = (*map(float, call.lane(0)), *[value.data for value in path.captured])
             numbers = self.lower(path, call).code.call(args)
             if numbers is not None:
                 assert self.build is not None
+                self.check_integers(path, call, None)
                 return self.build(numbers)
         batch = _Batch(self, call)
         batch.run(root)
         return batch.result()
 
-    def _check_integers(self, path: Path, call: Call) -> None:
-        """Every index must point into its list."""
-        for use in path.integer_uses:
-            leaf = int(call.leaf_of(use.input))
-            numbers = call.leaves[leaf].array if type(call.leaves[leaf]) is Vector else call.leaves[leaf]
-            if not np.size(numbers):
+    def _uncompiled(self, call: Call) -> Any:
+        """Every lane by the plain function: derivatives, where the passes over graphs were not built."""
+        with one_lane_of_many():
+            if self.structure is None:
+                self.eager(call, 0)
+            batch = _Batch(self, call)
+            batch.eager(np.arange(call.lanes))
+        return batch.result()
+
+    def check_integers(self, path: Path, call: Call, lanes: Any) -> None:
+        """Every index of the lanes on a path (None: all) must point into its list."""
+        for leaf, entries in path.indices(call):
+            numbers = call.inputs_of(leaf, lanes)
+            if type(numbers) is int:
+                lowest = highest = numbers
+            elif numbers.size:
+                lowest, highest = int(numbers.min()), int(numbers.max())
+            else:
                 continue
-            for x in (np.min(numbers), np.max(numbers)):
-                arguments.position(int(x), use.entries, f"{self.name}(), {call.where(leaf)}")
+            for x in (lowest, highest):
+                if not -entries <= x < entries:
+                    arguments.position(x, entries, f"{self.name}(), {call.where(leaf)}")
 
     def eager(self, call: Call, lane: int) -> list[float]:
         """The plain function for one lane."""
-        numbers = call.lane(lane)
-        if self.derivative:
-            args, kwargs = call.build(numbers)
+        numbers: list[Any] = call.lane(lane)
+        if self.derivative and HAS_PASSES and any(call.integer):  # the engine cannot differentiate by an index
+            path = self._record(call, lane, [])
+            inputs = [*map(float, numbers), *[value.data for value in path.captured]]
+            return run_once(path.graph, inputs)
+        if not self.derivative:
+            numbers = [x if integer else Value(x) for x, integer in zip(numbers, call.integers())]
+        args, kwargs = call.build(numbers)
+        with np.errstate(all="ignore"), nullcontext() if self.derivative else no_grad():
             result = self.function(*args, **kwargs)
-        else:
-            args, kwargs = call.build([x if integer else Value(x) for x, integer in zip(numbers, call.integers())])
-            with no_grad():
-                result = self.function(*args, **kwargs)
         structure = Structure(self.name, result)
+        if self.structure is None:
+            self.structure = structure
         if structure != self.structure:
             raise ShapeError(f"{self.name}() gave {structure} for one lane and {self.structure} for another")
         return [x.data if type(x) is Value else x for x in structure.taken()]
@@ -256,15 +245,16 @@ class Paths:
         line, _ = lines.most_common(1)[0]
         left = sum(map(len, beyond.lanes))
         text = (
-            f"{self.name}() took {self.count} paths through its branches, as many as it may record "
-            f"(max_paths={self.options.max_paths}), and {left} of {lanes} lanes need others; most paths part at the "
-            f"comparison in {line}: decide it without a branch, vg.where(condition, a, b), or raise max_paths"
+            f"{self.name}() took {self.count} path{'s' * (self.count != 1)} through its branches, as many as it may "
+            f"record (max_paths={self.options.max_paths}), and {left} of {lanes} lanes need others; most paths part at "
+            f"the comparison in {line}: decide it without a branch, vg.where(condition, a, b), or raise max_paths"
         )
         if self.options.beyond == "error":
             raise PathsError(text)
         if not self._warned[0]:
             self._warned[0] = True
-            warnings.warn(f"{text}; these lanes run uncompiled: right, but slower", PathsWarning, stacklevel=2)
+            level = arguments.caller_depth()
+            warnings.warn(f"{text}; these lanes run uncompiled: right, but slower", PathsWarning, stacklevel=level)
 
 
 class _Batch:
@@ -286,6 +276,7 @@ class _Batch:
         sums = paths.sums(call)
         size = self.structure.size
         self.is_total = np.zeros(size, dtype=bool) if sums is None else sums.copy()
+        self.sum_outputs: Any = None  # once a part of the lanes is done: which outputs are sums over the batch
         self.totals: Any = None  # for each output that is a total: its sum so far
         self.lanes: list[Any] = [None] * size  # for the others: a number for each lane
 
@@ -303,8 +294,9 @@ class _Batch:
                 beyond.lines[parent.graph.guards[k].line] += 1
         if beyond.lanes:
             self.paths.warn(beyond, self.call.lanes)
+            self._enter_sums(root)
             for lanes in beyond.lanes:
-                self._eager(lanes)
+                self.eager(lanes)
 
     def _execute(self, path: Path, lanes: Any) -> tuple[Any, Any, list[Any], Lowered]:
         """Run a path's code on some lanes (None: all); which guard each lane fails at first, and the outputs."""
@@ -320,36 +312,50 @@ class _Batch:
     def _run(self, path: Path, lanes: Any) -> list[tuple[int, Any]]:
         """Run a path; which lanes leave it, and at which guard (None for the lanes: all there are)."""
         failed, own, others, lowered = self._execute(path, lanes)
-        if failed is None:
+        if failed is None or not len(failed):
+            self.paths.check_integers(path, self.call, lanes)
             self._place(path, lanes, own, others, lowered)
             if self.call.shape is None:
                 self.paths.latest = path
             return []
-        guards = np.unique(failed).tolist()
+        guards = (np.flatnonzero(np.bincount(failed + 1)) - 1).tolist()
         if len(guards) == 1:
             return [(guards[0], lanes)]
         leaving = [k for k in guards if k >= 0]
-        everyone = np.arange(self.call.lanes) if lanes is None else lanes
         if not path.divisible:
-            raise PathsError(
-                f"{self.paths.name}() sums over its lanes (batch_sum, batch_mean) and they take different paths at "
-                f"{path.graph.guards[leaving[0]].line}; decide there without a branch: vg.where(condition, a, b)"
-            )
-        stay = failed < 0
-        if np.any(stay):
+            raise self._indivisible(path.graph.guards[leaving[0]].line)
+
+        def those(which: Any) -> Any:
+            found = np.flatnonzero(which)
+            return found if lanes is None else lanes[found]
+
+        if guards[0] < 0:
+            stay = np.flatnonzero(failed < 0)
+            staying = stay if lanes is None else lanes[stay]
+            self.paths.check_integers(path, self.call, staying)
             if np.any(self.is_total) or np.any(path.sum_outputs):  # the sums have the lanes in them that leave
-                _, own, others, lowered = self._execute(path, everyone[stay])
+                _, own, others, lowered = self._execute(path, staying)
             else:
                 others = [x[stay] for x in others]
-            self._place(path, everyone[stay], own, others, lowered)
-        return [(k, everyone[failed == k]) for k in leaving]
+            self._place(path, staying, own, others, lowered)
+        return [(k, those(failed == k)) for k in leaving]
+
+    def _indivisible(self, line: str) -> PathsError:
+        return PathsError(
+            f"{self.paths.name}() sums over its lanes (batch_sum, batch_mean) and they take different paths at "
+            f"{line}; decide there without a branch: vg.where(condition, a, b)"
+        )
 
     def _place(self, path: Path, lanes: Any, own: Any, others: list[Any], lowered: Lowered) -> None:
         """Enter the outputs of some lanes into the results."""
-        if path.sums_over_lanes:  # what is the same for all lanes is a number then; a part of the lanes has part sums
-            self.is_total |= lowered.same if lanes is None else path.sum_outputs
-        found = np.zeros(len(lowered.same), dtype=self.dtype)
-        found[lowered.same] = own
+        if lanes is not None:
+            self._enter_sums(path)
+        elif path.sums_over_lanes:  # what is the same for all lanes is one number then
+            self.is_total |= lowered.same
+        found = own
+        if others:
+            found = np.zeros(len(lowered.same), dtype=self.dtype)
+            found[lowered.same] = own
         self._add(found)
         several = iter(others)
         for i in np.flatnonzero(~self.is_total).tolist():
@@ -359,6 +365,15 @@ class _Batch:
             else:
                 self._lanes_of(i)[lanes] = out
 
+    def _enter_sums(self, path: Path) -> None:
+        """A part of the lanes has part sums, which must be the same outputs on every path."""
+        if self.sum_outputs is None:
+            self.sum_outputs = path.sum_outputs
+            self.is_total |= path.sum_outputs
+        if not path.divisible or np.any(self.sum_outputs != path.sum_outputs):
+            lines = [guard.line for guard in path.graph.guards]
+            raise self._indivisible(lines[-1] if lines else "some comparison")
+
     def _add(self, found: Any) -> None:
         self.totals = found if self.totals is None else self.totals + found
 
@@ -367,7 +382,12 @@ class _Batch:
             self.lanes[output] = np.empty(self.call.lanes, dtype=self.dtype)
         return self.lanes[output]
 
-    def _eager(self, lanes: Any) -> None:
+    def eager(self, lanes: Any) -> None:
+        """Enter what the plain function gives for some lanes."""
+        if self.totals is None:
+            self._add(np.zeros(len(self.lanes), dtype=self.dtype))
+        if not len(lanes):
+            self.lanes = [np.empty(0, dtype=self.dtype) for _ in self.lanes]
         for lane in lanes.tolist():
             found = np.array(self.paths.eager(self.call, lane), dtype=self.dtype)
             self._add(found)
@@ -414,7 +434,7 @@ class _Batch:
 
 def gradient_leaves(call: Call, positions: tuple[int, ...]) -> tuple[int, ...]:
     """For each number in the arguments at these positions to which leaf it belongs; -1 if to none."""
-    inputs = [_Input(int(leaf)) for leaf in call.leaf_of(slice(None))]
+    inputs = [_Input(leaf) for leaf in call.leaf_of_inputs()]
     args, _ = call.build(inputs)
     entries: list[Any] = []
     differentiated: Any = tuple(args[position] for position in positions)

@@ -13,71 +13,26 @@ Where to start reading: ``Program.__call__``, then ``Program._evaluate``, then `
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from functools import cached_property
 from threading import RLock
+from types import MethodType
 from typing import Any, overload
 
-from valuegrad import arguments, functional, modes
+from valuegrad import arguments, files, functional, modes
 from valuegrad.calls import Call, Signature
-from valuegrad.differentiating import argument_positions
-from valuegrad.errors import ValueArgumentError, ValueTypeError
+from valuegrad.derivation import ArgNums, Derivative, Recorded, every_gradient, in_direction
+from valuegrad.descriptions import ProgramDescription
+from valuegrad.errors import ProgramFileError, ValueArgumentError, ValuegradError, ValueTypeError
 from valuegrad.iteration import iterate
 from valuegrad.lower.lowering import ENGINE
 from valuegrad.overview import Overview
 from valuegrad.paths import Options, Paths, gradient_leaves
+from valuegrad.replaying import Replay
+from valuegrad.saving import describe, restore
 
-__all__ = ["Program", "compile"]
-
-ArgNums = int | tuple[int, ...] | None
-
-
-@dataclass(frozen=True)
-class _Derivative:
-    """Which derivative of which function a program is.
-
-    Args:
-        how: a name of ``functional``: "grad" ...
-        function: the function that is differentiated.
-        argnums: the arguments to differentiate by; None: all that are not static.
-    """
-
-    how: str
-    function: Callable[..., Any]
-    argnums: ArgNums
-
-    @property
-    def reduces(self) -> bool:
-        """Whether it gives a gradient in the shape of its argument (else there is a derivative for each lane)."""
-        return self.how in ("grad", "value_and_grad")
-
-    def positions(self, given: int, count: int, static: frozenset[int | str]) -> tuple[int, ...]:
-        """The arguments to differentiate by, from the front."""
-        if self.argnums is None:
-            return tuple(i for i in range(count) if i not in static)
-        return tuple(argument_positions(f"{self.how}()", self.argnums, given))
-
-    def of(self, positions: tuple[int, ...], count: int) -> Callable[..., Any]:
-        """The derivative as a plain function."""
-        if self.argnums is None:
-            return _every_gradient(self.function, positions, count)
-        wanted: Any = positions if isinstance(self.argnums, (tuple, list)) else positions[0]
-        return getattr(functional, self.how)(self.function, wanted)  # type: ignore[no-any-return]
-
-
-def _every_gradient(function: Callable[..., Any], positions: tuple[int, ...], count: int) -> Callable[..., Any]:
-    """The value, and for each argument its gradient, or None for one that is static."""
-    both = functional.value_and_grad(function, positions)
-
-    def value_and_gradients(*args: Any, **kwargs: Any) -> tuple[Any, tuple[Any, ...]]:
-        value, found = both(*args, **kwargs)
-        gradients: list[Any] = [None] * count
-        for position, gradient in zip(positions, found):
-            gradients[position] = gradient
-        return value, tuple(gradients)
-
-    return value_and_gradients
+__all__ = ["Program", "compile", "load"]
 
 
 class Program:
@@ -107,7 +62,7 @@ class Program:
         *,
         name: str | None = None,
         signature: Signature | None = None,
-        derivative: _Derivative | None = None,
+        derivative: Derivative | None = None,
     ) -> None:
         self.function = function
         self.options = options
@@ -131,6 +86,16 @@ class Program:
     @property
     def __signature__(self) -> Any:
         return self._signature.signature
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        """A program in a class is a method: its first argument, the object, must be static."""
+        return self if instance is None else MethodType(self, instance)
+
+    def __copy__(self) -> Program:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Program:
+        return self
 
     # ------------------------------------------------------------------------------------------------ calling
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -166,13 +131,17 @@ class Program:
         key = (call.key, positions)
         paths = self._paths.get(key)
         if paths is None:
-            function = derivative.of(positions, len(args)) if derivative else self.function
-            gradients = gradient_leaves(call, positions) if derivative and derivative.reduces else ()
-            made = Paths(
-                self.__name__, function, self._gives_numbers, self.options, self._lock, self._warned, gradients
-            )
-            paths = self._paths.setdefault(key, made)
+            paths = self._paths.setdefault(key, self._empty_paths(call, positions, len(args)))
         return paths, call
+
+    def _empty_paths(self, call: Call, positions: tuple[int, ...], count: int) -> Paths:
+        """What will hold the paths of calls like this one."""
+        derivative = self._derivative
+        function = derivative.of(positions, count) if derivative else self.function
+        gradients = gradient_leaves(call, positions) if derivative and derivative.reduces else ()
+        paths = Paths(self.__name__, function, self._gives_numbers, self.options, self._lock, self._warned, gradients)
+        paths.names = call.names()
+        return paths
 
     @property
     def _gives_numbers(self) -> bool:
@@ -221,12 +190,12 @@ class Program:
     def _derive(self, how: str, argnums: ArgNums) -> Program:
         function, name = self.function, f"{how}({self.__name__})"
         if how in ("hvp", "jvp", "vjp"):
-            return _Directional(_in_direction(how, function, argnums), self.options, name=name)
-        derivative = _Derivative(how, function, argnums)
+            return _Directional(in_direction(how, function, argnums), self.options, name=name)
+        derivative = Derivative(how, function, argnums)
         if argnums is None:
             count = len(self._signature.names)
             positions = derivative.positions(count, count, self._signature.static)
-            plain = _every_gradient(function, positions, count)
+            plain = every_gradient(function, positions, count)
         else:
             plain = getattr(functional, how)(function, argnums)
         return Program(plain, self.options, name=name, signature=self._signature, derivative=derivative)
@@ -276,6 +245,41 @@ class Program:
         """
         return iterate(self, state, inputs, steps)
 
+    # ---------------------------------------------------------------------------------------- files and pickles
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was recorded into a file: graphs, not Python code, so it is safe to open from a stranger.
+
+        What is computed by ``vg.load`` of it is what was recorded; a path that was not is an error there, as the
+        function itself is not in the file.
+
+        Args:
+            path: the file, such as ``price.vg``; one that is there is replaced.
+
+        Raises:
+            ProgramFileError: nothing was recorded yet, or something that no file can hold (a Python function that is
+                called for every lane, an argument of an unusual type).
+            OSError: the file cannot be written.
+
+        Example:
+            >>> import valuegrad as vg
+            >>> area = vg.compile(lambda width, height: width * height)
+            >>> area(3.0, 5.0)
+            15.0
+            >>> area.save("area.vg")
+            >>> vg.load("area.vg")(2.0, 4.0)
+            8.0
+        """
+        files.write(path, self._described())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _from_bytes, (files.dump(self._described()),)
+
+    def _described(self) -> ProgramDescription:
+        return describe(self.__name__, self._signature, self.options, self._transforms(), self._paths)
+
+    def _transforms(self) -> tuple[tuple[str, Any], ...]:
+        return ((self._derivative.how, self._derivative.argnums),) if self._derivative else ()
+
 
 class _Directional(Program):
     """jvp, hvp and the like: derivatives that take the arguments as one of theirs."""
@@ -284,21 +288,57 @@ class _Directional(Program):
     def _gives_numbers(self) -> bool:
         return True
 
+    def _transforms(self) -> tuple[tuple[str, Any], ...]:
+        return ((_DIRECTIONAL, None),)
 
-def _in_direction(how: str, function: Callable[..., Any], argnums: ArgNums) -> Callable[..., Any]:
-    """jvp, hvp and vjp as functions of (primals, direction)."""
-    if how == "vjp":
 
-        def pullback(primals: Any, cotangent: Any, **kwargs: Any) -> Any:
-            return functional.vjp(function, *primals, argnums=argnums, **kwargs)[1](cotangent)
+def load(path: str | os.PathLike[str]) -> Program:
+    """Read a program from a file that ``Program.save`` wrote.
 
-        return pullback
-    transform = getattr(functional, how)
+    The file holds graphs and numbers; whatever is in it, opening it runs no code of its author's.  The program runs
+    as it did: on numbers, arrays and Values, with its derivatives; it is compiled for this processor.
 
-    def in_direction(primals: Any, tangents: Any, **kwargs: Any) -> Any:
-        return transform(function, primals, tangents, argnums=argnums, **kwargs)
+    Args:
+        path: the file.
 
-    return in_direction
+    Raises:
+        ProgramFileError: the file is missing, damaged, no program at all, or from a newer version.
+        PathsError: when called: the function was not recorded for such arguments, or not on the path that they take.
+    """
+    return _restored(files.read(path), f"program file {os.fspath(path)}")
+
+
+def _from_bytes(data: bytes) -> Program:
+    """A program from its pickle."""
+    return _restored(files.parse(data, "a pickled program"), "a pickled program")
+
+
+_DIRECTIONAL = "directional"  # how a file names jvp, hvp and vjp
+
+
+def _restored(description: ProgramDescription, who: str) -> Program:
+    function = Replay(description)
+    made: type[Program] = Program
+    derivative = None
+    for how, argnums in description.transforms:
+        if how == _DIRECTIONAL:
+            made = _Directional
+        elif how in ("grad", "value_and_grad", "jacobian", "hessian"):
+            if argnums is not None and any(type(i) is not int for i in _as_tuple(argnums)):
+                raise ProgramFileError(f"{who} is damaged (it differentiates by {argnums!r}); restore it from a copy")
+            derivative = Recorded(how, function, argnums)
+        else:
+            raise ProgramFileError(f"{who} is a derivative of the kind {how!r}: install a newer valuegrad")
+    try:
+        program = made(function, Options(**description.options), name=description.name, derivative=derivative)
+    except ValuegradError as error:
+        raise ProgramFileError(f"{who} is damaged ({error}); restore it from a copy") from None
+    program._paths.update(restore(who, description, program._signature, function.captured, program._empty_paths))
+    return program
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...]:
+    return x if type(x) is tuple else (x,)
 
 
 _mode = modes.variable.get
@@ -387,7 +427,7 @@ def compile(
         >>> tariff(np.array([50.0, 200.0]), 0.3)
         array([15., 45.])
     """
-    if threads is not True and arguments.integer(threads, "compile(), threads") < 1:
+    if arguments.integer(threads, "compile(), threads") < 1:
         raise ValueArgumentError(f"compile() got threads={threads!r}; give 1 or more")
     _one_of("dtype", dtype, ("float64", "float32"))
     _one_of("beyond", beyond, ("eager", "error"))

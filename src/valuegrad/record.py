@@ -106,7 +106,8 @@ def _record(
     recorder = Recorder(who, exact, outcomes)
     inputs = [Value(arguments.number(x, who)) for x in example]
     recorder.integers = {v: i for i, v in enumerate(inputs) if integer[i]}
-    with recorder, modes.recording(recorder):
+    # NumPy warns of an operation on an array of Values if a local gradient is infinite, which is of no interest here.
+    with recorder, modes.recording(recorder), np.errstate(all="ignore"):
         result = f(inputs)
         if recorder.numbers_needed:  # the exception was caught
             raise NumbersNeeded
@@ -174,23 +175,47 @@ class _Growing:
     def finished(self, derivatives: Sequence[int]) -> Graph:
         """The whole graph."""
         done = 0
-        for node in derivatives:
-            self._append(done, node)
-            self._differentiate(node)
-            done = node + 1
+        for group in self._groups(derivatives):
+            first, end = group[0], group[-1] + 1
+            self._append(done, first)
+            self._append(first, end)  # the constants between them
+            self._differentiate(group)
+            self._resolve(first, end)
+            done = end
         self._append(done, len(self.source))
         guards = [Guard(int(self.new_node[guard.node]), guard.expected, guard.line) for guard in self.source.guards]
         return replace(self.graph, outputs=self.new_node[self.source.outputs], guards=tuple(guards))
 
+    def _groups(self, derivatives: Sequence[int]) -> list[list[int]]:
+        """Derivatives that follow each other and do not need each other's results are made in one go."""
+        ops, starts = self.source.ops, self.source.starts
+        groups: list[list[int]] = []
+        for node in derivatives:
+            operands = self.source.operands[starts[node] : starts[node + 1]]
+            if groups:
+                between = ops[groups[-1][-1] + 1 : node]
+                together = np.all((between == PARTIAL) | (between == OPCODE["const"]))
+                if together and np.all((operands < groups[-1][0]) | (ops[operands] == OPCODE["const"])):
+                    groups[-1].append(node)
+                    continue
+            groups.append([node])
+        return groups
+
+    def _resolve(self, begin: int, end: int) -> None:
+        """The results of derivatives that are there take the places of their placeholders."""
+        nodes = np.flatnonzero(self.source.ops[begin:end] == PARTIAL) + begin
+        derivatives = self.source.operands[self.source.starts[nodes]]
+        partials, results = self.recorder.partials, self.results
+        for node, derivative, created in zip(nodes.tolist(), derivatives.tolist(), self.created[nodes].tolist()):
+            if derivative in results:
+                self.new_node[node] = results[derivative][partials[created]]
+
     def _append(self, begin: int, end: int) -> None:
-        """Append nodes begin ... end - 1 of the source; placeholders are nodes that are there already."""
+        """Append nodes begin ... end - 1 of the source, but for derivatives and their results."""
+        self._resolve(begin, end)
         source, graph = self.source, self.graph
         ops = source.ops[begin:end]
-        for node in (np.flatnonzero(ops == PARTIAL) + begin).tolist():
-            derivative = int(source.operands[source.starts[node]])
-            which = self.recorder.partials[int(self.created[node])]
-            self.new_node[node] = self.results[derivative][which]
-        keep = ops != PARTIAL
+        keep = (ops != PARTIAL) & (ops != DERIVATIVE)
         self.new_node[begin:end][keep] = len(graph) + np.arange(np.count_nonzero(keep), dtype=np.int32)
         counts = np.diff(source.starts[begin : end + 1])
         operands = source.operands[source.starts[begin] : source.starts[end]][np.repeat(keep, counts)]
@@ -203,11 +228,13 @@ class _Growing:
             numbers=np.concatenate([graph.numbers, source.numbers[begin:end][keep]]),
         )
 
-    def _differentiate(self, node: int) -> None:
+    def _differentiate(self, group: Sequence[int]) -> None:
         from valuegrad import transforms  # compiled code, which recordings without derivatives do not need
 
-        derivative = self.recorder.derivatives[int(self.created[node])]
-        operands = self.new_node[self.source.operands_of(node)].tolist()
-        given, factors = operands[: derivative.pairs], operands[derivative.pairs : 2 * derivative.pairs]
-        run = transforms.adjoint if derivative.reverse else transforms.tangent
-        self.graph, self.results[node] = run(self.graph, given, factors, operands[2 * derivative.pairs :])
+        wanted = []
+        for node in group:
+            derivative = self.recorder.derivatives[int(self.created[node])]
+            operands = self.new_node[self.source.operands_of(node)]
+            wanted.append((derivative.reverse, *np.split(operands, [derivative.pairs, 2 * derivative.pairs])))
+        self.graph, results = transforms.derivatives(self.graph, wanted)  # type: ignore[arg-type]
+        self.results.update(zip(group, results))

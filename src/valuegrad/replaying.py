@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from valuegrad import arguments, modes
 from valuegrad import value as engine
 from valuegrad.comparison import Comparison
@@ -28,7 +30,7 @@ from valuegrad.value import Value
 if TYPE_CHECKING:
     from valuegrad.graph import Graph
 
-__all__ = ["Replay", "choose", "evaluate"]
+__all__ = ["Replay", "evaluate", "follow"]
 
 Step = Callable[[list[Any], float], Any]
 CONDITIONS = frozenset(("lt", "le", "eq", "and", "or", "not"))
@@ -130,13 +132,50 @@ _ALIKE = CONDITIONS | {"select"}  # take conditions as they are
 
 
 # ------------------------------------------------------------------------------------------- a graph
-def evaluate(graph: Graph, inputs: Sequence[Any], end: int | None = None) -> list[Any]:
+class _Walk:
+    """A graph that is being computed, node after node.
+
+    Args:
+        graph: the graph.
+        values: what its first nodes gave: at least its inputs.
+    """
+
+    def __init__(self, graph: Graph, values: list[Any]) -> None:
+        self.graph = graph
+        self.values = values
+        self._ops, self._numbers = graph.ops.tolist(), graph.numbers.tolist()
+        self._starts, self._operands = graph.starts.tolist(), graph.operands.tolist()
+        self._families: dict[tuple[int, ...], list[Any]] = {}  # all outputs of softmax and its like
+        self._conditions = {node for node, op in enumerate(self._ops) if OPS[op] in CONDITIONS}
+
+    def to(self, end: int) -> list[Any]:
+        """What the nodes before ``end`` gave, and perhaps more."""
+        values = self.values
+        for node in range(len(values), end):
+            op = OPS[self._ops[node]]
+            which = self._operands[self._starts[node] : self._starts[node + 1]]
+            xs = [values[i] for i in which]
+            if self._conditions and op not in _ALIKE and not self._conditions.isdisjoint(which):
+                xs = [_number(x) for x in xs]
+            number = self._numbers[node]
+            if op in TABLE and TABLE[op].family:
+                key = (self._ops[node], *which)
+                if key not in self._families:
+                    self._families[key] = getattr(engine, op)(xs)
+                values.append(self._families[key][int(number)])
+            elif op == "call":
+                values.append(_called(self.graph.calls[int(number)], xs))
+            else:
+                values.append(STEPS[op](xs, number))
+        return values
+
+
+def evaluate(graph: Graph, inputs: Sequence[Any]) -> list[Any]:
     """Compute a graph's nodes in Python, whatever its guards say.
 
     Args:
         graph: the graph.
         inputs: numbers and Values, one for each input.
-        end: how many nodes to compute; all by default.
 
     Returns:
         For each node a float, a Value, a bool, or a Comparison (inside a recording).
@@ -153,28 +192,7 @@ def evaluate(graph: Graph, inputs: Sequence[Any], end: int | None = None) -> lis
         >>> x.grad
         22.167168296791...
     """
-    values = list(inputs)
-    end = len(graph) if end is None else end
-    starts, operands = graph.starts.tolist(), graph.operands.tolist()
-    ops, numbers = graph.ops[:end].tolist(), graph.numbers[:end].tolist()
-    families: dict[tuple[int, ...], list[Any]] = {}  # the outputs of softmax and its like, by operation and operands
-    conditions = {node for node, op in enumerate(ops) if OPS[op] in CONDITIONS}
-    for node in range(graph.inputs, end):
-        op = OPS[ops[node]]
-        which = operands[starts[node] : starts[node + 1]]
-        xs = [values[i] for i in which]
-        if conditions and op not in _ALIKE and not conditions.isdisjoint(which):
-            xs = [_number(x) for x in xs]
-        if op in TABLE and TABLE[op].family:
-            key = (ops[node], *which)
-            if key not in families:
-                families[key] = getattr(engine, op)(xs)
-            values.append(families[key][int(numbers[node])])
-        elif op == "call":
-            values.append(_called(graph.calls[int(numbers[node])], xs))
-        else:
-            values.append(STEPS[op](xs, numbers[node]))
-    return values
+    return _Walk(graph, list(inputs)).to(len(graph))
 
 
 def _called(function: Callable[..., Any], xs: list[Any]) -> Any:
@@ -188,36 +206,58 @@ def _called(function: Callable[..., Any], xs: list[Any]) -> Any:
 
 
 # --------------------------------------------------------------------------------------- paths
-def choose(who: str, paths: Sequence[PathDescription], inputs: Callable[[PathDescription], list[Any]]) -> int:
-    """Which path some inputs take.
+def follow(
+    who: str, paths: Sequence[PathDescription], inputs: Callable[[PathDescription], list[Any]]
+) -> tuple[PathDescription, list[Any]]:
+    """Compute the path that some inputs take.
+
+    As in the function itself, nothing after a guard is computed before the guard is asked, and none is asked twice:
+    inside a recording each becomes a guard, and the recording may decide it otherwise than the numbers do.
 
     Args:
         who: begins a message.
         paths: the paths; the first is the root.
         inputs: gives a path's inputs: numbers and Values.
 
+    Returns:
+        The path, and what its nodes gave.
+
     Raises:
         PathsError: they take a path that was not recorded.
     """
-    chosen = 0
+    path, asked = paths[0], 0
+    walk = _Walk(path.graph, inputs(path))
     while True:
-        path = paths[chosen]
         guards = path.graph.guards
-        end = max((guard.node for guard in guards), default=-1) + 1
-        numbers = [x._data if type(x) is Value else float(x) for x in inputs(path)]
-        with modes.without(modes.STRICT | modes.RECORDING):  # numbers alone: the path's nodes are looked at later
-            values = evaluate(path.graph, numbers, end) if guards else []
-        for k, guard in enumerate(guards):
-            if (values[guard.node] != 0.0) != guard.expected:
-                if k not in path.branches:
-                    raise PathsError(
-                        f"{who} comes from a file, which lacks the path that these inputs take at {guard.line}; "
-                        "record the function with such inputs, and save it again"
-                    )
-                chosen = path.branches[k]
+        for k in range(asked, len(guards)):
+            outcome = bool(_condition(walk.to(guards[k].node + 1)[guards[k].node]))
+            if outcome != guards[k].expected:
                 break
         else:
-            return chosen
+            return path, walk.to(len(path.graph))
+        if k not in path.branches:
+            raise PathsError(
+                f"{who} comes from a file, which lacks the path that these inputs take at {guards[k].line}; "
+                "record the function with such inputs, and save it again"
+            )
+        before, path, asked = path, paths[path.branches[k]], k + 1
+        known = _shared(before, path)
+        walk = _Walk(path.graph, walk.values[:known] if known else inputs(path))
+
+
+def _shared(a: PathDescription, b: PathDescription) -> int:
+    """How many of their first nodes two paths have in common; none if their inputs differ."""
+    if a.captured != b.captured:
+        return 0
+    count = min(len(a.graph), len(b.graph))
+    differ = a.graph.ops[:count] != b.graph.ops[:count]
+    differ |= a.graph.starts[1 : count + 1] != b.graph.starts[1 : count + 1]
+    differ |= a.graph.numbers[:count].view(np.int64) != b.graph.numbers[:count].view(np.int64)
+    differ[: a.graph.inputs] = False  # whatever their numbers are
+    same = int(np.argmax(differ)) if differ.any() else count
+    end = int(a.graph.starts[same])
+    others = np.flatnonzero(a.graph.operands[:end] != b.graph.operands[:end])
+    return int(np.searchsorted(a.graph.starts, others[0], side="right")) - 1 if len(others) else same
 
 
 class Replay:
@@ -270,11 +310,7 @@ class Replay:
         def inputs(path: PathDescription) -> list[Any]:
             return numbers + [self.captured[i] for i in path.captured]
 
-        path = specialisation.paths[choose(who, specialisation.paths, inputs)]
-        values = evaluate(path.graph, inputs(path))
-        if modes.recorder() is not None:
-            for guard in path.graph.guards:
-                bool(_condition(values[guard.node]))  # becomes a guard of what is being recorded
+        path, values = follow(who, specialisation.paths, inputs)
         outputs = [_number(values[node]) for node in path.graph.outputs.tolist()]
         return filled(path.output, lambda leaf: _entry(leaf, outputs))
 
@@ -301,8 +337,6 @@ class Replay:
 def _entry(leaf: Leaf, outputs: list[Any]) -> Any:
     if leaf.shape is None:
         return outputs[leaf.position]
-    import numpy as np
-
     numbers = outputs[leaf.position : leaf.position + leaf.size]
     array = np.empty(leaf.size, dtype=object if Value in map(type, numbers) else float)
     array[:] = numbers
@@ -318,6 +352,11 @@ def _is_integer(x: Any) -> bool:
 
 def _matches(structure: Any, given: Any, found: dict[int, Any]) -> bool:
     """Whether arguments have a structure; their numbers are entered by position."""
+    if type(structure) is Leaf and structure.shape is not None:
+        if not isinstance(given, np.ndarray) or given.shape != structure.shape:
+            return False
+        numbers = [Leaf(structure.position + i) for i in range(structure.size)]
+        return _matches(numbers, given.ravel().tolist(), found)
     if type(structure) is Leaf:
         if type(given) is bool or not arguments.is_number(given, Value):
             return False

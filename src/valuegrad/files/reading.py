@@ -17,6 +17,7 @@ from valuegrad.arguments import shown
 from valuegrad.descriptions import (
     OPTIONS,
     Captured,
+    Leaf,
     PathDescription,
     ProgramDescription,
     Specialisation,
@@ -128,7 +129,10 @@ class _Reader:
         self.who = who
         self.codes = self._codes(_list(self.fields["operations"], "operations", str))
         self.lines = _list(self.fields["lines"], "lines", str)
-        self.structures = [decode(entry) for entry in _list(self.fields["structures"], "structures")]
+        self.size = sum(map(len, arrays.values()))  # nothing may be larger than what the file holds
+        structures = [decode(entry) for entry in _list(self.fields["structures"], "structures")]
+        # Each is looked at once, however many paths have it.
+        self.structures = [(structure, _numbers(leaves(structure), self.size)) for structure in structures]
         self.captured = [self._captured(entry) for entry in _list(self.fields["captured"], "captured Values")]
         self.paths = 0  # how many have been read
 
@@ -176,21 +180,18 @@ class _Reader:
         _require(data["name"] is None or type(data["name"]) is str, f"a captured name is {shown(data['name'])}")
         return Captured(number, data["name"])
 
-    def _structure(self, data: Any) -> Any:
+    def _structure(self, data: Any) -> tuple[Any, int]:
+        """A structure, and how many numbers it has."""
         return self.structures[_position(data, len(self.structures), "structure")]
 
     def _specialisation(self, data: Any) -> Specialisation:
         data = _members(data, "specialisation")
-        structure = self._structure(data["arguments"])
+        structure, count = self._structure(data["arguments"])
         _require(type(structure) is tuple and list(map(type, structure)) == [tuple, dict], "its arguments are none")
         _require(all(type(name) is str for name in structure[1]), "a keyword argument has no name")
-        found = leaves(structure)
-        _require(all(leaf.shape is None for leaf in found), "an argument is an array")
-        positions = [leaf.position for leaf in found]
-        _require(sorted(positions) == list(range(len(positions))), "an argument's number comes twice, or not at all")
-        integers = [False] * len(positions)
+        integers = [False] * count
         for position in _list(data["integers"], "integers"):
-            integers[_position(position, len(positions), "integer")] = True
+            integers[_position(position, count, "integer")] = True
         _require(type(data["settings"]) is dict, "its settings are no JSON object")
         entries = _list(data["paths"], "paths")
         paths = [self._path(entry, integers, len(entries)) for entry in entries]
@@ -230,9 +231,8 @@ class _Reader:
         check(graph, "one of its graphs")
         uses = _integer_uses(data["integer_uses"], integers)
         _check_numbers(graph, uses)
-        output = self._structure(data["output"])
-        ends = [leaf.position + leaf.size for leaf in leaves(output)]
-        _require(max(ends, default=0) <= len(graph.outputs), "a result is no output of its graph")
+        output, count = self._structure(data["output"])
+        _require(count == len(graph.outputs), "its results are not the outputs of its graph")
         branches: dict[int, int] = {}
         for pair in _list(data["branches"], "branches", list):
             _require(len(pair) == 2, "a branch is none")
@@ -240,6 +240,16 @@ class _Reader:
             _require(guard not in branches, "two branches leave at one guard")
             branches[guard] = _position(pair[1], paths, "branch")
         return PathDescription(graph, output, branches, tuple(captured), uses)
+
+
+def _numbers(found: list[Leaf], most: int) -> int:
+    """How many numbers leaves stand for; they must be all of them, each once."""
+    count = 0
+    for leaf in sorted(found, key=lambda leaf: leaf.position):
+        _require(leaf.position == count, "a number of a structure comes twice, or not at all")
+        count += leaf.size
+        _require(count <= most, "a structure has more numbers than the file")
+    return count
 
 
 def _parameter(data: Any) -> inspect.Parameter:
@@ -276,8 +286,11 @@ def _check_numbers(graph: Graph, uses: Sequence[tuple[int, int]]) -> None:
     counts = np.diff(graph.starts)
     _require(np.all(counts[graph.ops == OPCODE["custom"]] % 2 == 1), "a custom operation lacks local gradients")
     known = set(uses)
+    same = np.arange(len(graph))  # what an identity is a copy of: an integer may have gone through some
+    for node in np.flatnonzero(graph.ops == OPCODE["identity"]).tolist():
+        same[node] = same[graph.operands[graph.starts[node]]]
     for node in np.flatnonzero(graph.ops == OPCODE["gather"]).tolist():
-        index = int(graph.operands[graph.starts[node + 1] - 1]) if counts[node] >= 2 else -1
+        index = int(same[graph.operands[graph.starts[node + 1] - 1]]) if counts[node] >= 2 else -1
         _require((index, int(counts[node]) - 1) in known, "an index is no integer, or nobody knows its list")
 
 
@@ -288,11 +301,11 @@ def _check_tree(paths: Sequence[PathDescription]) -> None:
     outcomes = [np.array([guard.expected for guard in path.graph.guards], dtype=bool) for path in paths]
     for path, mine in zip(paths, outcomes):
         for guard, target in path.branches.items():
+            _require(target and not reached[target], "its paths are no tree")  # first: what follows takes time
             theirs = outcomes[target]
             agree = len(theirs) > guard and theirs[guard] != mine[guard] and np.all(theirs[:guard] == mine[:guard])
             _require(agree, "a branch leads to a path with other outcomes")
             reached[target] += 1
-    _require(not reached[0] and all(count == 1 for count in reached[1:]), "its paths are no tree")
     seen, open_paths = 0, [0]
     while open_paths:
         seen += 1

@@ -17,6 +17,7 @@ from valuegrad.atomic import write_atomically
 from valuegrad.descriptions import ProgramDescription, encode
 from valuegrad.errors import ProgramFileError
 from valuegrad.files.container import ARRAYS, VERSION, pack
+from valuegrad.files.reading import parse
 from valuegrad.graph import Graph
 from valuegrad.primitives.opcodes import OPCODE, OPS
 
@@ -77,16 +78,16 @@ def dump(description: ProgramDescription) -> bytes:
             paths.append(
                 {
                     "inputs": path.graph.inputs,
-                    "output": structures.position(encode(path.output, f"{who}: its result")),
+                    "output": structures.position(encode(path.output, f"{who}, its result")),
                     "branches": [[guard, target] for guard, target in path.branches.items()],
                     "captured": list(path.captured),
                     "integer_uses": [list(use) for use in path.integer_uses],
                 }
             )
-        settings = {name: encode(x, f"{who}: {name}") for name, x in specialisation.settings.items()}
+        settings = {name: encode(x, f"{who}, {name}") for name, x in specialisation.settings.items()}
         specialisations.append(
             {
-                "arguments": structures.position(encode(specialisation.arguments, f"{who}: its arguments")),
+                "arguments": structures.position(encode(specialisation.arguments, f"{who}, its arguments")),
                 "integers": [position for position, integer in enumerate(specialisation.integers) if integer],
                 "settings": settings,
                 "paths": paths,
@@ -102,19 +103,26 @@ def dump(description: ProgramDescription) -> bytes:
                 "kind": parameter.kind.name,
                 "default": []
                 if parameter.default is parameter.empty
-                else [encode(parameter.default, f"{who}: the default of its argument {parameter.name}")],
+                else [encode(parameter.default, f"{who}, the default of {parameter.name}")],
             }
             for parameter in description.signature.parameters.values()
         ],
-        "options": {name: encode(x, f"{who}: its option {name}") for name, x in description.options.items()},
-        "transforms": [[kind, encode(settings, f"{who}: {kind}")] for kind, settings in description.transforms],
+        "options": {name: encode(x, f"{who}, option {name}") for name, x in description.options.items()},
+        "transforms": [[kind, encode(settings, f"{who}, {kind}")] for kind, settings in description.transforms],
         "captured": [{"number": encode(float(x.number), who), "name": x.name} for x in description.captured],
         "operations": operations.entries,
         "lines": lines.entries,
         "structures": structures.entries,
         "specialisations": specialisations,
     }
-    return pack(fields, arrays)
+    data = pack(fields, arrays)
+    try:
+        parse(data, who)  # what cannot be opened is not saved
+    except ProgramFileError as error:
+        raise ProgramFileError(
+            f"{who}: the file could not be opened again ({error}); that is a mistake of valuegrad's: please report it"
+        ) from error
+    return data
 
 
 def _count(arrays: Arrays) -> int:

@@ -20,7 +20,7 @@ from valuegrad.graph import Graph
 from valuegrad.lower.readable import ReadableCode
 from valuegrad.primitives.opcodes import OPCODE
 
-__all__ = ["ENGINE", "Lowered", "lower", "with_sums"]
+__all__ = ["ENGINE", "HAS_PASSES", "Lowered", "lower", "run_once", "with_sums"]
 
 
 def _choose() -> tuple[str, Any]:
@@ -32,16 +32,16 @@ def _choose() -> tuple[str, Any]:
     return "native", Code
 
 
-def _passes() -> Callable[..., Graph]:
+def _passes() -> tuple[bool, Callable[..., Graph]]:
     try:
         from valuegrad.transforms import machine
     except ImportError:
-        return lambda graph, strict: graph
-    return machine
+        return False, lambda graph, strict: graph
+    return True, machine
 
 
 ENGINE, _CODE = _choose()
-_MACHINE = _passes()
+HAS_PASSES, _MACHINE = _passes()
 
 
 class Lowered:
@@ -63,6 +63,8 @@ class Lowered:
         self.guards = guards
         self.operations = operations
         self.same = np.array(code.uniform_outputs, dtype=bool)
+        self._guard_of = np.append(guards, np.int32(-1))  # -1, no guard, is the index of its last entry
+        self._guards_are_all = bool(np.all(guards == np.arange(len(guards))))
         self._uniform = uniform
         self._dtype = np.dtype(dtype)
 
@@ -89,7 +91,7 @@ class Lowered:
     ) -> Any:
         """As ``run``, into arrays that are there."""
         failed = self.code.run_packed(n, uniform, list(lanes), own, list(others), threads)
-        return None if failed is None else np.where(failed < 0, -1, self.guards[failed])
+        return failed if failed is None or self._guards_are_all else self._guard_of[failed]
 
 
 def with_sums(graph: Graph, outputs: Sequence[int]) -> Graph:
@@ -145,3 +147,22 @@ def lower(graph: Graph, uniform: bytes, summed: Sequence[int], dtype: str, stric
         calls=lowered.calls,
     )
     return Lowered(code, np.array([*first.values()], dtype=np.int32), len(lowered), uniform, dtype)
+
+
+def run_once(graph: Graph, inputs: Sequence[float]) -> list[float]:
+    """A graph's outputs for one lane, whatever its guards say; nothing is lowered for it.
+
+    Args:
+        graph: rows and structural operations.
+        inputs: a number for each input.
+
+    Example:
+        >>> from valuegrad.graph import Nodes
+        >>> nodes = Nodes(inputs=2)
+        >>> run_once(nodes.graph([nodes.add("hypot", [0, 1])]), [3.0, 4.0])
+        [5.0]
+    """
+    arrays = graph.ops, graph.starts, graph.operands, graph.numbers, graph.outputs
+    found = ReadableCode(*arrays, [], [], [True] * graph.inputs, calls=graph.calls).call(tuple(inputs))
+    assert found is not None
+    return list(found)

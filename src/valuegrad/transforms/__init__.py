@@ -30,7 +30,7 @@ from valuegrad.transforms.templates import LOCAL_GRADS, QUICK_VALUES, VALUES, Po
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["adjoint", "machine", "tangent"]
+__all__ = ["adjoint", "derivatives", "machine", "tangent"]
 
 # Inputs of a derivative must stay nodes of their own, so what only repeats its operand is not found again.
 _SHARED = np.array([op not in ("input", "identity", "detach", "take", "call") for op in OPS], dtype=np.uint8)
@@ -106,6 +106,27 @@ def tangent(
     templates, which = _templates(graph, LOCAL_GRADS)
     found = builder.tangent(templates, which, _positions(inputs), _positions(tangents), _positions(outputs))
     return _with_nodes(graph, builder.arrays()), found.tolist()
+
+
+def derivatives(
+    graph: Graph, wanted: Sequence[tuple[bool, Sequence[int], Sequence[int], Sequence[int]]]
+) -> tuple[Graph, list[list[int]]]:
+    """Many derivatives of one calculation, such as the rows of a Jacobian, in one go.
+
+    Args:
+        graph: the calculation; its nodes stay where they are in the result.
+        wanted: for each derivative whether it is an adjoint (True) or a tangent (False), and its three lists of nodes.
+
+    Returns:
+        The graph with more nodes at its end, and what ``adjoint`` and ``tangent`` give for each.
+    """
+    builder = _builder(graph)
+    templates, which = _templates(graph, LOCAL_GRADS)
+    found = []
+    for reverse, *lists in wanted:
+        run = builder.adjoint if reverse else builder.tangent
+        found.append(run(templates, which, *map(_positions, lists)).tolist() if len(lists[2]) else [])
+    return _with_nodes(graph, builder.arrays()), found
 
 
 def machine(graph: Graph, *, strict: bool = True) -> Graph:

@@ -244,9 +244,7 @@ class Pool:
         strict: as in ``Terms``.
     """
 
-    def __init__(
-        self, rule: Callable[[Row, Terms, int, float], list[Any]], machine: bool, strict: bool = True
-    ) -> None:
+    def __init__(self, rule: Callable[[Row, Terms, int, float], list[Any]], machine: bool, strict: bool = True) -> None:
         self._rule = rule
         self._machine = machine
         self._strict = strict

@@ -1,0 +1,267 @@
+/* A program ready to run: its segments in the form that runs them, and the memory that they need.
+ *
+ * Data structures
+ *   VgCode       a program: read-only while it runs, but for `idle`.
+ *   VgPiece      one of its segments or loops: machine code, or steps of the interpreter.
+ *   VgWorkspace  the memory of one run in one thread: frame, sums, scalars.  A finished run leaves it in `idle` for
+ *                the next one, so a single call allocates nothing.
+ *
+ * Where to start reading: VgCode, then vg_new_code. */
+#ifndef VALUEGRAD_CODE_H
+#define VALUEGRAD_CODE_H
+
+#include "_interpreter.h"
+#include "_jit.h"
+#include "_lower.h"
+
+enum {
+    VG_FRAME_BYTES = 128 * 1024, /* of the interpreter, if they hold VG_LEAST_VECTORS: the second cache has them */
+    VG_LEAST_VECTORS = 4,        /* in a block of the interpreter: enough to pay for a step's dispatch */
+    VG_MOST_VECTORS = 16,
+    VG_COMPILED_LANES = 64,              /* at most, in a block of machine code: bits of a word */
+    VG_COMPILED_FRAME_BYTES = 64 * 1024  /* at most, where it is more than one vector */
+};
+
+typedef struct {
+    int32_t position; /* among all inputs or outputs */
+    int32_t rank;     /* among those of the lanes */
+    int32_t slot;
+} VgColumn; /* an input or output of the lanes */
+
+typedef struct VgWorkspace {
+    VgContext context;
+    void *memory; /* what free() wants; the context's pointers are aligned parts of it */
+} VgWorkspace;
+
+/* A segment, or a loop's, in the form that runs. */
+typedef struct VgPiece {
+    VgInterpreted interpreted;
+    VgSegmentFunction function; /* of the assembler; NULL: interpreted */
+    void *machine_code;
+    size_t machine_bytes;
+} VgPiece;
+
+/* Numbers that lie side by side both among the uniforms and in the array that they all come in or go to. */
+typedef struct { int32_t uniform, packed, count; } VgRun;
+typedef struct { VgRun *run; int32_t count; } VgRuns;
+
+typedef struct VgCode {
+    VgLowered lowered;
+    VgRuns read, written; /* of the uniform inputs and outputs */
+    int pieces; /* segments, then loops */
+    VgPiece *piece;
+    VgSegmentFunction whole_block; /* the assembler's `main` for a block of several vectors; NULL: a block is one */
+    void *block_code;
+    size_t block_bytes;
+    VgColumn *lane_inputs, *lane_outputs;
+    int32_t lane_input_count, lane_output_count;
+    int is_float32, is_compiled;
+    int32_t slots, scratch;
+    ptrdiff_t vector, block; /* lanes: V, and as many as one pass over the program takes */
+    size_t item, code_bytes;
+    PyObject *calls; /* borrowed from Code */
+    VgWorkspace *idle;
+} VgCode;
+
+/* ------------------------------------------------------------------------------------------------- making one */
+static void vg_free_workspace(VgWorkspace *workspace) {
+    if (workspace == NULL) return;
+    free(workspace->memory);
+    free(workspace);
+}
+
+static void vg_free_code(VgCode *code) {
+    if (code == NULL) return;
+    for (int k = 0; k < code->pieces; k++) {
+        if (code->piece[k].function != NULL) vg_jit_free(code->piece[k].machine_code, code->piece[k].machine_bytes);
+        vg_free_interpreted(&code->piece[k].interpreted);
+    }
+    free(code->piece);
+    vg_jit_free(code->block_code, code->block_bytes);
+    vg_free_lowered(&code->lowered);
+    vg_free_workspace(code->idle);
+    free(code->lane_inputs);
+    free(code->lane_outputs);
+    free(code->read.run);
+    free(code->written.run);
+    free(code);
+}
+
+static size_t vg_aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+
+/* `uniform`: the scalars of the run that this is a thread of; NULL: it gets its own, with the constants in them. */
+static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
+    const size_t item = code->item, block = (size_t)code->block;
+    const size_t frame = vg_aligned((size_t)code->slots * block * item);
+    const size_t sums = (size_t)code->lowered.accumulators * VG_BLOCK_BYTES;
+    const size_t scalars = uniform ? 0 : vg_aligned((size_t)code->lowered.uniforms * item);
+    const size_t failed = vg_aligned(block * sizeof(int32_t)), scratch = (size_t)code->scratch * sizeof(double);
+    VgWorkspace *const w = (VgWorkspace *)calloc(1, sizeof *w);
+    if (w == NULL) return NULL;
+    w->memory = malloc(frame + sums + scalars + failed + scratch + 64);
+    if (w->memory == NULL) {
+        free(w);
+        return NULL;
+    }
+    char *at = (char *)w->memory;
+    at += vg_aligned((size_t)(uintptr_t)at) - (size_t)(uintptr_t)at;
+    w->context.frame = at;
+    w->context.accumulators = at + frame;
+    w->context.uniform = uniform ? uniform : at + frame + sums;
+    w->context.failed = (int32_t *)(at + frame + sums + scalars);
+    w->context.scratch = (double *)(at + frame + sums + scalars + failed);
+    w->context.calls = code->calls;
+    for (int32_t i = 0; !uniform && i < code->lowered.uniforms; i++) {
+        if (code->is_float32) ((float *)w->context.uniform)[i] = (float)code->lowered.image[i];
+        else ((double *)w->context.uniform)[i] = code->lowered.image[i];
+    }
+    return w;
+}
+
+/* Both with the GIL held. */
+static VgWorkspace *vg_acquire(VgCode *code) {
+    VgWorkspace *const w = code->idle;
+    code->idle = NULL;
+    return w != NULL ? w : vg_new_workspace(code, NULL);
+}
+
+static void vg_release(VgCode *code, VgWorkspace *w) {
+    if (code->idle == NULL) code->idle = w;
+    else vg_free_workspace(w);
+}
+
+/* The columns that exist: `all` are where each one goes; uniform ones, and those that nothing reads, are not there. */
+static VgColumn *vg_columns(const int32_t *all, const uint8_t *uniform, int32_t n, int32_t *count) {
+    VgColumn *const columns = (VgColumn *)malloc(((size_t)n + 1) * sizeof *columns);
+    int32_t rank = 0;
+    *count = 0;
+    for (int32_t i = 0; columns != NULL && i < n; i++) {
+        if (uniform[i]) continue;
+        const VgColumn column = {i, rank++, all[i]};
+        if (all[i] >= 0) columns[(*count)++] = column;
+    }
+    return columns;
+}
+
+static const VgSegment *vg_segment_of(const VgCode *code, int k) {
+    return k < VG_SEGMENTS ? &code->lowered.segment[k] : &code->lowered.loop[k - VG_SEGMENTS].segment;
+}
+
+static int vg_compile_segment(VgCode *code, int k, int strict) {
+    const VgSegment *const segment = vg_segment_of(code, k);
+    VgPiece *const piece = &code->piece[k];
+    int32_t slots = 0;
+    size_t bytes = 0;
+    int vectors = 1;
+    piece->function = vg_jit_compile(segment, code->is_float32, strict, &vectors, &slots, &bytes, &piece->machine_code,
+                                     &piece->machine_bytes);
+    if (piece->function == NULL) return 0;
+    code->code_bytes += bytes;
+    if (slots > code->slots) code->slots = slots;
+    return 1;
+}
+
+/* `main` for several vectors as well, where the assembler finds that worth it and the frame stays small. */
+static void vg_compile_block(VgCode *code, int strict) {
+    int32_t slots = 0;
+    size_t bytes = 0;
+    int vectors = VG_COMPILED_LANES / (int)code->vector;
+    while (vectors > 1 && (ptrdiff_t)vectors * code->slots * VG_BLOCK_BYTES > VG_COMPILED_FRAME_BYTES) vectors /= 2;
+    if (vectors == 1) return;
+    code->whole_block = vg_jit_compile(&code->lowered.segment[VG_MAIN], code->is_float32, strict, &vectors, &slots,
+                                       &bytes, &code->block_code, &code->block_bytes);
+    if (code->whole_block == NULL) return;
+    code->code_bytes += bytes;
+    code->block = vectors * code->vector;
+    if (slots > code->slots) code->slots = slots;
+}
+
+static int vg_translate_segment(VgCode *code, int k, int strict) {
+    VgInterpreted *const to = &code->piece[k].interpreted;
+    const int result = vg_translate(vg_segment_of(code, k), code->is_float32, strict, to);
+    if (result != 0) return result;
+    if (to->slots > code->slots) code->slots = to->slots;
+    if (to->scratch > code->scratch) code->scratch = to->scratch;
+    code->code_bytes += (size_t)to->count * sizeof(VgStep);
+    return 0;
+}
+
+/* Where the uniform ones of all inputs or outputs are, as few runs as there are; 0 or VG_NO_MEMORY. */
+static int vg_find_runs(VgRuns *runs, const int32_t *all, const uint8_t *uniform, int32_t n) {
+    int32_t packed = 0;
+    runs->run = (VgRun *)malloc(((size_t)n + 1) * sizeof *runs->run);
+    if (runs->run == NULL) return VG_NO_MEMORY;
+    for (int32_t i = 0; i < n; i++) {
+        VgRun *const last = runs->count ? &runs->run[runs->count - 1] : NULL;
+        if (!uniform[i]) continue;
+        if (all[i] >= 0 && last && last->uniform + last->count == all[i] && last->packed + last->count == packed) {
+            last->count++;
+        } else if (all[i] >= 0) {
+            const VgRun run = {all[i], packed, 1};
+            runs->run[runs->count++] = run;
+        }
+        packed++;
+    }
+    return 0;
+}
+
+enum { VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER };
+enum { VG_NO_BACKEND = -3, VG_UNKNOWN_OPERATION = -4 }; /* besides those of _lower.h */
+
+/* A program from a checked graph.  Otherwise NULL, with *error and *where, the node or operation at fault. */
+static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, PyObject *calls, int *error,
+                           int32_t *where) {
+    VgCode *const code = (VgCode *)calloc(1, sizeof *code);
+    int compiled = backend != VG_BACKEND_INTERPRETER && vg_jit_available();
+    *error = VG_NO_MEMORY;
+    if (code == NULL) return NULL;
+    code->is_float32 = is_float32;
+    code->item = is_float32 ? sizeof(float) : sizeof(double);
+    code->vector = (ptrdiff_t)(VG_BLOCK_BYTES / code->item);
+    code->calls = calls;
+    *error = vg_lower(graph, &code->lowered, where);
+    if (*error != VG_LOWERED) goto failed;
+    *error = VG_NO_MEMORY;
+    code->pieces = VG_SEGMENTS + code->lowered.loops;
+    code->piece = (VgPiece *)calloc((size_t)code->pieces, sizeof *code->piece);
+    if (code->piece == NULL) {
+        code->pieces = 0;
+        goto failed;
+    }
+    for (int k = 0; k < code->pieces && compiled; k++) compiled = vg_compile_segment(code, k, strict);
+    *error = VG_NO_BACKEND;
+    if (!compiled && backend == VG_BACKEND_JIT) goto failed;
+    for (int k = 0; k < code->pieces && !compiled; k++) { /* all, so that `block` fits all */
+        VgPiece *const piece = &code->piece[k];
+        if (piece->function != NULL) vg_jit_free(piece->machine_code, piece->machine_bytes);
+        piece->function = NULL;
+        if (k == 0) code->code_bytes = 0, code->slots = 0;
+        const int result = vg_translate_segment(code, k, strict);
+        *error = result < 0 ? VG_NO_MEMORY : VG_UNKNOWN_OPERATION;
+        *where = result - 1;
+        if (result != 0) goto failed;
+    }
+    code->is_compiled = compiled;
+    code->block = code->vector;
+    if (compiled) {
+        vg_compile_block(code, strict);
+    } else {
+        ptrdiff_t vectors = VG_FRAME_BYTES / (VG_BLOCK_BYTES * ((ptrdiff_t)code->slots + 1));
+        vectors = vectors < VG_LEAST_VECTORS ? VG_LEAST_VECTORS : vectors > VG_MOST_VECTORS ? VG_MOST_VECTORS : vectors;
+        code->block = vectors * code->vector;
+    }
+    const VgLowered *const l = &code->lowered;
+    code->lane_inputs = vg_columns(l->input, l->uniform_input, l->inputs, &code->lane_input_count);
+    code->lane_outputs = vg_columns(l->output, l->uniform_output, l->outputs, &code->lane_output_count);
+    *error = VG_NO_MEMORY;
+    if (code->lane_inputs == NULL || code->lane_outputs == NULL) goto failed;
+    if (vg_find_runs(&code->read, l->input, l->uniform_input, l->inputs) < 0) goto failed;
+    if (vg_find_runs(&code->written, l->output, l->uniform_output, l->outputs) < 0) goto failed;
+    *error = VG_LOWERED;
+    return code;
+failed:
+    vg_free_code(code);
+    return NULL;
+}
+
+#endif
