@@ -438,22 +438,18 @@ def prepare(
 def race(
     script: Path, contestants: list[str], rounds: int, settings: dict[str, Any], agree_within: float, limit: float
 ) -> tuple[list[harness.Runs], dict[str, str]]:
-    """Race twice: the values (f), then the values with their gradients (fg)."""
+    """Race twice: the values (f), then the values with their gradients (fg), by those that managed the values."""
     merged = {name: harness.Runs(name, "") for name in contestants}
     missing: dict[str, str] = {}
-    for gradient in (False, True):
-        what = "fg" if gradient else "f"
-        runs, absent = harness.race(
-            script, contestants, rounds, {**settings, "gradient": gradient}, agree_within, limit
-        )
+    for what, gradient in (("f", False), ("fg", True)):
+        names = [name for name in contestants if name not in missing]
+        settings = {**settings, "gradient": gradient}
+        runs, absent = harness.race(script, names, rounds, settings, agree_within, limit)
         for run in runs:
             both = merged[run.contestant]
             both.version = run.version
             both.samples.update({what: run.samples["run"], f"compile_{what}": run.samples["compile"]})
             both.samples.update(memory=run.samples["memory"], lanes=run.samples["lanes"])
         for name, reason in absent.items():
-            if gradient and missing.get(name) != reason:
-                missing[f"{name}, gradient"] = reason
-            else:
-                missing[name] = reason
+            missing[f"{name}, gradient" if gradient else name] = reason
     return [run for run in merged.values() if run.samples], missing

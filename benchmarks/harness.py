@@ -14,6 +14,7 @@ Where to start reading: ``race``; then ``chain.py``, the simplest user.
 
 import argparse
 import json
+import math
 import os
 import platform
 import signal
@@ -32,6 +33,7 @@ from typing import Any
 HERE = Path(__file__).parent
 OURS = "valuegrad"
 WAIT = 3  # who may take a second of processor time is waited for three seconds
+WITHOUT_RATIO = ("lanes", "extra")  # how much was done; what may be next to nothing
 Measure = Callable[[], dict[str, float]]
 Prepare = Callable[[str, dict[str, Any]], tuple[str, Measure]]
 
@@ -98,7 +100,7 @@ def processor_limit(seconds: float | None) -> Iterator[None]:
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(seconds), hard))
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), hard))
     yield
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
@@ -115,6 +117,10 @@ def processor_seconds() -> float:
 
 def peak_memory() -> int:
     """The process's peak memory so far, in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage would count what the parent had at the start
+        lines = status.read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
     import resource  # not on Windows
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -279,7 +285,7 @@ def cells(report: Report) -> tuple[list[str], list[list[str]]]:
         for metric in report.metrics:
             if metric not in runs.samples:
                 row.append("–")
-            elif ours is None or runs is ours or metric not in ours.samples:
+            elif ours is None or runs is ours or metric not in ours.samples or metric in WITHOUT_RATIO:
                 row.append(short(runs.median(metric)))
             else:
                 row.append(f"{short(runs.median(metric))} (×{short(runs.ratio(ours, metric))})")

@@ -1,7 +1,7 @@
 """Memory a node: the chain s = s*x + y, held.
 
 Each contestant records a chain of N operations and one of 2N in two fresh processes; the difference
-of their peak memory (``resource.getrusage``) divided by N is what a node costs, allocator and
+of their peak memory divided by N is what a node costs, allocator and
 all, and leaves out the interpreter and the library.  valuegrad takes memory 2 MB at a time, so at the
 default length its figure is good to 2 bytes.
 
@@ -30,7 +30,7 @@ def prepare(name: str, settings: dict[str, Any]) -> tuple[str, harness.Measure]:
         s = chain(s, x, y, settings["operations"] // 2)
         after = harness.peak_memory()
         if after == before:
-            # Linux counts the parent's memory at the start in a child's peak: a short chain hides below it.
+            # A short chain hides below what starting took.
             raise SystemExit(f"{name}: the chain did not raise the peak of {before} bytes; give more --operations")
         return {"peak": after, "check": settings["operations"]}  # chain.py checks what the chain computes
 

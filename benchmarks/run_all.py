@@ -11,6 +11,10 @@ import datetime
 from pathlib import Path
 
 import chain
+import compiled_black_scholes
+import compiled_call
+import compiled_gpt
+import compiled_lorenz
 import gpt
 import harness
 import memory
@@ -32,6 +36,26 @@ SUMMARY = [
     ("microgpt's kind of script with this Value, a step", "step", "step", "ms", "13 or less"),
     ("our GPT, a step", "gpt", "step", "ms", "1.3 or less"),
 ]
+COMPILED = [
+    ("994 operations", "lorenz_994", "f", "µs", "0.03"),
+    ("994 operations, with 6 derivatives", "lorenz_994", "fg", "µs", "0.08"),
+    ("compiling the latter", "lorenz_994", "compile_fg", "s", "0.3"),
+    ("10,011 operations", "lorenz_10011", "f", "µs", "0.35"),
+    ("10,011 operations, with 6 derivatives", "lorenz_10011", "fg", "µs", "1.2"),
+    ("compiling the latter", "lorenz_10011", "compile_fg", "s", "1.5"),
+    ("99,968 operations", "lorenz_99968", "f", "µs", "4"),
+    ("99,968 operations, with 6 derivatives", "lorenz_99968", "fg", "µs", "25"),
+    ("compiling the latter", "lorenz_99968", "compile_fg", "s", "12"),
+    ("Black-Scholes, the price", "black_scholes", "f", "ns", "–"),
+    ("Black-Scholes with 5 Greeks", "black_scholes", "fg", "ns", "NumPy's price alone"),
+    ("one call, 20 operations with 3 derivatives", "call", "fg", "µs", "1.5"),
+    ("GPT training, batch 1, a document", "gpt_1_float64", "document", "µs", "–"),
+    ("GPT training, batch 16, a document", "gpt_16_float64", "document", "µs", "22"),
+    ("the same in float32", "gpt_16_float32", "document", "µs", "22"),
+    ("GPT training, batch 64, a document", "gpt_64_float64", "document", "µs", "22"),
+    ("the same in float32", "gpt_64_float32", "document", "µs", "22"),
+]
+BATCHES = [(1, "float64", 50), (16, "float64", 20), (16, "float32", 20), (64, "float64", 8), (64, "float32", 8)]
 
 
 def run(quick: bool) -> dict[str, harness.Report]:
@@ -42,22 +66,33 @@ def run(quick: bool) -> dict[str, harness.Report]:
             "memory": memory.run(operations=200_000),
             "step": step.run(rounds=3, steps=1),
             "gpt": gpt.run(rounds=3, steps=5),
+            "lorenz_994": compiled_lorenz.run(operations=994, lanes=1000, rounds=2, limit=5.0),
+            "black_scholes": compiled_black_scholes.run(options=10_000, rounds=2, limit=5.0),
+            "call": compiled_call.run(lanes=100_000, rounds=2),
+            "gpt_16_float64": compiled_gpt.run(batch=16, dtype="float64", steps=5, rounds=2, limit=60.0),
         }
-    return {
+    reports = {
         "chain": chain.run(operations=100_000, rounds=9),
         "memory": memory.run(operations=1_000_000),
         "step": step.run(rounds=7, steps=3),
         "gpt": gpt.run(rounds=15, steps=20),
     }
+    for operations in (994, 10_011, 99_968):
+        reports[f"lorenz_{operations}"] = compiled_lorenz.run(operations, lanes=100_000, rounds=5, limit=30.0)
+    reports["black_scholes"] = compiled_black_scholes.run(options=1_000_000, rounds=5, limit=30.0)
+    reports["call"] = compiled_call.run(lanes=10_000_000, rounds=7)
+    for batch, dtype, steps in BATCHES:
+        reports[f"gpt_{batch}_{dtype}"] = compiled_gpt.run(batch, dtype, steps, rounds=7, limit=60.0)
+    return reports
 
 
-def summary(reports: dict[str, harness.Report]) -> str:
+def summary(reports: dict[str, harness.Report], rows: list[tuple[str, str, str, str, str]]) -> str:
     """One line for each of the numbers that were to be reached, with how many times ours the others take."""
     lines = ["| what | valuegrad, median (best) | to reach | the others |", "|---|---:|---|---|"]
-    for what, report, metric, unit, goal in SUMMARY:
+    for what, report, metric, unit, goal in rows:
         runs = reports[report].runs
         ours = reports[report].of(harness.OURS)
-        if ours is None:
+        if ours is None or metric not in ours.samples:
             continue
         others = [
             f"{r.contestant} ×{harness.short(r.ratio(ours, metric))}"
@@ -70,22 +105,35 @@ def summary(reports: dict[str, harness.Report]) -> str:
 
 
 FRONT_PEERS = {"plain class": "a plain Python class", "micrograd": "micrograd", "xad": "xad", "torch": "torch"}
+COMPILED_PEERS = {
+    "CasADi VM": "CasADi's VM",
+    "CasADi C -O3": "CasADi's C, gcc -O3",
+    "Dr.Jit LLVM": "Dr.Jit",
+    "JAX": "JAX",
+    "Numba": "Numba",
+    "PyTorch": "PyTorch",
+    "NumPy": "NumPy",
+    "C++ tape": "a tape in C++",
+}
 
 
-def front(reports: dict[str, harness.Report]) -> str:
-    """The project README's table: ours, and the peers that people know."""
-    headings = ["", "valuegrad", *FRONT_PEERS.values()]
+def front(reports: dict[str, harness.Report], rows: list[tuple[str, str, str, str, str]], peers: dict[str, str]) -> str:
+    """A table for the project's README: ours, and the peers that people know."""
+    headings = ["", "valuegrad", *peers.values()]
     lines = [headings, ["---"] + ["---:"] * (len(headings) - 1)]
-    for what, report, metric, unit, _ in SUMMARY:
+    for what, report, metric, unit, _ in rows:
         ours = reports[report].of(harness.OURS)
-        if ours is None:
+        if ours is None or metric not in ours.samples:
             continue
         line = [what, f"{harness.short(ours.median(metric))} {unit}"]
-        for peer in FRONT_PEERS:
+        for peer in peers:
             runs = reports[report].of(peer) or reports[report].of(f"{peer}, float64")
-            line.append("–")
-            if runs is not None:
-                line[-1] = f"{harness.short(runs.median(metric))} (×{harness.short(runs.ratio(ours, metric))})"
+            if runs is not None and metric in runs.samples:
+                line.append(f"{harness.short(runs.median(metric))} (×{harness.short(runs.ratio(ours, metric))})")
+            else:
+                missing = reports[report].missing
+                reason = missing.get(peer) or missing.get(f"{peer}, gradient") or ""
+                line.append(reason if reason.startswith("does not finish") or reason == "gcc gives up" else "–")
         lines.append(line)
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
@@ -95,8 +143,11 @@ def write(reports: dict[str, harness.Report]) -> None:
     about = f"{harness.machine()}. {datetime.date.today()}, `python benchmarks/run_all.py`."
     tables = "\n".join(harness.markdown(report) for report in reports.values())
     sections = {
-        TABLES: f"{about}\n\n{summary(reports)}\n{tables}",
-        FRONT: f"{front(reports)}\nMedians, and in brackets how many times ours; how it is measured and more peers: "
+        TABLES: f"{about}\n\n{summary(reports, SUMMARY)}\n`vg.compile`, a lane each on one thread:\n\n"
+        f"{summary(reports, COMPILED)}\n{tables}",
+        FRONT: f"{front(reports, SUMMARY, FRONT_PEERS)}\nFunctions compiled with `vg.compile`, a lane each on one "
+        f"thread:\n\n{front(reports, COMPILED, COMPILED_PEERS)}\n"
+        f"Medians, and in brackets how many times ours; how it is measured and more peers: "
         f"[benchmarks](benchmarks/README.md). {about}\n",
     }
     for path, section in sections.items():

@@ -13,7 +13,6 @@ from typing import Any
 import contestants as field
 import harness
 from documents import check_losses, documents
-from memory import peak
 from microgpt_style import losses
 
 METRICS = {"step": "ms a step", "peak": "peak memory of the process, MB"}
@@ -32,7 +31,8 @@ def prepare(name: str, settings: dict[str, Any]) -> tuple[str, harness.Measure]:
             seen.append(loss)
             total += seconds
         check_losses(name, seen)
-        return {"step": total / settings["steps_a_round"] * 1e3, "peak": peak() / 1e6, "check": sum(seen)}
+        peak = harness.peak_memory() / 1e6
+        return {"step": total / settings["steps_a_round"] * 1e3, "peak": peak, "check": sum(seen)}
 
     return contestant.version, measure
 

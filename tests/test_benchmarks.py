@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,6 +91,75 @@ def test_gpt_step_runs(tmp_path):
     assert measured["valuegrad"]["step"][0] > 0
 
 
+COMPILED = ["valuegrad", "valuegrad, strict"]
+
+
+class Counting:
+    """A number that counts the operations on its kind."""
+
+    operations = 0
+
+    def __add__(self, other):
+        Counting.operations += 1
+        return Counting()
+
+    __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __add__
+
+
+def test_lorenz_has_as_many_operations_as_it_says(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    lorenz = module("compiled_lorenz")
+    Counting.operations = 0
+    lorenz.step(*(Counting() for _ in range(6)))
+    assert Counting.operations == lorenz.OPERATIONS_A_STEP
+
+
+def test_lorenz_compiled_runs_and_agrees_with_strict(tmp_path):
+    arguments = ["--operations", "142", "--lanes", "50", "--rounds", "1", "--limit", "60", "--only", *COMPILED]
+    measured = samples(tmp_path, "compiled_lorenz.py", *arguments)
+    assert list(measured) == COMPILED
+    for metrics in measured.values():
+        assert set(metrics) == {"f", "fg", "compile_f", "compile_fg", "memory", "lanes"}
+        assert metrics["lanes"] == [50]
+
+
+def test_black_scholes_has_the_greeks_of_the_textbook(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    compilers, benchmark = module("compilers"), module("compiled_black_scholes")
+    dialect = compilers.Dialect(vg.exp, vg.log, vg.sqrt, vg.sin, vg.norm_cdf)
+    for option in zip(*(x.tolist() for x in benchmark.inputs(20))):
+        value, *greeks = benchmark.greeks_by_hand(dialect)(*option)
+        price = benchmark.black_scholes(dialect)
+        assert price(*option) == pytest.approx(value, rel=1e-13)
+        assert vg.grad(price, argnums=(0, 1, 2, 3, 4))(*option) == pytest.approx(greeks, rel=1e-12)
+
+
+def test_black_scholes_compiled_runs(tmp_path):
+    arguments = ["--options", "50", "--rounds", "1", "--only", *COMPILED]
+    assert len(samples(tmp_path, "compiled_black_scholes.py", *arguments)) == 2
+
+
+def test_calls_on_floats_agree(tmp_path):
+    names = ["valuegrad", "valuegrad, not compiled", "floats that remember nothing"]
+    measured = samples(tmp_path, "compiled_call.py", "--lanes", "1000", "--rounds", "1", "--only", *names)
+    assert set(measured["valuegrad, not compiled"]) == {"f", "fg"}
+    assert set(measured["floats that remember nothing"]) == {"f"}
+
+
+def test_compiled_training_loses_what_training_loses(tmp_path):
+    names = ["valuegrad", "valuegrad, not compiled"]
+    measured = samples(tmp_path, "compiled_gpt.py", "--batch", "1", "--rounds", "1", "--steps", "2", "--only", *names)
+    assert list(measured) == names
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="the tape is C++")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_tape_trains_in_batches_as_ours_does(tmp_path, dtype):
+    names = ["C++ tape", "valuegrad"]
+    arguments = ["--batch", "3", "--dtype", dtype, "--rounds", "1", "--steps", "2", "--only", *names]
+    assert list(samples(tmp_path, "compiled_gpt.py", *arguments)) == names
+
+
 def test_plain_class_has_the_gradients_of_ours():
     def expression(Value):
         a, b = Value(0.5), Value(3.0)
@@ -131,6 +201,34 @@ def test_failing_contestant_stops_the_run(tmp_path):
     )
     with pytest.raises(SystemExit, match="broken one failed with exit code 1"):
         module("harness").race(script, ["broken one"], 1, {}, agree_within=0.0)
+
+
+SLOW = (
+    "import sys; sys.path.insert(0, {benchmarks!r})\n"
+    "import harness, time\n"
+    "def prepare(name, settings):\n"
+    "    while name == 'busy': pass\n"
+    "    if name == 'asleep': time.sleep(60)\n"
+    "    return '1', lambda: {{'x': 2.0, 'check': [1.0, 2.0]}}\n"
+    "harness.main(prepare, None, '', {{}})\n"
+)
+
+
+def test_who_takes_too_long_is_given_up(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SLOW.format(benchmarks=str(BENCHMARKS)))
+    names = ["busy", "ready", "asleep"]
+    runs, missing = module("harness").race(script, names, 1, {}, agree_within=0.0, limit=1.0)
+    assert [run.contestant for run in runs] == ["ready"]
+    assert missing == {"busy": "does not finish in 1 s", "asleep": "does not finish in 1 s"}
+
+
+def test_lists_agree_relative_to_their_largest_number():
+    agree = module("harness").agree
+    assert agree([1e-12, 1.0], [0.0, 1.0], 1e-9)
+    assert not agree([1e-8, 1.0], [0.0, 1.0], 1e-9)
+    assert not agree([1.0], [1.0, 1.0], 1e-9)
+    assert not agree(float("nan"), 1.0, 1e-9)
 
 
 def test_ratio_is_the_median_of_the_rounds_ratios():
