@@ -15,7 +15,7 @@ import pytest
 
 import valuegrad as vg
 from valuegrad import modes, reference
-from valuegrad.lower.lowering import HAS_PASSES
+from valuegrad.lower.lowering import ENGINE, HAS_PASSES
 from valuegrad.primitives import TABLE, Row
 from valuegrad.value import _native
 
@@ -26,6 +26,7 @@ ENGINES = [
 ]
 needs_native = pytest.mark.skipif(NATIVE is None, reason=WHY_NOT)
 needs_passes = pytest.mark.skipif(not HAS_PASSES, reason="the passes over graphs were not built")
+needs_replay = pytest.mark.skipif(ENGINE != "native", reason="the module that runs graphs was not built")
 ONCE = pytest.mark.skipif(
     NATIVE is not None and vg.engine == "readable", reason="done by the run on the native engine, for both"
 )

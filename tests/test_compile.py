@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from engines import needs_passes
+from engines import needs_passes, needs_replay
 
 import valuegrad as vg
 from valuegrad import Value
@@ -628,6 +628,7 @@ def test_programs_can_be_compiled_again_in_another_way() -> None:
     assert vg.compile(vg.grad(f, argnums=1), reduce="mean")(np.array([1.0, 3.0]), 2.0) == 2.0
 
 
+@needs_replay
 def test_a_batch_needs_memory_for_its_results_and_little_more() -> None:
     f = vg.compile(price)
     n = 200_000

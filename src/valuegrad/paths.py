@@ -40,7 +40,7 @@ __all__ = ["Options", "Path", "Paths"]
 
 
 # What Python says of a Value as an index, or as the length of a range.
-_NOT_AN_INTEGER = re.compile("integer.*valuegrad.Value|valuegrad.Value.*integer")
+_NOT_AN_INTEGER = re.compile(r"integer.*\bValue\b|\bValue\b.*integer")
 
 
 @dataclass
@@ -175,12 +175,15 @@ class Paths:
     # ----------------------------------------------------------------------------------------------- evaluating
     def evaluate(self, call: Call) -> Any:
         """The result of a call, in the function's own structure."""
+        if HAS_PASSES:
+            return self._compiled(call)
         try:
-            root = self.root or self.first(call)
-        except ImportError:
-            if HAS_PASSES:
-                raise
+            return self._compiled(call)
+        except ImportError:  # a derivative, which needs the passes over graphs
             return self._uncompiled(call)
+
+    def _compiled(self, call: Call) -> Any:
+        root = self.root or self.first(call)
         if call.shape is None:
             path = self.latest or root
             args = (*map(float, call.lane(0)), *[value.data for value in path.captured])
