@@ -121,9 +121,9 @@ typedef struct JitResult {
     int32_t slots;
 } JitResult;
 
-/* Two blocks at once have half of the registers, and twice the code: no longer faster once values give way, or the
+/* Two blocks at once have half of the registers, and twice the code: no longer faster once many values give way, or the
  * code is more than about half of a processor's second cache. */
-enum { JIT_INSTRUCTIONS_A_SPILL = 16, JIT_MOST_IN_PAIRS = 1 << 15 };
+enum { JIT_INSTRUCTIONS_A_SPILL = 5, JIT_MOST_IN_PAIRS = 1 << 15 };
 
 /* Code that computes `blocks` blocks; `pairs`: with AVX-512 two at once. */
 static JitResult jit_compile(const VgSegment *segment, int is_float32, int strict, int blocks, int pairs) {
