@@ -69,11 +69,31 @@ static int jit_displacements_fit(const VgSegment *segment) {
     return values < 1 << 24 && segment->start[segment->count] < 1 << 25;
 }
 
+/* A row of dots takes, for each place in the shared list, the shared number and the other one of each dot. */
+static void jit_find_uses_of_tile(Jit *jit, const JitTile *tile, int32_t i) {
+    const VgSegment *segment = jit->segment;
+    int32_t p = segment->start[i];
+    for (int32_t k = 0; k < tile->pairs; k++)
+        for (int32_t m = 0; m < tile->dots; m++) {
+            const int32_t *list = segment->operand + segment->start[i + m];
+            for (int other = 0; other < 2; other++) {
+                const int32_t reference = list[k + ((tile->half[m] ^ other) ? tile->pairs : 0)];
+                jit->value[p++] = reference >= 0 ? reference : segment->count + ~reference;
+            }
+        }
+}
+
 /* The segment's uses of values in the order of consumption: dot(x0, x1, y0, y1) takes x0 y0 x1 y1.  Then, backwards,
  * each use's next one; after that `upcoming` is each value's first use. */
 static void jit_find_uses(Jit *jit) {
     const VgSegment *segment = jit->segment;
+    JitTile tile;
     for (int32_t i = 0; i < segment->count; i++) {
+        if (segment->op[i] == VG_OP_dot && jit_find_tile(jit, i, &tile)) {
+            jit_find_uses_of_tile(jit, &tile, i);
+            i += tile.dots - 1;
+            continue;
+        }
         const int32_t start = segment->start[i], n = segment->start[i + 1] - start;
         for (int32_t k = 0; k < n; k++) {
             const int32_t at = segment->op[i] == VG_OP_dot ? k / 2 + (k % 2 ? n / 2 : 0) : k;
