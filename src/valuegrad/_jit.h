@@ -141,9 +141,9 @@ typedef struct JitResult {
     int32_t slots;
 } JitResult;
 
-/* Two blocks at once have half of the registers, and twice the code: no longer faster once many values give way, or the
- * code is more than about half of a processor's second cache. */
-enum { JIT_INSTRUCTIONS_A_SPILL = 5, JIT_MOST_IN_PAIRS = 1 << 15 };
+/* Two blocks at once have half of the registers: no longer faster once many values give way.  From JIT_LONG uses of
+ * values on the code is longer than the first cache, and stretches of it run for many blocks (jit_break_stretch). */
+enum { JIT_INSTRUCTIONS_A_SPILL = 5, JIT_LONG = 1 << 13 };
 
 /* Code that computes `blocks` blocks; `pairs`: with AVX-512 two at once. */
 static JitResult jit_compile(const VgSegment *segment, int is_float32, int strict, int blocks, int pairs) {
@@ -190,23 +190,24 @@ static JitResult jit_compile(const VgSegment *segment, int is_float32, int stric
  *
  * `blocks`: how many blocks it computes in one call, side by side in slots that wide.  The caller says how many there
  * may be (not more than 64 lanes); if more than one, code for just one is there already, and NULL says that more would
- * not be faster.  Elementary functions in a chain are faster the more there are; without any, two are enough.
+ * not be faster.  Elementary functions in a chain are faster the more there are, and so is long code; else two are
+ * enough.
  * `slots_needed`: how many slots the frame has to have. */
 static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int *blocks,
                                         int32_t *slots_needed, size_t *code_bytes, void **memory,
                                         size_t *memory_bytes) {
     const int level = jit_level();
-    const int pairs = *blocks > 1 && level == VG_AVX512 && segment->count <= JIT_MOST_IN_PAIRS;
+    const int pairs = *blocks > 1 && level == VG_AVX512, is_long = segment->start[segment->count] > JIT_LONG;
     JitResult result = {jit_nothing, NULL, 0, segment->slots};
     int calls = 0;
     for (int32_t i = 0; i < segment->count && !calls; i++) calls = jit_is_call(segment, i);
-    if (*blocks > 1 && !calls) *blocks = 2;
+    if (*blocks > 1 && !calls && !is_long) *blocks = 2;
     if (level == VG_BASELINE || !jit_displacements_fit(segment)) {
         result.function = NULL;
     } else if (segment->count > 0) {
         result.function = NULL;
         if (pairs) result = jit_compile(segment, is_float32, strict, *blocks, 1);
-        if (result.function == NULL && (*blocks == 1 || calls))
+        if (result.function == NULL && (*blocks == 1 || calls || is_long))
             result = jit_compile(segment, is_float32, strict, *blocks, 0);
     }
     *slots_needed = result.slots;

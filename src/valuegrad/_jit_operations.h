@@ -431,6 +431,7 @@ static void jit_lower_segment(Jit *jit) {
     for (int32_t i = 0; i < segment->count && !jit->failed; i++) {
         const JitLowering *how = &JIT_LOWERINGS[segment->op[i]];
         JitTile tile;
+        jit_break_stretch(jit);
         if (segment->op[i] == VG_OP_dot && jit_find_tile(jit, i, &tile)) {
             jit_lower_tile(jit, i, &tile);
             i += tile.dots - 1;
