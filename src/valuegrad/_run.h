@@ -177,22 +177,28 @@ static inline void vg_copy_lanes(char *to, const char *from, size_t bytes) {
     else memcpy(to, from, bytes);
 }
 
+/* Bytes of a slot: machine code for several vectors has them that wide whether or not all are in use. */
+static inline size_t vg_slot_bytes(const VgCode *code, const VgContext *c) {
+    const int is_whole = code->is_compiled && c->lanes > code->vector;
+    return (size_t)(is_whole ? code->block : c->lanes) * code->item;
+}
+
 /* A block's inputs into the frame; what is missing to a whole number of vectors repeats the last lane. */
 static void vg_load(const VgJob *job, VgContext *c, ptrdiff_t from) {
     const VgCode *const code = job->code;
-    const size_t item = code->item, bytes = (size_t)c->valid * item, slot = (size_t)c->lanes * item;
+    const size_t item = code->item, bytes = (size_t)c->valid * item, slot = vg_slot_bytes(code, c);
     for (int32_t i = 0; i < code->lane_input_count; i++) {
         const VgColumn column = code->lane_inputs[i];
         char *const to = (char *)c->frame + (size_t)column.slot * slot;
         const ptrdiff_t which = job->packed ? column.rank : column.position;
         vg_copy_lanes(to, job->inputs[which] + (size_t)from * item, bytes);
-        for (size_t at = bytes; at < slot; at += item) memcpy(to + at, to + bytes - item, item);
+        for (size_t at = bytes; at < (size_t)c->lanes * item; at += item) memcpy(to + at, to + bytes - item, item);
     }
 }
 
 static void vg_store(const VgJob *job, const VgContext *c, ptrdiff_t from) {
     const VgCode *const code = job->code;
-    const size_t item = code->item, bytes = (size_t)c->valid * item, slot = (size_t)c->lanes * item;
+    const size_t item = code->item, bytes = (size_t)c->valid * item, slot = vg_slot_bytes(code, c);
     for (int32_t i = 0; i < code->lane_output_count; i++) {
         const VgColumn column = code->lane_outputs[i];
         const ptrdiff_t which = job->packed ? column.rank : column.position;
@@ -221,10 +227,8 @@ static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
     for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += c->valid) {
         c->valid = end - from < code->block ? end - from : code->block;
         c->lanes = (c->valid + code->vector - 1) / code->vector * code->vector;
-        if (code->is_compiled) { /* a whole block, which may be too much for the last lanes, or one vector */
-            c->lanes = c->valid > code->block / 2 ? code->block : code->vector;
-            if (c->valid > c->lanes) c->valid = c->lanes;
-        }
+        if (code->is_compiled && c->valid > code->vector) /* vectors go in pairs */
+            c->lanes = (c->valid + 2 * code->vector - 1) / (2 * code->vector) * (2 * code->vector);
         vg_load(job, c, from);
         if (code->lowered.guards > 0 || code->piece[VG_MAIN].interpreted.has_calls)
             for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
