@@ -28,6 +28,7 @@ from valuegrad import arguments
 from valuegrad.errors import ShapeError, ValueTypeError
 from valuegrad.functional import grad, jvp, vjp
 from valuegrad.graph import Graph
+from valuegrad.paths import Paths
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.program import Program
 from valuegrad.transforms import machine
@@ -200,12 +201,16 @@ def _plain(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Sparse:
-    """The sparse derivative of a function; ``kinds`` has a recording and a plan for lists and one for arrays."""
+    """The sparse derivative of a function.
+
+    ``kinds`` has a program for lists and one for arrays; each with a plan, and the number of paths that it covers, for
+    each structure of arguments (such as the length of the list).
+    """
 
     def __init__(self, who: str, f: Callable[..., Any]) -> None:
         self.who = who
         self.f = f
-        self.kinds: dict[bool, tuple[Program, list[tuple[int, _Plan]]]] = {}
+        self.kinds: dict[bool, tuple[Program, dict[Paths, tuple[int, _Plan]]]] = {}
         self.__name__ = f"{who.removesuffix('()')}({getattr(f, '__name__', type(f).__name__)})"
 
     def __repr__(self) -> str:
@@ -223,21 +228,28 @@ class _Sparse:
     def _plan(self, given: list[float], others: tuple[Any, ...], as_array: bool) -> _Plan:
         """The plan that covers all paths that were recorded, the one that these inputs take among them."""
         if as_array not in self.kinds:
-            self.kinds[as_array] = (vg.compile(self._outputs(as_array), beyond="error", max_paths=1024), [])
+            self.kinds[as_array] = (vg.compile(self._outputs(as_array), beyond="error", max_paths=1024), {})
         whole, plans = self.kinds[as_array]
         found = whole(given, *others)
         if any(isinstance(y, np.ndarray) for y in found):
             raise ShapeError(
                 f"{self.who} got arrays in its further arguments; a sparse derivative has no lanes: give numbers"
             )
-        graphs = whole.graph.graphs
-        if not plans or plans[0][0] != len(graphs):
+        taken = whole.taken_apart((given, *others))
+        if taken is None:
+            raise ValueTypeError(f"{self.who} got Values in its further arguments; give numbers, such as v.data")
+        paths, _ = taken
+        assert paths.root is not None
+        graphs = [path.graph for path in paths.root.walk()]
+        count, plan = plans.get(paths, (0, None))
+        if plan is None or count != len(graphs):
             patterns = [pattern(graph, len(given)) for graph in graphs]
             if len({len(rows) for rows in patterns}) > 1:
                 raise ShapeError(f"{self.who} got a function whose number of outputs depends on its input")
             rows = [sorted(set().union(*entries)) for entries in zip(*patterns)]
-            plans[:] = [(len(graphs), _Plan(self._outputs(as_array), rows, len(given)))]
-        return plans[0][1]
+            plan = _Plan(self._outputs(as_array), rows, len(given))
+            plans[paths] = len(graphs), plan
+        return plan
 
     def _outputs(self, as_array: bool) -> Callable[..., list[Any]]:
         """f of a list of numbers, as a flat list of outputs."""
