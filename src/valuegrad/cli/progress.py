@@ -62,7 +62,8 @@ class Pace:
 
     def __str__(self) -> str:
         seconds = max(time.perf_counter() - self.began, 1e-9)
-        return f"{(self.trainer.step - self.first) / seconds:,.0f} docs/s, {self.tokens / seconds:,.0f} tokens/s"
+        documents = (self.trainer.step - self.first) * self.trainer.settings.batch
+        return f"{documents / seconds:,.0f} docs/s, {self.tokens / seconds:,.0f} tokens/s"
 
     def left(self) -> str:
         """The time left, as a clock shows it."""
