@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -120,6 +121,12 @@ def test_a_compiled_program_will_do():
 def test_what_is_no_vector_is_refused(x, error, message):
     with pytest.raises(error, match=message):
         vg.sparse_jacobian(residuals)(x)
+
+
+def test_without_scipy_the_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with pytest.raises(ImportError, match=r"pip install 'valuegrad\[sparse\]'"):
+        vg.sparse_jacobian(residuals)(POINT)
 
 
 def test_lanes_are_refused():

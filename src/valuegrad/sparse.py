@@ -160,11 +160,14 @@ def sparse_jacobian(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Returns:
         A function of f's arguments that gives ∂f/∂(first argument) as a ``scipy.sparse.csr_array`` of shape
-        (outputs, inputs).  Entries that are 0 at this point but need not be are stored.  The first call records f.
+        (outputs, inputs).  Entries that are 0 at this point but need not be are stored.  Its first call with a list of
+        some length records f and finds the pattern, which takes longer; further calls replay it.
 
     Raises:
-        ValueTypeError, ShapeError: the first argument is no list or one-dimensional array of numbers.
-        PathsError: f takes more than 1,024 paths through its branches.
+        ValueTypeError, ShapeError: when called: the first argument is no list or one-dimensional array of numbers; or
+            there are arrays (lanes) or Values among the others.
+        PathsError: when called: f takes more than 1,024 paths through its branches.
+        ImportError: when called: SciPy is missing (``pip install 'valuegrad[sparse]'``).
 
     Example:
         >>> import valuegrad as vg
@@ -182,7 +185,8 @@ def sparse_hessian(f: Callable[..., Any]) -> Callable[..., Any]:
         f: a function (or a compiled program) of a list of numbers, perhaps of further arguments, that gives one number.
 
     Returns:
-        A function of f's arguments that gives the second derivatives as a ``scipy.sparse.csr_array``.
+        A function of f's arguments that gives the second derivatives by the numbers of the first argument as a
+        ``scipy.sparse.csr_array`` of shape (inputs, inputs).
 
     Raises:
         As ``sparse_jacobian``.
@@ -218,8 +222,10 @@ class _Sparse:
 
     def __call__(self, x: Any, *others: Any) -> Any:
         """The derivative by x, a ``scipy.sparse.csr_array``."""
-        from scipy.sparse import csr_array  # type: ignore[import-untyped]
-
+        try:
+            from scipy.sparse import csr_array  # type: ignore[import-untyped]
+        except ImportError:
+            raise ImportError(f"{self.who} needs SciPy; get it with: pip install 'valuegrad[sparse]'") from None
         given = _numbers(self.who, x)
         plan = self._plan(given, others, isinstance(x, np.ndarray))
         shape = (len(plan.rows), len(given))

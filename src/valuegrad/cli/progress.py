@@ -53,7 +53,7 @@ def introduction(trainer: Trainer, folder: Path) -> str:
 
 
 class Pace:
-    """Steps and tokens a second since the start, and the time left."""
+    """Documents and tokens a second since the start, and the time left."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
