@@ -352,3 +352,15 @@ def test_the_help_needs_neither_numpy_nor_rich():
 
 def test_an_unknown_command_is_a_usage_error():
     assert run("trian").exit_code == 2
+
+
+def test_documents_a_second_count_whole_batches(monkeypatch):
+    from types import SimpleNamespace
+
+    from valuegrad.cli import progress
+
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: 10.0)
+    trainer = SimpleNamespace(step=0, settings=SimpleNamespace(batch=16, steps=100))
+    pace = progress.Pace(trainer)
+    trainer.step, pace.began, pace.tokens = 5, 8.0, 600
+    assert str(pace) == "40 docs/s, 300 tokens/s"

@@ -7,8 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from engines import ENGINES
+from engines import ENGINES, needs_passes
+
+import valuegrad as vg
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGE = PROJECT / "docs" / "semantics.md"
@@ -93,3 +96,30 @@ def test_a_second_pass_doubles_the_leaves_and_nothing_else(engine: Any) -> None:
 def test_the_links_of_the_page_exist() -> None:
     for link in re.findall(r"\]\(([^)#]+)\)", PAGE.read_text(encoding="utf-8")):
         assert (PAGE.parent / link).exists(), link
+
+
+@needs_passes
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(("expression", "at", "value", "gradients"), TABLE)
+def test_the_table_holds_for_programs(expression: str, at: str, value: str, gradients: str, strict: bool) -> None:
+    pairs = [pair.split("=") for pair in at.split(",")]
+    names = [name.strip() for name, _ in pairs]
+    numbers = [float(eval(number, dict(CONSTANTS))) for _, number in pairs]
+
+    def function(*inputs: Any) -> Any:
+        return eval(expression, {**CONSTANTS, **vars(vg), **dict(zip(names, inputs))})
+
+    program = vg.compile(function, strict=strict)
+    both = vg.value_and_grad(program, argnums=tuple(range(len(numbers))))
+    wanted = [float(eval(number, dict(CONSTANTS))) for number in (value, *gradients.split(","))]
+    for got in (both(*numbers), both(*[np.full(3, number) for number in numbers])):
+        found = [np.ravel(x)[-1].item() for x in (got[0], *got[1])]
+        assert len(found) == len(wanted)
+        assert all(map(same if strict else nearly, found, wanted)), found
+        if wanted[0] == 0.0:
+            assert math.copysign(1.0, found[0]) == math.copysign(1.0, wanted[0])
+
+
+def nearly(got: float, expected: float) -> bool:
+    """The same but for elementary functions within 4 ulp, of which a gradient has a few."""
+    return same(got, expected) or math.isclose(got, expected, rel_tol=16 * 2.0**-52)

@@ -53,7 +53,7 @@ def introduction(trainer: Trainer, folder: Path) -> str:
 
 
 class Pace:
-    """Steps and tokens a second since the start, and the time left."""
+    """Documents and tokens a second since the start, and the time left."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -62,7 +62,8 @@ class Pace:
 
     def __str__(self) -> str:
         seconds = max(time.perf_counter() - self.began, 1e-9)
-        return f"{(self.trainer.step - self.first) / seconds:,.0f} docs/s, {self.tokens / seconds:,.0f} tokens/s"
+        documents = (self.trainer.step - self.first) * self.trainer.settings.batch
+        return f"{documents / seconds:,.0f} docs/s, {self.tokens / seconds:,.0f} tokens/s"
 
     def left(self) -> str:
         """The time left, as a clock shows it."""
