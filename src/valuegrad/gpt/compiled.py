@@ -32,15 +32,19 @@ if TYPE_CHECKING:
 
     from valuegrad.program import Program
 
-__all__ = ["MISSING", "Steps", "batch_arrays", "padded", "runs_compiled"]
+__all__ = ["Steps", "batch_arrays", "built", "padded", "runs_compiled"]
 
-MISSING = not (ENGINE == "native" and HAS_PASSES)  # whether the compiled modules that run programs were not built
 FINEST = 2  # lengths are multiples of this
+
+
+def built() -> bool:
+    """Whether there are the compiled modules that make programs quick."""
+    return ENGINE == "native" and HAS_PASSES
 
 
 def runs_compiled() -> bool:
     """Whether programs run natively here: not inside ``vg.strict()``, where every operation is looked at."""
-    return not MISSING and not modes.current() & ~modes.NO_GRAD
+    return built() and not modes.current() & ~modes.NO_GRAD
 
 
 def padded(positions: int, most: int) -> int:

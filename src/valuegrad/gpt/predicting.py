@@ -25,9 +25,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 import valuegrad as vg
+from valuegrad.arguments import shown
 from valuegrad.errors import ValueArgumentError
-from valuegrad.gpt.compiled import MISSING, batch_arrays, padded, runs_compiled
+from valuegrad.gpt.compiled import batch_arrays, built, padded, runs_compiled
 from valuegrad.gpt.model import GPT
+from valuegrad.gpt.settings import PREDICTING
 from valuegrad.nn import Memory
 from valuegrad.value import Value, read_data
 
@@ -36,9 +38,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["ENGINES", "Predictor", "document_losses", "predictor_of", "writer"]
+__all__ = ["Predictor", "document_losses", "predictor_of", "writer"]
 
-ENGINES = ("auto", "compiled", "eager")
 # Measured with the default sizes; with others all of it grows alike.
 PAYS_AFTER_TEXTS = 40  # recording takes 9 ms, a text of 7 letters 0.4 ms on Values, 0.25 ms compiled
 PAYS_AFTER_DOCUMENTS = 32  # of one length: recording takes 10 to 20 ms, a document 0.3 ms on Values, 0.006 ms compiled
@@ -106,9 +107,9 @@ def predictor_of(model: GPT) -> Predictor:
 
 def _compiled(engine: str, used: int, pays_after: int) -> bool:
     """Whether to run compiled what was done so often before."""
-    if engine not in ENGINES:
-        raise ValueArgumentError(f"engine is {engine!r}; expected one of {', '.join(ENGINES)}")
-    if engine == "compiled" and MISSING:
+    if engine not in PREDICTING:
+        raise ValueArgumentError(f"engine is {shown(engine)}; expected one of {', '.join(PREDICTING)}")
+    if engine == "compiled" and not built():
         raise ValueArgumentError(
             "engine is 'compiled', but valuegrad's compiled modules were not built; install valuegrad again with a C "
             "compiler, or choose 'eager'"

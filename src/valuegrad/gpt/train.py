@@ -30,7 +30,7 @@ from valuegrad import optim
 from valuegrad.arguments import integer, shown
 from valuegrad.errors import CheckpointError, TrainingError, ValueArgumentError, ValueTypeError
 from valuegrad.gpt.checkpoint import Checkpoint
-from valuegrad.gpt.compiled import MISSING, Steps, runs_compiled
+from valuegrad.gpt.compiled import Steps, built, runs_compiled
 from valuegrad.gpt.model import GPT
 from valuegrad.gpt.predicting import document_losses
 from valuegrad.gpt.sampling import TEMPERATURE, sample
@@ -126,7 +126,7 @@ class Trainer:
     @property
     def engine(self) -> str:
         """How the steps run: as the settings say, or "eager" where valuegrad's compiled modules were not built."""
-        return "eager" if MISSING else self.settings.engine
+        return self.settings.engine if built() else "eager"
 
     @property
     def model(self) -> GPT:
