@@ -107,7 +107,7 @@ class Call:
         self.integer = integer
         self._build = build
         self.where = where
-        self._vectors = any(type(leaf) is Vector for leaf in leaves)
+        self.vectors = any(type(leaf) is Vector for leaf in leaves)
         shapes = {leaf.shape for leaf in leaves if type(leaf) is np.ndarray}
         if not shapes:
             self.shape, self.lanes, self.uniform = None, 1, b"\1" * len(leaves)
@@ -144,11 +144,14 @@ class Call:
         """For each input how the user would write it; none where they are too many to be read."""
         if len(self.leaves) > 32:
             return ()
-        return tuple(
-            f"{self.where(i)}[{j}]" if type(leaf) is Vector else self.where(i)
-            for i, (leaf, size) in enumerate(zip(self.leaves, self.sizes()))
-            for j in range(min(size, 1000))
-        )
+        names: list[str] = []
+        for i, leaf in enumerate(self.leaves):
+            name = self.where(i)
+            if type(leaf) is Vector:
+                names += [f"{name}[{j}]" for j in range(min(leaf.array.size, 1000))]
+            else:
+                names.append(name)
+        return tuple(names)
 
     def integers(self) -> list[bool]:
         """For each input whether it is an integer."""
@@ -156,7 +159,7 @@ class Call:
 
     def build(self, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional and keyword arguments, with anything at all in place of the inputs."""
-        if not self._vectors:
+        if not self.vectors:
             return self._build(inputs)
         leaves: list[Any] = []
         start = 0
@@ -378,7 +381,7 @@ class Signature:
         if where in self.static:
             return self._slot(x, where)
         if where in self.vectors:
-            return optree.tree_map(_vector, x)
+            return _vector(x) if type(x) is np.ndarray else optree.tree_map(_vector, x)
         return x
 
     def _slot(self, x: Any, where: int | str) -> Slot:

@@ -19,6 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from math import prod
 from threading import RLock
 from typing import Any
 
@@ -184,7 +185,7 @@ class Paths:
 
     def _compiled(self, call: Call) -> Any:
         root = self.root or self.first(call)
-        if call.shape is None:
+        if call.shape is None and not call.vectors:  # those are quicker as arrays than number by number
             path = self.latest or root
             args = (*map(float, call.lane(0)), *[value.data for value in path.captured])
             numbers = self.lower(path, call).code.call(args)
@@ -211,6 +212,8 @@ class Paths:
             numbers = call.inputs_of(leaf, lanes)
             if type(numbers) is int:
                 lowest = highest = numbers
+            elif numbers.size == 1:
+                lowest = highest = numbers.item()
             elif numbers.size:
                 lowest, highest = int(numbers.min()), int(numbers.max())
             else:
@@ -353,7 +356,7 @@ class _Batch:
         """Enter the outputs of some lanes into the results."""
         if lanes is not None:
             self._enter_sums(path)
-        elif path.sums_over_lanes:  # what is the same for all lanes is one number then
+        elif path.sums_over_lanes or self.call.shape is None:  # what is the same for all lanes is one number then
             self.is_total |= lowered.same
         found = own
         if others:
@@ -427,7 +430,7 @@ class _Batch:
 
     def _array(self, start: int, shape: tuple[int, ...]) -> Any:
         """An output that is an array in each lane; the lanes' axes come first."""
-        which = slice(start, start + int(np.prod(shape, dtype=int)))
+        which = slice(start, start + prod(shape))
         if np.all(self.is_total[which]):
             return self.totals[which].reshape(shape)
         total = [np.full(self.call.lanes, self.totals[i]) if self.is_total[i] else None for i in range(len(self.lanes))]
