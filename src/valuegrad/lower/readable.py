@@ -210,6 +210,56 @@ class ReadableCode:
 
         return self.run(n, mixed(self.uniform, uniform, lanes), mixed(self.uniform_outputs, own, others), threads)
 
+    def iterate(
+        self,
+        n: int,
+        steps: int,
+        size: int,
+        uniform: Any,
+        state: Any,
+        lanes: Sequence[Any],
+        rows: Sequence[tuple[int, Any]],
+        own: Any,
+        extras: Sequence[Any],
+        threads: int = 1,
+    ) -> int:
+        """Run again and again: the first ``size`` outputs of a step are the first inputs of the next one.
+
+        Args:
+            n, threads: as for ``run``.
+            steps: how many steps.
+            size: how many inputs and outputs are the state.
+            uniform: all uniform inputs; those of the state are overwritten.
+            state: [arrays, n], the state's other inputs; overwritten.
+            lanes: the further inputs of the lanes: [steps, n], or [n] if always the same.
+            rows: pairs (first, [steps, count]): uniform inputs that differ from step to step, and which ones.
+            own: [steps, count], where the uniform outputs after the state go.
+            extras: an array [steps, n] for each other output after the state.
+
+        Returns:
+            How many steps were done: fewer than asked if a guard fails in the next one; the state is then what that
+            step began with.
+        """
+        same = self.uniform_outputs.astype(bool)
+        packed = np.empty(int(same.sum()), dtype=self.dtype)  # a step's uniform outputs
+        arrays = [np.empty(n, dtype=self.dtype) for _ in range(size - int(same[:size].sum()))]
+        for step in range(steps):
+            for first, row in rows:
+                uniform[first : first + row.shape[1]] = row[step]
+            given = [*state, *[x if x.ndim == 1 else x[step] for x in lanes]]
+            if self.run_packed(n, uniform, given, packed, [*arrays, *[x[step] for x in extras]], threads) is not None:
+                return step
+            numbers, several = iter(packed), iter(arrays)
+            entering, rows_of_state = iter(range(len(uniform))), iter(state)
+            for enters_same, leaves_same in zip(self.uniform[:size], same[:size]):
+                x = next(numbers) if leaves_same else next(several)
+                if enters_same:
+                    uniform[next(entering)] = x
+                else:
+                    next(rows_of_state)[...] = x
+            own[step] = packed[int(same[:size].sum()) :]
+        return steps
+
     def call(self, args: tuple[Any, ...]) -> tuple[float, ...] | None:
         """The outputs for one lane of plain floats; None if a guard does not hold, or an argument is no float."""
         if len(args) != self.inputs or any(type(x) is not float for x in args):
