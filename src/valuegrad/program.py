@@ -350,7 +350,7 @@ def compile(
     *,
     threads: int = ...,
     dtype: str = ...,
-    cache: bool = ...,
+    cache: bool | str | os.PathLike[str] = ...,
     strict: bool = ...,
     static: Any = ...,
     vectors: Any = ...,
@@ -366,7 +366,7 @@ def compile(
     *,
     threads: int = ...,
     dtype: str = ...,
-    cache: bool = ...,
+    cache: bool | str | os.PathLike[str] = ...,
     strict: bool = ...,
     static: Any = ...,
     vectors: Any = ...,
@@ -381,7 +381,7 @@ def compile(
     *,
     threads: int = 1,
     dtype: str = "float64",
-    cache: bool = True,
+    cache: bool | str | os.PathLike[str] = True,
     strict: bool = False,
     static: Any = (),
     vectors: Any = (),
@@ -398,7 +398,7 @@ def compile(
         f: the function.
         threads: how many threads a batch is spread over.
         dtype: "float64" or "float32".
-        cache: whether compiled code is kept on disk for the next process.
+        cache: whether large graphs, once lowered, are kept on disk for the next process; or the folder where.
         strict: results equal to the engines' to the last bit; else elementary functions are within 4 ulp.
         static: names or positions of arguments that are no numbers (text, booleans and None never are).
         vectors: names or positions of arguments in which arrays are no batches: every lane gets them as a whole.
@@ -437,7 +437,7 @@ def compile(
     options = Options(
         threads=int(threads),
         dtype=dtype,
-        cache=bool(cache),
+        cache=cache if isinstance(cache, bool) else _folder(cache),
         strict=bool(strict),
         static=_several(static),
         vectors=_several(vectors),
@@ -454,6 +454,12 @@ def compile(
         return Program(function, options)
 
     return compiled if f is None else compiled(f)
+
+
+def _folder(cache: Any) -> str:
+    if not isinstance(cache, (str, os.PathLike)) or not os.fspath(cache):
+        raise ValueTypeError(f"compile() got cache={cache!r}; expected True, False or a folder")
+    return os.fsdecode(cache)
 
 
 def _several(marked: Any) -> tuple[Any, ...]:
