@@ -1,4 +1,4 @@
-"""The cache of compiled code: never wrong, never trusted blindly, never a reason to fail."""
+"""The disk cache: never wrong, never trusted blindly, never a reason to fail."""
 
 import os
 import subprocess

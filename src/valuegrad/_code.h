@@ -1,7 +1,7 @@
 /* A program ready to run: its segments in the form that runs them, and the memory that they need.
  *
  * Data structures
- *   VgCode       a program: read-only while it runs, but for `idle`.
+ *   VgCode       a program: read-only while it runs, but for `idle` and `helpers`.
  *   VgPiece      one of its segments or loops: machine code, or steps of the interpreter.
  *   VgWorkspace  the memory of one run in one thread: frame, sums, scalars.  A finished run leaves it in `idle` for
  *                the next one, so a single call allocates nothing.
@@ -31,6 +31,7 @@ typedef struct {
 } VgColumn; /* an input or output of the lanes */
 
 typedef struct VgWorkspace {
+    struct VgWorkspace *next; /* in a list of idle ones */
     VgContext context;
     void *memory; /* what free() wants; the context's pointers are aligned parts of it */
 } VgWorkspace;
@@ -60,9 +61,11 @@ typedef struct VgCode {
     int is_float32, is_compiled;
     int32_t slots, scratch;
     ptrdiff_t vector, block; /* lanes: V, and as many as one pass over the program takes */
+    int32_t length; /* the operations of `main` */
     size_t item, code_bytes;
     PyObject *calls; /* borrowed from Code */
-    VgWorkspace *idle;
+    VgWorkspace *idle;    /* for the next run */
+    VgWorkspace *helpers; /* for its other threads: they have no scalars of their own */
 } VgCode;
 
 /* ------------------------------------------------------------------------------------------------- making one */
@@ -82,6 +85,11 @@ static void vg_free_code(VgCode *code) {
     vg_jit_free(code->block_code, code->block_bytes);
     vg_free_lowered(&code->lowered);
     vg_free_workspace(code->idle);
+    while (code->helpers != NULL) {
+        VgWorkspace *const next = code->helpers->next;
+        vg_free_workspace(code->helpers);
+        code->helpers = next;
+    }
     free(code->lane_inputs);
     free(code->lane_outputs);
     free(code->read.run);
@@ -90,6 +98,15 @@ static void vg_free_code(VgCode *code) {
 }
 
 static size_t vg_aligned(size_t bytes) { return (bytes + 63) & ~(size_t)63; }
+
+/* Sums begin at -0.0, which leaves what is added to it as it is.  They do so between chunks. */
+static void vg_clear_sums(const VgCode *code, void *accumulators) {
+    const size_t n = (size_t)code->lowered.accumulators * (size_t)code->vector;
+    if (code->is_float32)
+        for (size_t i = 0; i < n; i++) ((float *)accumulators)[i] = -0.0f;
+    else
+        for (size_t i = 0; i < n; i++) ((double *)accumulators)[i] = -0.0;
+}
 
 /* `uniform`: the scalars of the run that this is a thread of; NULL: it gets its own, with the constants in them. */
 static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
@@ -113,6 +130,7 @@ static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
     w->context.failed = (int32_t *)(at + frame + sums + scalars);
     w->context.scratch = (double *)(at + frame + sums + scalars + failed);
     w->context.calls = code->calls;
+    vg_clear_sums(code, w->context.accumulators);
     for (int32_t i = 0; !uniform && i < code->lowered.uniforms; i++) {
         if (code->is_float32) ((float *)w->context.uniform)[i] = (float)code->lowered.image[i];
         else ((double *)w->context.uniform)[i] = code->lowered.image[i];
@@ -225,6 +243,8 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     code->calls = calls;
     *error = vg_lower(graph, &code->lowered, where);
     if (*error != VG_LOWERED) goto failed;
+    for (int32_t i = 0; i < code->lowered.segment[VG_MAIN].count; i++)
+        code->length += code->lowered.segment[VG_MAIN].op[i] < VG_OP_count;
     *error = VG_NO_MEMORY;
     code->pieces = VG_SEGMENTS + code->lowered.loops;
     code->piece = (VgPiece *)calloc((size_t)code->pieces, sizeof *code->piece);

@@ -27,6 +27,8 @@ class Code:
     @property
     def block(self) -> int: ...
     @property
+    def instructions(self) -> tuple[tuple[int, ...], tuple[tuple[int, int], ...]]: ...
+    @property
     def code_bytes(self) -> int: ...
     @property
     def frame_bytes(self) -> int: ...
@@ -48,4 +50,17 @@ class Code:
         others: list[NDArray[Any]],
         threads: int = 1,
     ) -> NDArray[np.int32] | None: ...
+    def iterate(
+        self,
+        n: int,
+        steps: int,
+        size: int,
+        uniform: NDArray[Any],
+        state: NDArray[Any],
+        lanes: list[NDArray[Any]],
+        rows: list[tuple[int, NDArray[Any]]],
+        own: NDArray[Any],
+        extras: list[NDArray[Any]],
+        threads: int = 1,
+    ) -> int: ...
     def call(self, args: tuple[float, ...]) -> tuple[float, ...] | None: ...

@@ -15,10 +15,10 @@ from libc.stdlib cimport calloc, free
 import numpy
 
 from valuegrad.errors import GraphError, ShapeError, ValueArgumentError, ValueTypeError
-from valuegrad.graph import Graph, Guard, check
-from valuegrad.primitives.opcodes import MACHINE, OPS
+from valuegrad.lower.checking import check_arrays, kind_of
+from valuegrad.primitives.opcodes import OPS
 
-cdef extern from "_run.h":
+cdef extern from "_iterate.h":
     enum:
         VG_LOWERED, VG_NO_MEMORY, VG_SUM_IN_LANES, VG_NO_BACKEND, VG_UNKNOWN_OPERATION
         VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER
@@ -59,6 +59,24 @@ cdef extern from "_run.h":
         char *packed_out
         int32_t *failed
         int has_failed
+    ctypedef struct VgSteps:
+        char *numbers
+        Py_ssize_t stride
+        int32_t first, count
+    ctypedef struct VgIteration:
+        VgCode *code
+        Py_ssize_t n, steps
+        int32_t size
+        char *uniform
+        char *state
+        VgSteps *rows
+        int32_t row_count
+        VgSteps *lanes
+        VgSteps own
+        VgSteps *extras
+        int32_t arrays, numbers, filled, own_outputs, lane_inputs, lane_outputs
+    void vg_count_state(VgIteration *iteration)
+    int vg_iterate(VgIteration *iteration, VgWorkspace *workspace, int threads, Py_ssize_t *done) nogil
     VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,
                         int32_t *where)
     void vg_free_code(VgCode *code)
@@ -69,33 +87,6 @@ cdef extern from "_run.h":
 
 
 cdef dict BACKENDS = {"auto": VG_BACKEND_AUTO, "jit": VG_BACKEND_JIT, "interpreter": VG_BACKEND_INTERPRETER}
-
-
-def check_arrays(ops, starts, operands, numbers, outputs, guard_nodes, guard_expected, uniform, calls):
-    """Raise GraphError unless the arrays are a graph of MACHINE operations: compiled code relies on it."""
-    for name, array, kind in (
-        ("guard_nodes", guard_nodes, numpy.int32),
-        ("guard_expected", guard_expected, numpy.uint8),
-        ("uniform", uniform, numpy.uint8),
-    ):
-        if not isinstance(array, numpy.ndarray) or array.dtype != kind or array.ndim != 1:
-            raise GraphError(f"Code() got {kind_of(array)} for {name}; expected {numpy.dtype(kind)}[]")
-    if len(guard_nodes) != len(guard_expected):
-        raise GraphError(f"Code() got {len(guard_expected)} guard_expected; expected one for each of {len(guard_nodes)}")
-    guards = tuple(Guard(node, expected, "") for node, expected in zip(guard_nodes.tolist(), guard_expected.tolist()))
-    check(Graph(ops, starts, operands, numbers, len(uniform), outputs, guards, calls), "Code()")
-    for code in numpy.unique(ops).tolist():
-        if OPS[code] not in MACHINE:
-            raise GraphError(f"Code() got operation {OPS[code]!r}; expected a graph expanded to MACHINE operations")
-    if numpy.any(numpy.diff(starts)[ops == OPS.index("gather")] < 2):
-        raise GraphError("Code() got a gather of nothing; expected at least one entry and the index")
-
-
-cdef str kind_of(object array):
-    """What an array is, for a message."""
-    if not isinstance(array, numpy.ndarray):
-        return f"a {type(array).__name__}"
-    return f"{array.dtype}{list(array.shape)}"
 
 
 cdef class Arrays:
@@ -139,6 +130,45 @@ cdef class Arrays:
             )
         self.pointers[self.count - 1] = <const char *>view.buf
         return 0
+
+    cdef int add_steps(self, VgSteps *to, object array, str what, char kind, Py_ssize_t item, Py_ssize_t steps,
+                       Py_ssize_t length, bint writable) except -1:
+        """An array with the steps along its first axis, each step's `length` numbers side by side; if it is not
+        written, it may be 1-D: the same at all steps."""
+        cdef Py_buffer *view = &self.views[self.count]
+        expected = f"{'float64' if kind == c'd' else 'float32'}[{steps}, {length}]"
+        if not isinstance(array, numpy.ndarray) or (writable and not array.flags.writeable):
+            raise ValueTypeError(f"Code.iterate() got a {kind_of(array)} for {what}; expected {expected}")
+        PyObject_GetBuffer(array, view, PyBUF_FORMAT | PyBUF_ND | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
+        self.count += 1
+        cdef Py_ssize_t axes = view.ndim
+        if view.itemsize != item or view.format[0] != kind or view.format[1] != 0 or axes < 1 + writable or axes > 2:
+            raise ValueTypeError(f"Code.iterate() got {kind_of(array)} for {what}; expected {expected}")
+        if view.shape[axes - 1] != length or (axes == 2 and view.shape[0] != steps):
+            raise ShapeError(f"Code.iterate() got {kind_of(array)} for {what}; expected {expected}")
+        if length > 1 and view.strides[axes - 1] != item:
+            raise ValueArgumentError(
+                f"Code.iterate() got strides of {view.strides[axes - 1]} bytes for {what}; expected {item}: "
+                "pass numpy.ascontiguousarray(...)"
+            )
+        to.numbers = <char *>view.buf
+        to.stride = view.strides[0] if axes == 2 else 0
+        to.count = <int32_t>length
+        return 0
+
+
+cdef class Steps:
+    """Memory for a list of VgSteps."""
+
+    cdef VgSteps *first
+
+    def __cinit__(self, Py_ssize_t room):
+        self.first = <VgSteps *>calloc(room + 1, sizeof(VgSteps))
+        if self.first == NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        free(self.first)
 
 
 cdef class Code:
@@ -366,6 +396,80 @@ cdef class Code:
         if error:
             raise_current()
         return failed if job.has_failed else None
+
+    def iterate(self, Py_ssize_t n, Py_ssize_t steps, int32_t size, uniform, state, list lanes, list rows, own,
+                list extras, int threads=1):
+        """Run again and again: the first outputs of a step are the first inputs of the next one.
+
+        Args:
+            n: how many lanes.
+            steps: how many steps.
+            size: how many of the first inputs and outputs are the state.  One that enters as uniform must leave so.
+            uniform: all uniform inputs, in their order; those of the state are overwritten.
+            state: [arrays, n], the state's other inputs; overwritten.
+            lanes: for each further input of the lanes its numbers: [steps, n], or [n] if always the same.
+            rows: pairs (first, [steps, count]): uniform inputs that differ from step to step, and which ones.
+            own: [steps, count], where the uniform outputs after the state go.
+            extras: an array [steps, n] for each other output after the state.
+            threads: at most so many.
+
+        Returns:
+            How many steps were done: fewer than asked if a guard fails in the next one, which leaves the state as
+            it was at that step's beginning.
+        """
+        cdef VgCode *code = self.made()
+        cdef VgIteration it
+        cdef VgSteps of_state
+        cdef Py_ssize_t i, done = 0
+        cdef int error
+        self.check_run(n, threads)
+        if steps < 0 or not 0 <= size <= min(code.lowered.inputs, code.lowered.outputs):
+            raise ValueArgumentError(f"Code.iterate() got steps={steps}, size={size}; expected numbers from 0 on")
+        it.code, it.n, it.steps, it.size = code, n, steps, size
+        vg_count_state(&it)
+        for i in range(size):
+            if code.lowered.uniform_input[i] and not code.lowered.uniform_output[i]:
+                raise ValueArgumentError(f"Code.iterate() got input {i}, uniform, for an output of the lanes")
+        if len(lanes) != it.lane_inputs - it.arrays or len(extras) != it.lane_outputs - (size - it.numbers):
+            raise ShapeError(
+                f"Code.iterate() got {len(lanes)} inputs and {len(extras)} outputs of lanes; "
+                f"expected {it.lane_inputs - it.arrays} and {it.lane_outputs - (size - it.numbers)}"
+            )
+        cdef Py_ssize_t uniforms = code.lowered.inputs - it.lane_inputs
+        cdef Arrays held = Arrays.__new__(Arrays, 3 + len(lanes) + len(rows) + len(extras))
+        cdef Steps lane_steps = Steps.__new__(Steps, len(lanes))
+        cdef Steps row_steps = Steps.__new__(Steps, len(rows))
+        cdef Steps extra_steps = Steps.__new__(Steps, len(extras))
+        held.add(uniform, "uniform", self.kind, code.item, uniforms, True)
+        it.uniform = <char *>held.pointers[0]
+        held.add_steps(&of_state, state, "state", self.kind, code.item, it.arrays, n, True)
+        if it.arrays > 1 and n and of_state.stride != n * <Py_ssize_t>code.item:
+            raise ValueArgumentError("Code.iterate() got a state that is not contiguous; pass a copy of it")
+        it.state = of_state.numbers
+        held.add_steps(&it.own, own, "own", self.kind, code.item, steps, it.own_outputs - it.numbers, True)
+        for i in range(len(lanes)):
+            held.add_steps(&lane_steps.first[i], lanes[i], f"input {i} of the lanes", self.kind, code.item, steps, n, False)
+        for i in range(len(rows)):
+            first, numbers = rows[i]
+            count = numbers.shape[1] if isinstance(numbers, numpy.ndarray) and numbers.ndim == 2 else -1
+            if not 0 <= first <= first + count <= uniforms:
+                raise ShapeError(f"Code.iterate() got {kind_of(numbers)} for row {i}, from uniform input {first} on")
+            held.add_steps(&row_steps.first[i], numbers, f"row {i}", self.kind, code.item, steps, count, False)
+            row_steps.first[i].first = first
+        for i in range(len(extras)):
+            held.add_steps(&extra_steps.first[i], extras[i], f"output {i} of the lanes", self.kind, code.item, steps, n, True)
+        it.rows, it.row_count, it.lanes, it.extras = row_steps.first, <int32_t>len(rows), lane_steps.first, extra_steps.first
+        cdef VgWorkspace *workspace = vg_acquire(code)
+        if workspace == NULL:
+            raise MemoryError("Code.iterate(): no memory for a block of lanes")
+        with nogil:
+            error = vg_iterate(&it, workspace, threads, &done)
+        vg_release(code, workspace)
+        if error == VG_NO_MEMORY:
+            raise MemoryError("Code.iterate(): no memory for a step")
+        if error:
+            raise_current()
+        return done
 
     def call(self, tuple args not None):
         """Run one lane: a tuple of floats; None if a guard fails or an argument is no float."""

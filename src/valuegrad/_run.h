@@ -1,7 +1,7 @@
 /* Running a program: over the lanes of a batch in blocks, on one thread or several, and for a single lane.
  *
  * Results never depend on threads or on how a batch is cut.  The lanes are cut into chunks whose size depends on
- * their number alone; a sum over the lanes is added block by block in a chunk, then over the block's V lanes in pairs,
+ * their number and the program alone; a sum over the lanes is added block by block in a chunk, then over the block's V lanes in pairs,
  * then chunk after chunk.  A thread takes one chunk after the other; each has its own workspace.
  *
  * Data structures
@@ -12,19 +12,13 @@
 #define VALUEGRAD_RUN_H
 
 #include "_code.h"
-
-#ifndef _WIN32
-#define VG_HAS_THREADS 1
-#include <pthread.h>
-#else
-#define VG_HAS_THREADS 0
-#endif
+#include "_threads.h"
 
 enum {
     VG_MOST_CHUNKS = 64,
-    VG_CHUNK_BLOCKS = 16,              /* a chunk is a multiple of so many blocks of V lanes */
-    VG_WORK_FOR_A_THREAD = 200 * 1000, /* lanes times instructions that pay for starting one */
-    VG_MOST_THREADS = 64
+    VG_CHUNK_BLOCKS = 16,              /* a chunk is a multiple of so many blocks of V lanes, */
+    VG_LONG_PROGRAM = 5000,            /* unless they compute as much as this: then a block is worth a thread */
+    VG_WORK_FOR_A_THREAD = 100 * 1000  /* lanes times instructions that pay for waking one */
 };
 
 /* -------------------------------------------------------------------------------------- scalars and sums, by type */
@@ -51,30 +45,23 @@ static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, 
     }
 }
 
-/* Sums begin at -0.0, which leaves what is added to it as it is. */
-static void vg_clear_sums(const VgCode *code, void *accumulators) {
-    const size_t n = (size_t)code->lowered.accumulators * (size_t)code->vector;
-    if (code->is_float32)
-        for (size_t i = 0; i < n; i++) ((float *)accumulators)[i] = -0.0f;
-    else
-        for (size_t i = 0; i < n; i++) ((double *)accumulators)[i] = -0.0;
-}
-
-/* From a sum for each of V lanes to their total, neighbours first: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)). */
-#define VG_IN_PAIRS(T)                                                                                                \
+/* From a sum for each of V lanes to their total, neighbours first: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).  The sums
+ * are cleared for the next chunk, while they are at hand. */
+#define VG_IN_PAIRS(T, V)                                                                                             \
     for (int32_t k = 0; k < sums; k++) {                                                                              \
-        const T *const x = (const T *)accumulators + (size_t)k * (size_t)vector;                                      \
+        T *const x = (T *)accumulators + (size_t)k * (V);                                                             \
         T total = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));                                  \
-        if (vector == 16) total += ((x[8] + x[9]) + (x[10] + x[11])) + ((x[12] + x[13]) + (x[14] + x[15]));           \
+        if ((V) == 16) total += ((x[(V) - 8] + x[(V) - 7]) + (x[(V) - 6] + x[(V) - 5])) +                             \
+                                ((x[(V) - 4] + x[(V) - 3]) + (x[(V) - 2] + x[(V) - 1]));                              \
         ((T *)totals)[k] = total;                                                                                     \
+        for (int i = 0; i < (V); i++) x[i] = (T)-0.0;                                                                 \
     }
-static void vg_totals(const VgCode *code, void *accumulators, void *totals) {
-    const ptrdiff_t vector = code->vector;
+static void vg_totals(const VgCode *code, void *restrict accumulators, void *restrict totals) {
     const int32_t sums = code->lowered.accumulators;
     if (code->is_float32) {
-        VG_IN_PAIRS(float)
+        VG_IN_PAIRS(float, 16)
     } else {
-        VG_IN_PAIRS(double)
+        VG_IN_PAIRS(double, 8)
     }
 }
 
@@ -223,7 +210,6 @@ static void vg_note_failures(VgJob *job, const VgContext *c, ptrdiff_t from) {
 static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
     const VgCode *const code = job->code;
     const ptrdiff_t last = job->n - which * job->chunk, end = last < job->chunk ? job->n : (which + 1) * job->chunk;
-    vg_clear_sums(code, c->accumulators);
     for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += c->valid) {
         c->valid = end - from < code->block ? end - from : code->block;
         c->lanes = (c->valid + code->vector - 1) / code->vector * code->vector;
@@ -236,7 +222,8 @@ static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
         vg_store(job, c, from);
         if (code->lowered.guards > 0) vg_note_failures(job, c, from);
     }
-    if (code->lowered.accumulators > 0)
+    if (c->error) vg_clear_sums(code, c->accumulators);
+    else if (code->lowered.accumulators > 0)
         vg_totals(code, c->accumulators, job->totals + (size_t)which * (size_t)code->lowered.accumulators * code->item);
 }
 
@@ -257,32 +244,46 @@ static void vg_run_chunks(VgJob *job, VgContext *c) {
 }
 
 #if VG_HAS_THREADS
+/* A workspace that a thread left for the next run, or a new one. */
+static VgWorkspace *vg_take_helper(VgCode *code, void *uniform) {
+    pthread_mutex_lock(&vg_pool.mutex);
+    VgWorkspace *w = code->helpers;
+    if (w != NULL) code->helpers = w->next;
+    pthread_mutex_unlock(&vg_pool.mutex);
+    if (w == NULL) return vg_new_workspace(code, uniform);
+    w->context.uniform = uniform;
+    return w;
+}
+
 /* Without memory for a workspace this thread leaves its chunks to the others. */
-static void *vg_thread(void *argument) {
+static void vg_help(void *argument) {
     VgJob *const job = (VgJob *)argument;
-    VgWorkspace *const w = vg_new_workspace(job->code, job->uniform);
-    if (w != NULL) vg_run_chunks(job, &w->context);
-    vg_free_workspace(w);
-    return NULL;
+    VgWorkspace *const w = vg_take_helper(job->code, job->uniform);
+    if (w == NULL) return;
+    w->context.error = 0;
+    vg_run_chunks(job, &w->context);
+    pthread_mutex_lock(&vg_pool.mutex);
+    w->next = job->code->helpers;
+    job->code->helpers = w;
+    pthread_mutex_unlock(&vg_pool.mutex);
 }
 #endif
 
-/* All lanes, on this thread and on as many others as are worth their start. */
+/* All lanes, on this thread and on as many others as are worth being woken. */
 static void vg_run_lanes(VgJob *job, VgContext *c, int threads) {
 #if VG_HAS_THREADS
-    pthread_t others[VG_MOST_THREADS];
-    int started = 0;
+    VgHelp help;
     const double work = (double)job->n * ((double)job->code->lowered.segment[VG_MAIN].count + 1.0);
     double most = work / VG_WORK_FOR_A_THREAD;
     if (most > (double)job->chunks) most = (double)job->chunks;
+    if (most > (double)threads) most = (double)threads;
     if (most > VG_MOST_THREADS) most = VG_MOST_THREADS;
     if (job->code->piece[VG_MAIN].interpreted.has_calls) most = 1.0; /* others would wait for the GIL, and keep errors */
+    const int others = most > 1.0 ? (int)most - 1 : 0;
     pthread_mutex_init(&job->mutex, NULL);
-    while (started + 1 < threads && started + 1 < most &&
-           pthread_create(&others[started], NULL, vg_thread, job) == 0)
-        started++;
+    if (others > 0) vg_begin_help(&help, others, vg_help, job);
     vg_run_chunks(job, c);
-    while (started > 0) pthread_join(others[--started], NULL);
+    if (others > 0) vg_end_help(&help);
     pthread_mutex_destroy(&job->mutex);
 #else
     (void)threads;
@@ -311,8 +312,9 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     const VgLowered *const l = &code->lowered;
     VgContext *const c = &w->context;
     const ptrdiff_t blocks = job->n / code->vector + (job->n % code->vector != 0);
+    const ptrdiff_t least = code->length >= VG_LONG_PROGRAM ? 1 : VG_CHUNK_BLOCKS;
     ptrdiff_t chunk_blocks = blocks / VG_MOST_CHUNKS + (blocks % VG_MOST_CHUNKS != 0);
-    chunk_blocks = (chunk_blocks + VG_CHUNK_BLOCKS - 1) / VG_CHUNK_BLOCKS * VG_CHUNK_BLOCKS;
+    chunk_blocks = (chunk_blocks + least - 1) / least * least;
     job->chunk = chunk_blocks * code->vector;
     job->chunks = blocks > 0 ? (blocks + chunk_blocks - 1) / chunk_blocks : 0;
     job->uniform = c->uniform;
@@ -388,12 +390,13 @@ static PyObject *vg_call(VgCode *code, PyObject *arguments) {
         c->lanes = vector;
         c->valid = 1;
         for (ptrdiff_t i = 0; i < vector; i++) c->failed[i] = VG_PASSED;
-        vg_clear_sums(code, c->accumulators);
         vg_segment(code, VG_MAIN, c);
+        for (int32_t k = 0; k < l->accumulators; k++) { /* the sum over one lane: the others are still -0.0 */
+            vg_put(code, c->uniform, l->total[k], vg_get(code, c->accumulators, k * vector));
+            vg_put(code, c->accumulators, k * vector, -0.0);
+        }
         if (c->failed[0] != VG_PASSED && !c->error) goto none;
     }
-    for (int32_t k = 0; k < l->accumulators; k++) /* the sum over one lane: the others are still -0.0 */
-        vg_put(code, c->uniform, l->total[k], vg_get(code, c->accumulators, k * vector));
     if (!c->error && vg_uniform_segment(code, VG_POST, c) != VG_PASSED) goto none;
     vg_run_loops(code, c);
     if (!c->error && vg_uniform_segment(code, VG_LAST, c) != VG_PASSED) goto none;

@@ -1,15 +1,16 @@
-"""The disk cache of compiled code: what one process compiled, the next one loads.
+"""The disk cache of lowered graphs: what one process has lowered, the next one reads.
 
-Why: compiling a large graph takes seconds, and the same program compiles to the same code on the same processor.
+Why: to lower a large graph takes longer than to read the result, and the same graph always gives the same.
 
-Data structures: one file for each entry, ``<folder>/<key>.vgc``.  The key is a digest of everything that the code
+Data structures: one file for each entry, ``<folder>/<key>.vgc``.  The key is a digest of everything that the entry
 depends on (``key``), so an entry never has to be changed.  A file is a header (magic, digest of the rest), the key,
-and the code.  Whatever is wrong with an entry makes it a miss, and it is removed; whatever is wrong with the folder
-makes everything a miss: a cache is never a reason to fail.
+and the entry: arrays of numbers (``lower/stored.py``).  Whatever is wrong with an entry makes it a miss, and it is
+removed; whatever is wrong with the folder makes everything a miss: a cache is never a reason to fail.
 
-The code is executed, so it is taken only from where nobody but the user can have put it: the folder, and the file,
-belong to the user, others may not write there, and neither is a link.  The folder is
-``$VALUEGRAD_CACHE`` if that is set (empty: no cache), else ``valuegrad`` in the platform's folder for caches.
+Nothing of it is executed, but a program computes what its graph says.  So it is taken only from where nobody but
+the user can have put it: the folder, and the file, belong to the user, others may not write there, and neither is a
+link.  The folder is ``$VALUEGRAD_CACHE`` if that is set (empty: no cache), else ``valuegrad`` in the platform's folder
+for caches.
 
 Several processes may use a folder at once: entries are written beside their place and renamed; an entry that
 vanishes while it is read is a miss.
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "folder", "key", "machine"]
 
-MAGIC = b"valuegrad code 1\n"
+MAGIC = b"valuegrad graph 1\n"
 SUFFIX = ".vgc"
 MOST = 512 << 20  # bytes that a folder holds by default
 LARGEST = 64 << 20  # bytes of one entry: more is not worth the disk
@@ -48,7 +49,7 @@ _HEADER = len(MAGIC) + 2 * _DIGEST
 # ------------------------------------------------------------------------------------------------- keys
 @lru_cache(maxsize=1)
 def machine() -> str:
-    """The processor that code is compiled for: its instruction set and what extends it.
+    """The processor: its byte order, its instruction set and what extends it.
 
     Example:
         >>> machine().startswith(f"{platform.system()} {platform.machine()}")
@@ -69,13 +70,13 @@ def machine() -> str:
 
 
 def key(graph: Graph, options: Mapping[str, Any], build: str) -> str:
-    """The name of a graph's compiled code: a digest of everything that the code depends on.
+    """The name of what a graph is lowered to: a digest of everything that it depends on.
 
     Args:
-        graph: the graph that is compiled.
-        options: what else the code depends on: dtype, strict, which inputs are uniform ...  Numbers, texts, bytes
+        graph: the graph that is lowered.
+        options: what else the result depends on: strict, for instance.  Numbers, texts, bytes
             and tuples of them.
-        build: a digest of the compiler itself.
+        build: a digest of the passes themselves.
 
     Example:
         >>> from valuegrad.graph import Nodes
@@ -126,19 +127,19 @@ def _trusted(status: os.stat_result) -> bool:
 
 
 class Cache:
-    """A folder of compiled code.
+    """A folder of entries.
 
     Args:
         path: the folder, made when something is put there; ``folder()`` by default.  None: no cache.
         most: how many bytes it may hold; what was used longest ago goes first.
 
     Example:
-        >>> cache = Cache(Path("codes"))
+        >>> cache = Cache(Path("graphs"))
         >>> name = "0" * 64
         >>> cache.get(name)
-        >>> cache.put(name, b"code")
+        >>> cache.put(name, b"graph")
         >>> cache.get(name)
-        b'code'
+        b'graph'
     """
 
     def __init__(self, path: Path | None = None, most: int = MOST) -> None:
@@ -185,16 +186,16 @@ class Cache:
             return False
         return stat.S_ISDIR(status.st_mode) and _trusted(status)
 
-    def put(self, key: str, code: bytes) -> None:
+    def put(self, key: str, entry: bytes) -> None:
         """Enter something; quietly does nothing if the folder cannot be used."""
-        if self.path is None or len(code) > min(LARGEST, self.most - _HEADER):
+        if self.path is None or len(entry) > min(LARGEST, self.most - _HEADER):
             return
         with suppress(OSError, ValueError):
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._is_safe():
                 return
-            header = MAGIC + hashlib.sha256(key.encode()).digest() + hashlib.sha256(code).digest()
-            write_atomically(self.path / f"{key}{SUFFIX}", header + code, shared=True, durable=False, mode=0o600)
+            header = MAGIC + hashlib.sha256(key.encode()).digest() + hashlib.sha256(entry).digest()
+            write_atomically(self.path / f"{key}{SUFFIX}", header + entry, shared=True, durable=False, mode=0o600)
             self._shrink()
 
     def _shrink(self) -> None:

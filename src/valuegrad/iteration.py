@@ -4,17 +4,17 @@ Why: simulations and training loops are one step, many times.  Taking the argume
 more than a short step itself.
 
 How: the first steps are ordinary calls, until the state has settled (a number that is broadcast against lanes
-becomes an array).  Then two sets of buffers take turns: what one step writes the next one reads, and the inputs and
-extras of a step are rows of arrays.  A step in which a lane leaves the path is an ordinary call again.
+becomes an array).  Then compiled code takes many steps in one go (``Code.iterate``): the inputs and extras of a step
+are rows of arrays.  A step in which a lane leaves the path is an ordinary call again.
 
-Where to start reading: ``iterate``, then ``_Loop._batch``.
+Where to start reading: ``iterate``, then ``_Loop._steps``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import repeat
 from math import prod
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,8 @@ from valuegrad.errors import ShapeError, ValueArgumentError
 
 __all__ = ["iterate"]
 
-QUICK = 256  # numbers: more of them go through arrays
+FIRST_CHUNK = 4  # steps in one go
+QUICK = 0.02  # seconds that a go takes, about: so long an interrupt may have to wait
 
 
 class _Inputs:
@@ -121,19 +122,25 @@ class _Loop:
         self.definition = definition
         self.layout = (call.uniform, call.shape)
         self.dtype = np.dtype(paths.options.dtype)
-        self.path = paths.latest or paths.first(call)
-        self.lowered = paths.lower(self.path, call)
+        self.sizes = call.sizes()
+        self.uniform = np.repeat(np.frombuffer(call.uniform, dtype=bool), self.sizes)  # for each input
         self.leaves = len(call.leaves) - len(inputs.leaves)  # those of the state
-        self.size = sum(call.sizes()[: self.leaves])  # and its numbers
-        outputs = len(self.lowered.same) - self.size
-        shape = call.shape or ()
-        self.same = self.lowered.same.copy()
+        self.size = sum(self.sizes[: self.leaves])  # and its numbers
+        self._follow(paths.latest or paths.first(call))
+        same = self.lowered.same
+        self.same = same.copy()
         if not self.path.sums_over_lanes and call.shape is not None:
             self.same[:] = False  # an array for each output: what is the same for all lanes fills it
-        self.extras = [
-            np.empty((inputs.steps - begin, *(() if same else (prod(shape),))), dtype=self.dtype)
-            for same in self.same[self.size : self.size + outputs]
-        ]
+        steps, size = inputs.steps - begin, self.size
+        self.own = np.empty((steps, int(same[size:].sum())), dtype=self.dtype)
+        self.extras: list[Any] = []
+        self.filled: list[tuple[int, int]] = []  # extras that are the same for all lanes, but arrays
+        self.lane_extras = np.flatnonzero(~same[size:]).tolist()
+        for i, column in enumerate(np.cumsum(same[size:]) - 1):
+            is_number = self.same[size + i]
+            self.extras.append(self.own[:, column] if is_number else np.empty((steps, call.lanes), dtype=self.dtype))
+            if same[size + i] and not is_number:
+                self.filled.append((i, int(column)))
 
     @classmethod
     def prepared(
@@ -150,15 +157,13 @@ class _Loop:
         own = call.leaves[: loop.leaves]
         if any(type(x) is np.ndarray and (x.shape != call.shape or same) for x, same in zip(own, call.uniform)):
             return None  # not settled
-        uniform = np.repeat(np.frombuffer(call.uniform, dtype=bool), call.sizes())[: loop.size]
-        if call.shape is not None and np.any(uniform != loop.same[: loop.size]):
+        if call.shape is not None and np.any(loop.uniform[: loop.size] != loop.same[: loop.size]):
             return None
         return loop
 
     def run(self) -> tuple[Any, list[Any]]:
         """The last state, and the extras of all these steps."""
-        few = len(self.lowered.same) + len(self.call.leaves) <= QUICK
-        numbers = self._numbers() if self.call.shape is None and few else self._batch()
+        numbers = self._steps()
         shape = self.call.shape
         state = [float(x) if np.ndim(x) == 0 else np.asarray(x).reshape(shape) for x in numbers]
         structure = self.paths.structure
@@ -181,106 +186,102 @@ class _Loop:
         return stacked.reshape((*stacked.shape[:-1], *shape))
 
     # -------------------------------------------------------------------------------------------- the steps
-    def _numbers(self) -> list[Any]:
-        """All steps on plain numbers; the last state's."""
-        size, begin, steps = self.size, self.begin, self.inputs.steps
-        captured = [repeat(value.data) for value in self.path.captured]
-        given = [
-            map(float, x[begin:].tolist()) if type(x) is np.ndarray else repeat(float(x)) for x in self.inputs.leaves
-        ]
-        rows = zip(range(begin, steps), *given, *captured)
-        call = self.lowered.code.call
-        state = tuple(map(float, self.call.lane(0)[:size]))
-        for row in rows:
-            found = call(state + row[1:])
-            if found is None:
-                found = tuple(self._ordinary(state, row[0]))
-            state = found
-            if self.extras:
-                state = found[:size]
-                for array, x in zip(self.extras, found[size:]):
-                    array[row[0] - begin] = x
-        return list(state)
-
-    def _batch(self) -> list[Any]:
-        """All steps on arrays; the last state's."""
-        call, lowered, size, begin = self.call, self.lowered, self.size, self.begin
-        captured = np.array([value.data for value in self.path.captured], dtype=self.dtype)
-        uniform = np.concatenate([call.uniform_inputs(self.dtype), captured])
-        lanes = call.lane_inputs(self.dtype)
-        same_in = np.repeat(np.frombuffer(call.uniform, dtype=bool), call.sizes())
-        numbers_in = int(same_in[:size].sum())  # of the state: the first of the uniform inputs
-        arrays_in = size - numbers_in
-        entering = self._entering(numbers_in, arrays_in)
-        own = np.empty(int(lowered.same.sum()), dtype=self.dtype)
-        own_of = np.cumsum(lowered.same) - 1  # where an output stands in own
-        array_of = np.cumsum(~self.same) - 1  # which of the state's arrays an output is
-        state_own = own_of[:size][self.same[:size]]
-        same = lowered.same.tolist()
-        filled = np.flatnonzero(lowered.same & ~self.same).tolist()  # the same for all lanes, in an array
-        numbers = [i for i in range(size, len(same)) if self.same[i]]  # extras that are numbers
-        rows = [i - size for i in range(size, len(same)) if not same[i]]  # extras that the code writes itself
-        buffers = [np.array(x) for x in lanes[:arrays_in]], [np.empty_like(x) for x in lanes[:arrays_in]]
-        written = [[arrays[array_of[i]] for i in range(size) if not same[i]] for arrays in buffers]
-        for step in range(begin, self.inputs.steps):
-            at = step - begin
-            now, following = buffers[at % 2], buffers[1 - at % 2]
-            lanes[:arrays_in] = now
-            for which, array, x in entering:
-                if array is None:
-                    uniform[which] = x[step]
-                else:
-                    lanes[which] = array(x[step])
-            outputs = written[1 - at % 2] + [self.extras[i][at] for i in rows]
-            failed = lowered.run_into(call.lanes, uniform, lanes, own, outputs, self.paths.options.threads)
-            if failed is not None:
-                found = self._ordinary(self._gathered(uniform, now), step)
-                for target, x in zip(following, [x for x, same in zip(found, self.same[:size]) if not same]):
+    def _steps(self) -> list[Any]:
+        """All steps; the last state's numbers and arrays."""
+        call, steps, size = self.call, self.inputs.steps, self.size
+        arrays = call.lane_inputs(self.dtype)
+        count = int(np.count_nonzero(~self.uniform[:size]))  # of arrays in the state
+        state = np.array(arrays[:count], dtype=self.dtype).reshape(count, call.lanes)  # a copy, to be overwritten
+        uniform = self._with_captured(call.uniform_inputs(self.dtype))
+        step, chunk = self.begin, FIRST_CHUNK
+        while step < steps:
+            end, began = min(step + chunk, steps), perf_counter()
+            done = self._run(step, end, uniform, state, arrays[count:])
+            self._check_integers(step, step + done)
+            step += done
+            if step < end:  # some lane leaves the path
+                found = self._ordinary(self._gathered(uniform, state), step)
+                for target, x in zip(state, [x for x, same in zip(found, self.uniform[:size]) if not same]):
                     target[...] = x
-                uniform[:numbers_in] = [x for x, same in zip(found, self.same[:size]) if same]
+                uniform[: size - count] = [x for x, same in zip(found, self.uniform[:size]) if same]
                 for array, x in zip(self.extras, found[size:]):
-                    array[at] = x
-                continue
-            if numbers_in:
-                uniform[:numbers_in] = own[state_own]
-            for i in filled:
-                target = following[array_of[i]] if i < size else self.extras[i - size][at]
-                target[...] = own[own_of[i]]
-            for i in numbers:
-                self.extras[i - size][at] = own[own_of[i]]
-        return self._gathered(uniform, buffers[(self.inputs.steps - begin) % 2])
+                    array[step - self.begin] = x
+                step += 1
+                latest = self.paths.latest
+                if call.shape is None and latest is not None and latest is not self.path:
+                    self._follow(latest)  # go on where this step went
+                    uniform = self._with_captured(uniform)
+            elif perf_counter() - began < QUICK / 4:
+                chunk *= 4
+            elif perf_counter() - began > 4 * QUICK:
+                chunk = max(chunk // 4, 1)
+        return self._gathered(uniform, state)
 
-    def _entering(self, number: int, array: int) -> list[tuple[int, Any, Any]]:
-        """What changes from step to step: where it goes, how a step's entry becomes lanes, and the entries.
+    def _follow(self, path: Any) -> None:
+        """Take the code of a path."""
+        self.path = path
+        self.lowered = self.paths.lower(path, self.call)
 
-        Args:
-            number: where the inputs' numbers begin among all that is uniform.
-            array: where their arrays begin.
-        """
-        call = self.call
+    def _with_captured(self, uniform: Any) -> Any:
+        """All that is the same for all lanes: the arguments' inputs, and what the path's function closes over."""
+        captured = np.array([value.data for value in self.path.captured], dtype=self.dtype)
+        return np.concatenate([uniform[: int(np.count_nonzero(self.uniform))], captured])
 
-        def full(x: Any) -> Any:
-            own = x if x.shape == call.shape else np.broadcast_to(x, call.shape)
-            return np.ascontiguousarray(own.reshape(-1), dtype=self.dtype)
+    def _run(self, step: int, end: int, uniform: Any, state: Any, lanes: list[Any]) -> int:
+        """Steps in compiled code; how many were done before one that leaves the path."""
+        n, at = self.call.lanes, slice(step - self.begin, end - self.begin)
+        rows, columns = self._entering(step, end)
+        given = [columns.get(i, array) for i, array in enumerate(lanes)]
+        written = [self.extras[i][at] for i in self.lane_extras]
+        threads = self.paths.options.threads
+        own = self.own[at]
+        done: int = self.lowered.code.iterate(
+            n, end - step, self.size, uniform, state, given, rows, own, written, threads
+        )
+        for i, column in self.filled:
+            self.extras[i][at] = own[:, column, None]
+        return done
 
-        found: list[tuple[int, Any, Any]] = []
-        for x, same in zip(self.inputs.leaves, call.uniform[self.leaves :]):
+    def _entering(self, step: int, end: int) -> tuple[list[tuple[int, Any]], dict[int, Any]]:
+        """What changes from step to step: rows of uniform inputs, and by their positions inputs of the lanes."""
+        call, rows, columns = self.call, [], {}
+        number, column = int(np.count_nonzero(self.uniform[: self.size])), 0
+        for leaf, x in enumerate(self.inputs.leaves, self.leaves):
+            same, size = call.uniform[leaf], self.sizes[leaf]
             if type(x) is np.ndarray:
-                found.append((number, None, x.reshape(len(x))) if same else (array, full, x))
-            number, array = number + same, array + 1 - same
-        return found
+                part = x[step:end]
+                if same:
+                    rows.append((number, np.ascontiguousarray(part.reshape(len(part), size), dtype=self.dtype)))
+                else:
+                    shape = (len(part), *call.shape)
+                    full = part if part.shape == shape else np.broadcast_to(self._padded(part), shape)
+                    columns[column] = np.ascontiguousarray(full.reshape(len(part), -1), dtype=self.dtype)
+            number, column = number + same * size, column + 1 - same
+        return rows, columns
 
-    def _gathered(self, uniform: Any, arrays: Sequence[Any]) -> list[Any]:
+    def _padded(self, x: Any) -> Any:
+        """Entries of steps that broadcast against the lanes: axes of length 1 between the steps' and their own."""
+        return x.reshape(len(x), *(1,) * (len(self.call.shape) + 1 - x.ndim), *x.shape[1:])
+
+    def _check_integers(self, step: int, end: int) -> None:
+        """Indices of these steps must point into their lists."""
+        for leaf, entries in self.path.indices(self.call):
+            x = self.inputs.leaves[leaf - self.leaves] if leaf >= self.leaves else None
+            if type(x) is np.ndarray and end > step:
+                for index in (x[step:end].min().item(), x[step:end].max().item()):
+                    if not -entries <= index < entries:
+                        arguments.position(index, entries, f"{self.paths.name}(), {self.call.where(leaf)}")
+
+    def _gathered(self, uniform: Any, arrays: Any) -> list[Any]:
         """The state's numbers and arrays in order."""
         numbers, several = iter(uniform.tolist()), iter(arrays)
-        same_in = np.repeat(np.frombuffer(self.call.uniform, dtype=bool), self.call.sizes())[: self.size]
-        return [next(numbers) if same else next(several) for same in same_in.tolist()]
+        return [next(numbers) if same else next(several) for same in self.uniform[: self.size].tolist()]
 
     def _ordinary(self, state: Sequence[Any], step: int) -> list[Any]:
         """One step as an ordinary call: its numbers and arrays in order."""
         shape = self.call.shape
         inputs = [x if np.ndim(x) == 0 else x.reshape(shape) for x in state]
-        rest = [0.0] * (sum(self.call.sizes()) - self.size)
+        rest = [0.0] * (len(self.uniform) - self.size)
         args, _ = self.call.build([*inputs, *rest])
         result = self.program(args[0], *self.inputs.at(step))
         found: list[Any] = []

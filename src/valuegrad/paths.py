@@ -156,7 +156,8 @@ class Paths:
                     uniform = np.repeat(np.frombuffer(call.uniform, dtype=np.uint8), call.sizes()).tobytes()
                     uniform += b"\1" * len(path.captured)
                     summed = () if sums is None else np.flatnonzero(sums).tolist()
-                    found = lower(path.graph, uniform, summed, self.options.dtype, self.options.strict)
+                    options = self.options
+                    found = lower(path.graph, uniform, summed, options.dtype, options.strict, options.cache)
                     path.lowered[key] = found
         return found
 

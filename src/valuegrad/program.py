@@ -353,7 +353,7 @@ def compile(
     *,
     threads: int = ...,
     dtype: str = ...,
-    cache: bool = ...,
+    cache: bool | str | os.PathLike[str] = ...,
     strict: bool = ...,
     static: Any = ...,
     vectors: Any = ...,
@@ -369,7 +369,7 @@ def compile(
     *,
     threads: int = ...,
     dtype: str = ...,
-    cache: bool = ...,
+    cache: bool | str | os.PathLike[str] = ...,
     strict: bool = ...,
     static: Any = ...,
     vectors: Any = ...,
@@ -384,7 +384,7 @@ def compile(
     *,
     threads: int = 1,
     dtype: str = "float64",
-    cache: bool = True,
+    cache: bool | str | os.PathLike[str] = True,
     strict: bool = False,
     static: Any = (),
     vectors: Any = (),
@@ -402,7 +402,7 @@ def compile(
         f: the function.  It gives numbers, or lists, tuples, dicts and arrays of them.
         threads: how many threads may share a batch; results do not depend on it.
         dtype: "float64" or "float32".
-        cache: whether compiled code may be kept on disk for the next process.  At present none is.
+        cache: whether large graphs, once lowered, are kept on disk for the next process; or the folder where.
         strict: whether results equal the engines' to the last bit; else elementary functions are within 4 ulp.
         static: the name or position of an argument (or a tuple of them) that is no number but steers the function,
             such as the length of a loop: it is recorded again for each.  Text, booleans and None are static anyhow.
@@ -449,7 +449,7 @@ def compile(
     options = Options(
         threads=int(threads),
         dtype=dtype,
-        cache=bool(cache),
+        cache=cache if isinstance(cache, bool) else _folder(cache),
         strict=bool(strict),
         static=_several(static),
         vectors=_several(vectors),
@@ -466,6 +466,12 @@ def compile(
         return Program(function, options)
 
     return compiled if f is None else compiled(f)
+
+
+def _folder(cache: Any) -> str:
+    if not isinstance(cache, (str, os.PathLike)) or not os.fspath(cache):
+        raise ValueTypeError(f"compile() got cache={cache!r}; expected True, False or a folder")
+    return os.fsdecode(cache)
 
 
 def _several(marked: Any) -> tuple[Any, ...]:

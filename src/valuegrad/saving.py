@@ -74,7 +74,7 @@ def describe(
     return ProgramDescription(
         name=name,
         signature=signature.signature,
-        options=asdict(options),
+        options={**asdict(options), "cache": bool(options.cache)},  # a file names no folder
         specialisations=specialisations,
         captured=tuple(Captured(value.data, value.name) for _, value in captured.values()),
         transforms=tuple(transforms),

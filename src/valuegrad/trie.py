@@ -28,7 +28,7 @@ class Options:
 
     threads: int = 1
     dtype: str = "float64"
-    cache: bool = True
+    cache: bool | str = True
     strict: bool = False
     static: tuple[int | str, ...] = ()
     vectors: tuple[int | str, ...] = ()

@@ -10,6 +10,7 @@ Where to start reading: ``lower``.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 
 from valuegrad.graph import Graph
 from valuegrad.lower.readable import ReadableCode
+from valuegrad.lower.stored import machine_graph
 from valuegrad.primitives.opcodes import OPCODE
 
 __all__ = ["ENGINE", "HAS_PASSES", "Lowered", "lower", "run_once", "with_sums"]
@@ -117,7 +119,14 @@ def with_sums(graph: Graph, outputs: Sequence[int]) -> Graph:
     )
 
 
-def lower(graph: Graph, uniform: bytes, summed: Sequence[int], dtype: str, strict: bool) -> Lowered:
+def lower(
+    graph: Graph,
+    uniform: bytes,
+    summed: Sequence[int],
+    dtype: str,
+    strict: bool,
+    cache: bool | str | os.PathLike[str] = False,
+) -> Lowered:
     """Lower a recorded graph.
 
     Args:
@@ -126,8 +135,9 @@ def lower(graph: Graph, uniform: bytes, summed: Sequence[int], dtype: str, stric
         summed: the outputs of which the sum over the lanes is wanted.
         dtype: "float64" or "float32".
         strict: whether results must be the engines' to the last bit.
+        cache: whether the machine graph is kept on disk, or the folder where.
     """
-    lowered = _MACHINE(with_sums(graph, summed), strict=strict)
+    lowered = machine_graph(with_sums(graph, summed), strict, _MACHINE, cache if HAS_PASSES else False)
     first: dict[tuple[int, bool], int] = {}  # a condition that was asked before is not asked again
     for k, guard in enumerate(lowered.guards):
         first.setdefault((guard.node, guard.expected), k)

@@ -29,6 +29,8 @@ __all__ = ["ReadableCode", "operation"]
 Numbers = list[float]
 BLOCK_BYTES = 64
 CHUNKS = 64  # a batch's sum is the sum of at most so many chunks, so that threads do not change it
+CHUNK_BLOCKS = 16  # a chunk is a multiple of so many blocks,
+LONG_PROGRAM = 5000  # or of one if they compute as much as this
 
 
 def _gather(args: Numbers) -> float:
@@ -153,12 +155,23 @@ class ReadableCode:
         self._post: list[_Step] = []
         self._sums: list[tuple[int, int]] = []  # (a batch_sum's node, what it adds up)
         self._lanes: list[int] = []  # the nodes that hold how many lanes there are
+        self._live = self._needed(starts, operands)
         kinds: list[str] = []
         for node, code in enumerate(ops.tolist()):
             own = [int(i) for i in operands[starts[node] : starts[node + 1]]]
             kinds.append(self._add(node, OPS[code], own, float(numbers[node]), kinds, calls))
         self._kind = "".join(kinds)
         self.uniform_outputs = np.array([self._kind[i] != "L" for i in self.outputs], dtype=np.uint8)
+
+    def _needed(self, starts: Any, operands: Any) -> list[bool]:
+        """For each node whether an output or a guard depends on it."""
+        live = [False] * len(self._start)
+        for node in (*self.outputs, *[node for node, _ in self.guards]):
+            live[node] = True
+        for node in reversed(range(len(live))):
+            for i in operands[starts[node] : starts[node + 1]] if live[node] else ():
+                live[i] = True
+        return live
 
     def _add(
         self, node: int, op: str, own: list[int], number: float, kinds: list[str], calls: Sequence[Callable[..., Any]]
@@ -184,8 +197,9 @@ class ReadableCode:
                 "is one number for all lanes: compute the rest in a second program"
             )
         kind = "L" if "L" in below else "P" if "P" in below else "U"
-        segment = {"U": self._pre, "L": self._main, "P": self._post}[kind]
-        segment.append(_Step(node, operation(op, number, calls), own))
+        if self._live[node]:
+            segment = {"U": self._pre, "L": self._main, "P": self._post}[kind]
+            segment.append(_Step(node, operation(op, number, calls), own))
         return kind
 
     def _execute(self, steps: list[_Step], values: Numbers) -> None:
@@ -209,6 +223,56 @@ class ReadableCode:
             return [next(ones) if is_one else next(rest) for is_one in same]
 
         return self.run(n, mixed(self.uniform, uniform, lanes), mixed(self.uniform_outputs, own, others), threads)
+
+    def iterate(
+        self,
+        n: int,
+        steps: int,
+        size: int,
+        uniform: Any,
+        state: Any,
+        lanes: Sequence[Any],
+        rows: Sequence[tuple[int, Any]],
+        own: Any,
+        extras: Sequence[Any],
+        threads: int = 1,
+    ) -> int:
+        """Run again and again: the first ``size`` outputs of a step are the first inputs of the next one.
+
+        Args:
+            n, threads: as for ``run``.
+            steps: how many steps.
+            size: how many inputs and outputs are the state.
+            uniform: all uniform inputs; those of the state are overwritten.
+            state: [arrays, n], the state's other inputs; overwritten.
+            lanes: the further inputs of the lanes: [steps, n], or [n] if always the same.
+            rows: pairs (first, [steps, count]): uniform inputs that differ from step to step, and which ones.
+            own: [steps, count], where the uniform outputs after the state go.
+            extras: an array [steps, n] for each other output after the state.
+
+        Returns:
+            How many steps were done: fewer than asked if a guard fails in the next one; the state is then what that
+            step began with.
+        """
+        same = self.uniform_outputs.astype(bool)
+        packed = np.empty(int(same.sum()), dtype=self.dtype)  # a step's uniform outputs
+        arrays = [np.empty(n, dtype=self.dtype) for _ in range(size - int(same[:size].sum()))]
+        for step in range(steps):
+            for first, row in rows:
+                uniform[first : first + row.shape[1]] = row[step]
+            given = [*state, *[x if x.ndim == 1 else x[step] for x in lanes]]
+            if self.run_packed(n, uniform, given, packed, [*arrays, *[x[step] for x in extras]], threads) is not None:
+                return step
+            numbers, several = iter(packed), iter(arrays)
+            entering, rows_of_state = iter(range(len(uniform))), iter(state)
+            for enters_same, leaves_same in zip(self.uniform[:size], same[:size]):
+                x = next(numbers) if leaves_same else next(several)
+                if enters_same:
+                    uniform[next(entering)] = x
+                else:
+                    next(rows_of_state)[...] = x
+            own[step] = packed[int(same[:size].sum()) :]
+        return steps
 
     def call(self, args: tuple[Any, ...]) -> tuple[float, ...] | None:
         """The outputs for one lane of plain floats; None if a guard does not hold, or an argument is no float."""
@@ -252,7 +316,7 @@ class ReadableCode:
             values[node] = float(n)
         self._execute(self._pre, values)
         failed = np.full(n, self._failed(values, "U"), dtype=np.int32)
-        sums = [_LaneSum(n, self.block, self._round) for _ in self._sums]
+        sums = [_LaneSum(n, self.block, len(self._main), self._round) for _ in self._sums]
         for lane in range(n):
             for i, array in enumerate(inputs):
                 if not self.uniform[i]:
@@ -281,15 +345,17 @@ class ReadableCode:
 class _LaneSum:
     """A sum over the lanes in its fixed order: chunks of blocks, accumulators a block wide, then pairs.
 
-    So the result depends on the numbers and on how many lanes there are, not on threads.
+    So the result depends on the numbers, on how many lanes there are and on how long the program is, not on threads.
     """
 
-    def __init__(self, lanes: int, block: int, rounded: Callable[[float], float]) -> None:
+    def __init__(self, lanes: int, block: int, length: int, rounded: Callable[[float], float]) -> None:
+        self.lanes = lanes
         self.block = block
         self.rounded = rounded
         blocks = -(-lanes // block)
-        self.chunk = max(1, -(-blocks // CHUNKS)) * block  # lanes in a chunk
-        self.accumulators: Numbers = [0.0] * block
+        least = 1 if length >= LONG_PROGRAM else CHUNK_BLOCKS
+        self.chunk = max(1, -(-blocks // CHUNKS // least)) * least * block  # lanes in a chunk
+        self.accumulators: Numbers = [-0.0] * block  # which leave what is added to them as it is
         self.done: Numbers = []
 
     def add(self, lane: int, x: float) -> None:
@@ -304,10 +370,12 @@ class _LaneSum:
             pairs = zip(self.accumulators[::2], self.accumulators[1::2])
             self.accumulators = [self.rounded(a + b) for a, b in pairs]
         self.done += self.accumulators
-        self.accumulators = [0.0] * self.block
+        self.accumulators = [-0.0] * self.block
 
     def total(self) -> float:
-        """The sum of the chunks."""
+        """The sum of the chunks; 0 without lanes."""
+        if self.lanes == 0:
+            return 0.0
         self._end_chunk()
         result = self.done[0]
         for x in self.done[1:]:
