@@ -16,8 +16,8 @@
 
 enum {
     VG_MOST_CHUNKS = 64,
-    VG_CHUNK_BLOCKS = 16,              /* a chunk is a multiple of so many blocks of V lanes, */
-    VG_LONG_PROGRAM = 5000,            /* unless they compute as much as this: then a block is worth a thread */
+    VG_CHUNK_BLOCKS = 16,              /* of V lanes, in a chunk, */
+    VG_LONG_PROGRAM = 5000,            /* unless the program has so many instructions (vg_least_chunk) */
     VG_WORK_FOR_A_THREAD = 100 * 1000  /* lanes times instructions that pay for waking one */
 };
 
@@ -305,6 +305,15 @@ static void vg_add_chunks(const VgJob *job, VgContext *c) {
     }
 }
 
+/* A chunk is a multiple of so many blocks of V lanes.  Of a long program a few blocks are worth a thread, and those that
+ * machine code computes side by side should stay together: half of the lanes, up to as many. */
+static ptrdiff_t vg_least_chunk(const VgCode *code, ptrdiff_t blocks) {
+    const ptrdiff_t together = code->block / code->vector, half = (blocks + 1) / 2;
+    if (code->length < VG_LONG_PROGRAM) return VG_CHUNK_BLOCKS;
+    if (!code->is_compiled || together == 1) return 1;
+    return blocks < 4 ? (blocks < 1 ? 1 : blocks) : half < together ? half : together;
+}
+
 /* Run a program; the caller has checked the arrays and filled in job's first five members.  Needs no GIL, but a
  * workspace that was acquired with it.  0; or 1 if a Python function raised, VG_NO_MEMORY. */
 static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
@@ -312,7 +321,7 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     const VgLowered *const l = &code->lowered;
     VgContext *const c = &w->context;
     const ptrdiff_t blocks = job->n / code->vector + (job->n % code->vector != 0);
-    const ptrdiff_t least = code->length >= VG_LONG_PROGRAM ? 1 : VG_CHUNK_BLOCKS;
+    const ptrdiff_t least = vg_least_chunk(code, blocks);
     ptrdiff_t chunk_blocks = blocks / VG_MOST_CHUNKS + (blocks % VG_MOST_CHUNKS != 0);
     chunk_blocks = (chunk_blocks + least - 1) / least * least;
     job->chunk = chunk_blocks * code->vector;
