@@ -11,9 +11,10 @@ DEMO_STEPS ?= 1000
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+GENERATED := $(addprefix src/valuegrad/,_native.c _native.pyx _passes.c _replay.c _rules.h _constants.h _opcodes.h)
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md \
-	$(shell find src/valuegrad -type f ! -path '*/__pycache__/*' ! -name '_native.c' ! -name '_native.pyx' ! -name '*.pyi' \
-		! -name '_rules.h' ! -name '_constants.h' ! -name '*.so')
+	$(filter-out $(GENERATED),$(shell find src/valuegrad -type f ! -path '*/__pycache__/*' ! -name '*.pyi' \
+		! -name '*.so' ! -name '*.pyd'))
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types tests bench sanitize clean
@@ -99,6 +100,5 @@ sanitize: $(VENV)/.installed-test
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
-	rm -f src/valuegrad/_native.c src/valuegrad/_native.pyx src/valuegrad/_rules.h src/valuegrad/_constants.h
-	rm -f src/valuegrad/_native*.so
+	rm -f $(GENERATED) src/valuegrad/_*.so src/valuegrad/_*.pyd
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
