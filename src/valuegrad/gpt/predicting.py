@@ -8,7 +8,7 @@ about twice as long as with the better choice made beforehand.  The programs are
 engines' to the last bit, so nobody can tell either, and a seed gives the same texts.
 
 Data structures: a ``Predictor`` has the programs for one model.  They take the weights as an argument, so they hold
-while the model learns.  ``predictor_of`` keeps a predictor as long as its model lives.
+while the model learns.  ``_models`` keeps them, and how often a model was asked, as long as the model lives.
 
 Where to start reading: ``Predictor._next`` and ``Predictor._loss``, which are recorded.
 """
@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -29,7 +30,7 @@ from valuegrad.arguments import shown
 from valuegrad.errors import ValueArgumentError
 from valuegrad.gpt.compiled import batch_arrays, built, padded, runs_compiled
 from valuegrad.gpt.model import GPT
-from valuegrad.gpt.settings import PREDICTING
+from valuegrad.gpt.settings import PREDICTING, ModelSettings
 from valuegrad.nn import Memory
 from valuegrad.value import Value, read_data
 
@@ -47,7 +48,7 @@ LANES = 4096  # documents at once, so that memory does not grow with their numbe
 
 
 class Predictor:
-    """Compiled logits and losses of one model, and how often it was asked.
+    """Compiled logits and losses of one model.
 
     Args:
         model: the model; it is not kept.
@@ -61,8 +62,6 @@ class Predictor:
         self.room = (sizes.block_size - 1, sizes.n_layer, 2, sizes.n_embd)  # keys and values of the earlier positions
         self.logits = vg.compile(self._next, vectors=("numbers",), strict=True, max_paths=1)
         self.losses = vg.compile(self._loss, vectors=("parameters",), strict=True, max_paths=1)
-        self.texts = 0
-        self.documents: Counter[int] = Counter()  # by the length that they are filled up to
 
     def _next(self, numbers: Any, token: Any, position: Any) -> Any:
         """The logits of the token that follows, then this position's key and value in each layer.
@@ -94,15 +93,32 @@ class Predictor:
         return vg.sum([vg.where(count > i, loss, 0.0) for i, loss in enumerate(losses)]) / count
 
 
-_predictors: WeakKeyDictionary[GPT, Predictor] = WeakKeyDictionary()
+@dataclass
+class _Asked:
+    """How often a model was asked, and its programs once there are some."""
+
+    settings: ModelSettings
+    texts: int = 0
+    documents: Counter[int] = field(default_factory=Counter)  # by the length that they are filled up to
+    predictor: Predictor | None = None
+
+
+_models: WeakKeyDictionary[GPT, _Asked] = WeakKeyDictionary()
+
+
+def _asked(model: GPT) -> _Asked:
+    found = _models.get(model)
+    if found is None or found.settings != model.settings:
+        found = _models[model] = _Asked(model.settings)
+    return found
 
 
 def predictor_of(model: GPT) -> Predictor:
     """A model's programs; they are made anew if it has got other sizes."""
-    found = _predictors.get(model)
-    if found is None or found.settings != model.settings:
-        found = _predictors[model] = Predictor(model)
-    return found
+    asked = _asked(model)
+    if asked.predictor is None:
+        asked.predictor = Predictor(model)
+    return asked.predictor
 
 
 def _compiled(engine: str, used: int, pays_after: int) -> bool:
@@ -170,10 +186,10 @@ class CompiledWriter(Writer):
 
 def writer(model: GPT, engine: str) -> Writer:
     """What gives the logits of one more text."""
-    predictor = predictor_of(model)
-    compiled = _compiled(engine, predictor.texts, PAYS_AFTER_TEXTS)
-    predictor.texts += 1
-    return CompiledWriter(model, predictor) if compiled else Writer(model)
+    asked = _asked(model)
+    compiled = _compiled(engine, asked.texts, PAYS_AFTER_TEXTS)
+    asked.texts += 1
+    return CompiledWriter(model, predictor_of(model)) if compiled else Writer(model)
 
 
 # -------------------------------------------------------------------------------------- losses of documents
@@ -185,7 +201,7 @@ def document_losses(model: GPT, documents: Sequence[Sequence[int]], engine: str)
         documents: their tokens, no more than its context has room for.
         engine: "compiled", "eager", or "auto" for what is likely to be the quicker one.
     """
-    predictor = predictor_of(model)
+    asked = _asked(model)
     parameters = _parameters(model)
     losses = [0.0] * len(documents)
 
@@ -194,8 +210,8 @@ def document_losses(model: GPT, documents: Sequence[Sequence[int]], engine: str)
 
     for positions, found in groupby(sorted(range(len(documents)), key=length), key=length):
         which = list(found)
-        compiled = _compiled(engine, predictor.documents[positions] + len(which) - 1, PAYS_AFTER_DOCUMENTS)
-        predictor.documents[positions] += len(which)
+        compiled = _compiled(engine, asked.documents[positions] + len(which) - 1, PAYS_AFTER_DOCUMENTS)
+        asked.documents[positions] += len(which)
         if not compiled:
             with vg.no_grad():
                 for i in which:
@@ -203,11 +219,10 @@ def document_losses(model: GPT, documents: Sequence[Sequence[int]], engine: str)
             continue
         for some in _chunks(which):
             tokens, counts = batch_arrays([documents[i] for i in some], positions)
-            for i, loss in zip(some, predictor.losses(parameters, list(tokens), counts).tolist()):
+            for i, loss in zip(some, predictor_of(model).losses(parameters, list(tokens), counts).tolist()):
                 losses[i] = loss
     return losses
 
 
 def _chunks(which: list[int]) -> Iterator[list[int]]:
-    starts: Iterable[int] = range(0, len(which), LANES)
-    return (which[start : start + LANES] for start in starts)
+    return (which[start : start + LANES] for start in range(0, len(which), LANES))
