@@ -100,5 +100,6 @@ sanitize: $(VENV)/.installed-test
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	rm -f src/valuegrad/_native.c src/valuegrad/_native.pyx src/valuegrad/_rules.h src/valuegrad/_constants.h
-	rm -f src/valuegrad/_native*.so
+	rm -f src/valuegrad/_opcodes.h src/valuegrad/_passes.c src/valuegrad/_replay.c
+	rm -f src/valuegrad/_native*.so src/valuegrad/_passes*.so src/valuegrad/_replay*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
