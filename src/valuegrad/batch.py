@@ -66,8 +66,9 @@ def _over_lanes(who: str, x: Any) -> Any:
     if recorder is None:
         if _apart.get():
             raise ValueArgumentError(
-                f"{who} was met where lanes run one by one, because valuegrad's compiled modules were not built: a sum "
-                "over the batch needs them; install valuegrad again with a C compiler"
+                f"{who} was met where lanes run one by one (inside vg.strict(), or because valuegrad's compiled "
+                "modules were not built), and nobody knows their sum; call the program outside of strict(), or install "
+                "valuegrad again with a C compiler"
             )
         return x if type(x) is Value else arguments.number(x, who)
     value = x if type(x) is Value else Value(arguments.number(x, who))

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -245,7 +246,9 @@ class Call:
         if own.shape == shape:
             return full
         missing = len(shape) - own.ndim
-        axes = tuple(i for i, length in enumerate(shape) if i < missing or own.shape[i - missing] != length)
+        axes = tuple(i for i, n in enumerate(shape) if n != 1 and (i < missing or own.shape[i - missing] != n))
+        if not axes:
+            return full.reshape(own.shape)
         return (full.mean(axis=axes) if mean else full.sum(axis=axes)).reshape(own.shape)
 
 
@@ -271,10 +274,10 @@ class Signature:
     ) -> None:
         self.name = name
         self.function = function
-        try:
-            self.signature: inspect.Signature | None = inspect.signature(function)
-        except (TypeError, ValueError):  # some built-in functions have none
-            self.signature = None
+        self.signature: inspect.Signature | None = None
+        with suppress(TypeError, ValueError):  # some built-in functions have none
+            if not isinstance(function, np.ufunc):  # whose options must not be handed over, though they have defaults
+                self.signature = inspect.signature(function)
         parameters = list(self.signature.parameters.values()) if self.signature else []
         self.names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._simple = len(self.names) == len(parameters)

@@ -110,12 +110,14 @@ class Program:
         return self._evaluate(args, kwargs)
 
     def _evaluate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if modes.current() & ~modes.NO_GRAD:
-            return self.function(*args, **kwargs)  # strict(), or another recording: every operation is looked at
+        if modes.recorder() is not None:
+            return self.function(*args, **kwargs)  # another recording: every operation is looked at
         found = self.taken_apart(args, kwargs)
         if found is None:
             return self.function(*args, **kwargs)  # Values: their owner wants to know what becomes of them
         paths, call = found
+        if modes.current() & modes.STRICT:
+            return paths.uncompiled(call)  # on Values, lane by lane: each operation looks at its numbers
         result = paths.evaluate(call)
         if call.shape is None and not kwargs:
             self._remember(paths, call, args)
