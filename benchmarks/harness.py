@@ -105,6 +105,22 @@ def processor_limit(seconds: float | None) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
+def why_ended(said: str) -> str:
+    """Why a compiler that this process started ended without a result.
+
+    Args:
+        said: what it wrote.
+    """
+    try:
+        import resource  # not on Windows
+    except ImportError:
+        return said
+    limit = resource.getrlimit(resource.RLIMIT_CPU)[0]
+    if limit != resource.RLIM_INFINITY and resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime > 0.9 * limit:
+        return f"does not finish in {limit} s"
+    return said
+
+
 def processor_seconds() -> float:
     """The processor time of this process and of those it started and waited for, a compiler's for instance."""
     try:
