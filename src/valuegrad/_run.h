@@ -347,10 +347,13 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
         vg_run_lanes(job, c, threads);
     if (!c->error) {
         vg_add_chunks(job, c);
-        int32_t after = vg_uniform_segment(code, VG_POST, c);
-        vg_run_loops(code, c);
-        const int32_t last = vg_uniform_segment(code, VG_LAST, c);
-        after = last < after ? last : after;
+        int32_t after = VG_PASSED;
+        if (job->before == VG_PASSED) { /* what follows a guard that failed is not looked at */
+            after = vg_uniform_segment(code, VG_POST, c);
+            vg_run_loops(code, c);
+            const int32_t last = vg_uniform_segment(code, VG_LAST, c);
+            after = last < after ? last : after;
+        }
         if (after != VG_PASSED && job->n > 0) {
             if (!job->has_failed) memset(job->failed, 0xff, (size_t)job->n * sizeof *job->failed);
             job->has_failed = 1;
@@ -380,6 +383,7 @@ static PyObject *vg_call(VgCode *code, PyObject *arguments) {
     if (w == NULL) return PyErr_NoMemory();
     VgContext *const c = &w->context;
     const ptrdiff_t vector = code->vector;
+    c->error = 0;
     for (int32_t i = 0; i < l->inputs; i++) {
         PyObject *const argument = PyTuple_GET_ITEM(arguments, i);
         const int32_t to = l->input[i];
@@ -392,7 +396,6 @@ static PyObject *vg_call(VgCode *code, PyObject *arguments) {
         else
             for (ptrdiff_t j = 0; j < vector; j++) ((double *)c->frame)[(ptrdiff_t)to * vector + j] = x;
     }
-    c->error = 0;
     if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, 1.0);
     if (vg_uniform_segment(code, VG_PRE, c) != VG_PASSED) goto none;
     if (!c->error && l->segment[VG_MAIN].count > 0) {
