@@ -110,12 +110,13 @@ static void vg_run_loops(const VgCode *code, VgContext *c) {
     }
 }
 
-/* `pre` or `post`: in one vector, whose first lane counts.  The guard that fails, or VG_PASSED. */
-static int32_t vg_uniform_segment(const VgCode *code, int k, VgContext *c) {
-    if (code->lowered.segment[k].count == 0) return VG_PASSED;
+/* `pre`, `post` or `last`: in one vector, whose first lane counts.  The first guard that fails, or `before`: behind a
+ * guard that failed no Python function is called. */
+static int32_t vg_uniform_segment(const VgCode *code, int k, VgContext *c, int32_t before) {
+    if (code->lowered.segment[k].count == 0) return before;
     c->lanes = code->vector;
     c->valid = 1;
-    for (ptrdiff_t i = 0; i < code->vector; i++) c->failed[i] = VG_PASSED;
+    for (ptrdiff_t i = 0; i < code->vector; i++) c->failed[i] = before;
     vg_segment(code, k, c);
     return c->failed[0];
 }
@@ -342,18 +343,14 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
             if (l->uniform_input[i] && l->input[i] >= 0)
                 vg_copy_number(code, (char *)c->uniform + (size_t)l->input[i] * code->item, job->inputs[i]);
     if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, (double)job->n);
-    job->before = vg_uniform_segment(code, VG_PRE, c);
+    job->before = vg_uniform_segment(code, VG_PRE, c, VG_PASSED);
     if (!c->error && job->n > 0 && (l->segment[VG_MAIN].count > 0 || code->lane_output_count > 0 || l->guards > 0))
         vg_run_lanes(job, c, threads);
     if (!c->error) {
         vg_add_chunks(job, c);
-        int32_t after = VG_PASSED;
-        if (job->before == VG_PASSED) { /* what follows a guard that failed is not looked at */
-            after = vg_uniform_segment(code, VG_POST, c);
-            vg_run_loops(code, c);
-            const int32_t last = vg_uniform_segment(code, VG_LAST, c);
-            after = last < after ? last : after;
-        }
+        int32_t after = vg_uniform_segment(code, VG_POST, c, job->before);
+        vg_run_loops(code, c);
+        after = vg_uniform_segment(code, VG_LAST, c, after);
         if (after != VG_PASSED && job->n > 0) {
             if (!job->has_failed) memset(job->failed, 0xff, (size_t)job->n * sizeof *job->failed);
             job->has_failed = 1;
@@ -397,7 +394,7 @@ static PyObject *vg_call(VgCode *code, PyObject *arguments) {
             for (ptrdiff_t j = 0; j < vector; j++) ((double *)c->frame)[(ptrdiff_t)to * vector + j] = x;
     }
     if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, 1.0);
-    if (vg_uniform_segment(code, VG_PRE, c) != VG_PASSED) goto none;
+    if (vg_uniform_segment(code, VG_PRE, c, VG_PASSED) != VG_PASSED) goto none;
     if (!c->error && l->segment[VG_MAIN].count > 0) {
         c->lanes = vector;
         c->valid = 1;
@@ -409,9 +406,9 @@ static PyObject *vg_call(VgCode *code, PyObject *arguments) {
         }
         if (c->failed[0] != VG_PASSED && !c->error) goto none;
     }
-    if (!c->error && vg_uniform_segment(code, VG_POST, c) != VG_PASSED) goto none;
+    if (!c->error && vg_uniform_segment(code, VG_POST, c, VG_PASSED) != VG_PASSED) goto none;
     vg_run_loops(code, c);
-    if (!c->error && vg_uniform_segment(code, VG_LAST, c) != VG_PASSED) goto none;
+    if (!c->error && vg_uniform_segment(code, VG_LAST, c, VG_PASSED) != VG_PASSED) goto none;
     if (c->error) goto done;
     result = PyTuple_New(l->outputs);
     for (int32_t i = 0; result != NULL && i < l->outputs; i++) {
