@@ -12,8 +12,8 @@ DEMO_STEPS ?= 1000
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SOURCES := setup.py pyproject.toml MANIFEST.in README.md \
-	$(shell find src/valuegrad -type f ! -path '*/__pycache__/*' ! -name '_native.c' ! -name '_native.pyx' ! -name '*.pyi' \
-		! -name '_rules.h' ! -name '_constants.h' ! -name '*.so')
+	$(shell find src/valuegrad -type f ! -path '*/__pycache__/*' ! -name '_*.c' ! -name '_native.pyx' ! -name '*.pyi' \
+		! -name '_rules.h' ! -name '_constants.h' ! -name '_opcodes.h' ! -name '*.so')
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types tests bench sanitize clean
@@ -22,7 +22,7 @@ help:
 	@echo "make demo      make $(VENV), install valuegrad, train a small GPT on names and let it invent some"
 	@echo "make test      make $(VENV), install valuegrad with the test tools; lint, types, tests on both engines"
 	@echo "make bench     measure the speed, against those of benchmarks/requirements.txt that are installed"
-	@echo "make sanitize  the tests on a native engine built with the address and undefined-behaviour sanitizers"
+	@echo "make sanitize  the tests on compiled modules built with the address and undefined-behaviour sanitizers"
 	@echo "make clean     remove $(VENV) and everything that was built"
 	@echo "Settings: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) DEMO_STEPS=$(DEMO_STEPS) PYTEST_ARGS='$(PYTEST_ARGS)'"
 
@@ -82,7 +82,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run_all.py
 
 # Values freed too early, leaks and undefined behaviour.  Every object has its own allocation here (no
-# slabs, no pools of Python's), so that the sanitizer sees it.
+# slabs, no pools of Python's), so that the sanitizer sees it.  All three compiled modules are built so; the machine
+# code of programs is not looked into, but the tests run the interpreter on the same graphs.
 SANITIZED := build/sanitize
 sanitize: $(VENV)/.installed-test
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/source
@@ -90,6 +91,7 @@ sanitize: $(VENV)/.installed-test
 	VALUEGRAD_CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -DVG_NO_SLABS" \
 		VALUEGRAD_LDFLAGS="-fsanitize=address,undefined" \
 		$(PIP) install --quiet --no-deps --target $(SANITIZED)/installed $(SANITIZED)/source
+	for module in _native _passes _replay; do ls $(SANITIZED)/installed/valuegrad/$$module.*.so >/dev/null || exit 1; done
 	PYTHONPATH=$(SANITIZED)/installed VALUEGRAD_ENGINE=native PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:log_path=$(SANITIZED)/report \
 		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$(SANITIZED)/report \
@@ -100,5 +102,5 @@ sanitize: $(VENV)/.installed-test
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
 	rm -f src/valuegrad/_native.c src/valuegrad/_native.pyx src/valuegrad/_rules.h src/valuegrad/_constants.h
-	rm -f src/valuegrad/_native*.so
+	rm -f src/valuegrad/_passes.c src/valuegrad/_replay.c src/valuegrad/_opcodes.h src/valuegrad/_*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
