@@ -23,7 +23,7 @@ help:
 	@echo "make demo      make $(VENV), install valuegrad, train a small GPT on names and let it invent some"
 	@echo "make test      make $(VENV), install valuegrad with the test tools; lint, types, tests on both engines"
 	@echo "make bench     measure the speed, against those of benchmarks/requirements.txt that are installed"
-	@echo "make sanitize  the tests on a native engine built with the address and undefined-behaviour sanitizers"
+	@echo "make sanitize  the tests on compiled modules built with the address and undefined-behaviour sanitizers"
 	@echo "make clean     remove $(VENV) and everything that was built"
 	@echo "Settings: PYTHON=$(PYTHON) VENV=$(VENV) JOBS=$(JOBS) DEMO_STEPS=$(DEMO_STEPS) PYTEST_ARGS='$(PYTEST_ARGS)'"
 
@@ -83,7 +83,8 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run_all.py
 
 # Values freed too early, leaks and undefined behaviour.  Every object has its own allocation here (no
-# slabs, no pools of Python's), so that the sanitizer sees it.
+# slabs, no pools of Python's), so that the sanitizer sees it.  All three compiled modules are built so; the machine
+# code of programs is not looked into, but the tests run the interpreter on the same graphs.
 SANITIZED := build/sanitize
 sanitize: $(VENV)/.installed-test
 	rm -rf $(SANITIZED) && mkdir -p $(SANITIZED)/source
@@ -91,6 +92,7 @@ sanitize: $(VENV)/.installed-test
 	VALUEGRAD_CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -DVG_NO_SLABS" \
 		VALUEGRAD_LDFLAGS="-fsanitize=address,undefined" \
 		$(PIP) install --quiet --no-deps --target $(SANITIZED)/installed $(SANITIZED)/source
+	for module in _native _passes _replay; do ls $(SANITIZED)/installed/valuegrad/$$module.*.so >/dev/null || exit 1; done
 	PYTHONPATH=$(SANITIZED)/installed VALUEGRAD_ENGINE=native PYTHONMALLOC=malloc \
 		ASAN_OPTIONS=detect_leaks=0:log_path=$(SANITIZED)/report \
 		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$(SANITIZED)/report \

@@ -96,6 +96,28 @@ def logical(x, y):
     return x
 
 
+def middle(x, y, z):
+    """Sorting a small list, and what depends on the order."""
+    low, median, high = sorted([x, y, z])
+    return median * (high - low) if high - low > 0.3 else median / (1 + high)
+
+
+def nested(x, y):
+    """Branches in branches, in a loop that ends early."""
+    total = 0.0
+    for i in range(4):
+        if x > i * 0.25:
+            if y > x:
+                total = total + vg.sin(x * y)
+            elif y > 0.1 * i:
+                total = total - x
+            else:
+                break
+        else:
+            total = total * 0.5 if total > y else total + y
+    return total
+
+
 SUITE = [
     (tariff, (uniform(0.0, 100_000.0),), 64),
     (bisection, (uniform(0.0, 8.0),), 64),
@@ -103,6 +125,8 @@ SUITE = [
     (american, (uniform(60.0, 140.0), uniform(80.0, 120.0, 1)), 256),
     (collatz, (np.floor(uniform(1.0, 60.0)),), 256),
     (logical, (uniform(0.0, 1.0), uniform(0.0, 1.0, 1)), 64),
+    (middle, (uniform(0.0, 1.0), uniform(0.0, 1.0, 1), uniform(0.0, 1.0, 2)), 64),
+    (nested, (uniform(0.0, 1.0), uniform(0.0, 1.0, 1)), 256),
 ]
 
 

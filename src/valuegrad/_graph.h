@@ -127,6 +127,7 @@ static uint32_t vg_hash(uint16_t op, double number, const int32_t *operands, int
     uint64_t h = 14695981039346656037u ^ op;
     h = (h * 1099511628211u) ^ vg_bits(number);
     for (int32_t i = 0; i < n; i++) h = (h * 1099511628211u) ^ (uint32_t)operands[i];
+    h ^= h >> 32; /* numbers differ in their upper bits, which a product would not hand down */
     h *= 0x9E3779B97F4A7C15u;
     return (uint32_t)(h >> 32);
 }

@@ -14,6 +14,7 @@ Where to start reading: ``Terms``, the algebra; then ``Pool.find``.
 from __future__ import annotations
 
 import struct
+from array import array
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,10 @@ __all__ = ["LOCAL_GRADS", "NOTHING", "QUICK_VALUES", "VALUES", "Pool", "Term", "
 
 NOTHING = -(2**31)
 """The reference of a local gradient that is nothing at all: that of the branch that ``where`` did not take."""
+
+WIDE = 128
+"""A family's local gradients ask for all its entries: n rows of n operands.  Of more entries than this, they are
+computed from the family's rule instead, so that graphs grow linearly."""
 
 
 class Term:
@@ -132,6 +137,8 @@ class Terms(ListAlgebra):
             terms = [x for xs in args[: row.vectors] for x in xs]
             if not any(isinstance(x, Term) for x in terms):
                 return getattr(FLOATS, row.name)(*args)
+            if row.family and len(terms) > WIDE:
+                return list(row.value(self, *args))
             if row.family:
                 return [self.emit(row.name, *terms, number=float(i)) for i in range(len(terms))]
             return self.emit(row.name, *terms, number=float(args[-1]) if row.static else 0.0)
@@ -249,13 +256,13 @@ class Pool:
         self._machine = machine
         self._strict = strict
         self._ids: dict[tuple[int, int, bytes], int] = {}
-        self._ops: list[int] = []
-        self._starts: list[int] = [0]
-        self._references: list[int] = []
-        self._numbers: list[float] = []
-        self._node_ends: list[int] = [0]
-        self._results: list[int] = []
-        self._result_ends: list[int] = [0]
+        self._ops = array("H")  # compact: a template of a list has a node or more for each entry
+        self._starts = array("i", [0])
+        self._references = array("i")
+        self._numbers = array("d")
+        self._node_ends = array("i", [0])
+        self._results = array("i")
+        self._result_ends = array("i", [0])
         self._arrays: tuple[NDArray[Any], ...] | None = None
         has_template = [op for op in OPS if op in TABLE and not (machine and op in MACHINE)]
         self.wanted = np.zeros(len(OPS), dtype=np.uint8)
@@ -276,13 +283,13 @@ class Pool:
             raise GraphError(f"{OPS[code]!r} is no row of the primitives table, so there is no template of it")
         m = Terms(self._machine, self._strict)
         results = [NOTHING if x is None else m.reference(x) for x in self._rule(row, m, count, number)]
-        self._ops += m.ops
+        self._ops.extend(m.ops)
         for references in m.references:
-            self._references += references
+            self._references.extend(references)
             self._starts.append(len(self._references))
-        self._numbers += m.numbers
+        self._numbers.extend(m.numbers)
         self._node_ends.append(len(self._ops))
-        self._results += results
+        self._results.extend(results)
         self._result_ends.append(len(self._results))
         self._arrays = None
         return len(self._node_ends) - 2
