@@ -190,7 +190,7 @@ class CasADiC(CasADi):
             flags = ["-O3", "-march=native", "-fPIC", "-shared"]
             compiler = subprocess.run(["gcc", *flags, str(source), "-o", str(library), "-lm"], stderr=subprocess.PIPE)
             if compiler.returncode:
-                raise ImportError("gcc gives up")
+                raise ImportError(f"gcc failed: {compiler.stderr.decode()}")
             return ca.external(function.name(), str(library))
 
 

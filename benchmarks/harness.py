@@ -14,7 +14,6 @@ Where to start reading: ``race``; then ``chain.py``, the simplest user.
 
 import argparse
 import json
-import math
 import os
 import platform
 import signal
@@ -24,8 +23,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,8 +79,7 @@ class Report:
 def serve(prepare: Prepare, contestant: str, settings: dict[str, Any]) -> None:
     """A contestant's process: say ready, then measure once for each line that comes in."""
     try:
-        with processor_limit(settings.get("limit")):
-            version, measure = prepare(contestant, settings)
+        version, measure = prepare(contestant, settings)
     except ImportError as error:
         print(json.dumps({"missing": str(error)}), flush=True)
         return
@@ -91,18 +88,17 @@ def serve(prepare: Prepare, contestant: str, settings: dict[str, Any]) -> None:
         print(json.dumps(measure()), flush=True)
 
 
-@contextmanager
-def processor_limit(seconds: float | None) -> Iterator[None]:
-    """The system ends this process, or one that it started, that takes more processor time."""
-    if seconds is None or sys.platform == "win32":
-        yield
-        return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(seconds), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
+def session_seconds(session: int) -> float:
+    """The processor time so far of a session's processes; 0 on a system that does not tell."""
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it ended meanwhile
+            continue
+        if int(fields[3]) == session:
+            ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK") if ticks else 0.0
 
 
 def processor_seconds() -> float:
@@ -166,17 +162,31 @@ class Process:
     def read(self, limit: float | None = None) -> dict[str, Any]:
         """What the contestant says next; {"missing": why} where it took ``limit`` seconds of processor time."""
         assert self.process.stdout is not None
-        timer = threading.Timer(WAIT * (limit or 0), self.give_up)
+        done = threading.Event()
+        watch = threading.Thread(target=self.watch, args=(limit, done))
         if limit is not None:
-            timer.start()
+            watch.start()
         line = self.process.stdout.readline()
-        timer.cancel()
+        done.set()
+        if limit is not None:
+            watch.join()
         code = None if line else self.process.wait()
-        if self.late or (limit is not None and code == -getattr(signal, "SIGXCPU", 0)):
+        if self.late:
             return {"missing": f"does not finish in {limit:g} s"}
         if code is not None:
             raise SystemExit(f"{self.contestant} failed with exit code {code}; its error stands above")
         return json.loads(line)
+
+    def watch(self, limit: float, done: threading.Event) -> None:
+        """Give it up when it has taken so much processor time, or been waited for several times as long.
+
+        From outside: a limit that the system itself watches makes the process's own clock tick in milliseconds.
+        """
+        start = time.monotonic()
+        while not done.wait(0.1):
+            if time.monotonic() - start > WAIT * limit or session_seconds(self.process.pid) > limit:
+                self.give_up()
+                return
 
     def give_up(self) -> None:
         """End it, with the compiler that it may have started."""
@@ -235,7 +245,7 @@ def race(
     try:
         for i, name in enumerate(contestants):
             if limit is not None:
-                processes.append(Process(script, name, {**settings, "limit": limit}, limited=True))
+                processes.append(Process(script, name, settings, limited=True))
             greeting = processes[i].read(limit)
             if "missing" in greeting:
                 missing[name] = greeting["missing"]

@@ -148,7 +148,7 @@ def test_calls_on_floats_agree(tmp_path):
 
 def test_compiled_training_loses_what_training_loses(tmp_path):
     names = ["valuegrad", "valuegrad, not compiled"]
-    measured = samples(tmp_path, "compiled_gpt.py", "--batch", "1", "--rounds", "1", "--steps", "2", "--only", *names)
+    measured = samples(tmp_path, "compiled_gpt.py", "--batch", "1", "--rounds", "1", "--steps", "50", "--only", *names)
     assert list(measured) == names
 
 
@@ -156,7 +156,7 @@ def test_compiled_training_loses_what_training_loses(tmp_path):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_tape_trains_in_batches_as_ours_does(tmp_path, dtype):
     names = ["C++ tape", "valuegrad"]
-    arguments = ["--batch", "3", "--dtype", dtype, "--rounds", "1", "--steps", "2", "--only", *names]
+    arguments = ["--batch", "3", "--dtype", dtype, "--rounds", "1", "--steps", "50", "--only", *names]
     assert list(samples(tmp_path, "compiled_gpt.py", *arguments)) == names
 
 

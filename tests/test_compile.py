@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import threading
 import tracemalloc
+from decimal import Decimal
 from typing import NamedTuple
 
 import numpy as np
@@ -229,6 +231,17 @@ def test_a_result_that_is_no_number_is_refused() -> None:
 
     with pytest.raises(vg.ValueTypeError, match=r"f\(\) gave 'text' \(str\); expected numbers"):
         f(1.0)
+
+
+def test_a_function_that_gives_nothing_is_refused() -> None:
+    def f(x):
+        x * 2
+
+    for x in (1.0, SPOTS):
+        with pytest.raises(vg.ValueTypeError, match=r"f\(\) gave None; expected numbers.*does it lack a return\?"):
+            vg.compile(f)(x)
+        with pytest.raises(vg.ValueTypeError, match="gave None; expected one number: does it lack a return"):
+            vg.compile(f).value_and_grad(x)
 
 
 def test_what_the_function_raises_comes_out_and_the_next_call_works() -> None:
@@ -587,7 +600,6 @@ def test_the_graph_prints_what_was_recorded() -> None:
 def test_functions_without_arguments_or_results() -> None:
     assert vg.compile(lambda: vg.exp(0.0) + 1)() == 2.0
     assert vg.compile(lambda: ([], {}))() == ([], {})
-    assert vg.compile(lambda x: None)(1.0) is None
     assert vg.compile(lambda x: {})(SPOTS) == {}
     assert vg.compile(lambda x: (x,))(1.0) == (1.0,)
     assert vg.compile(lambda x: 1 if x > 0 else 0)(SPOTS).tolist() == [1.0] * 37
@@ -645,3 +657,56 @@ def test_a_batch_needs_memory_for_its_results_and_little_more() -> None:
     finally:
         tracemalloc.stop()
     assert value.shape == grads[0].shape == (n,)
+
+
+# ------------------------------------------------------------------------------------------- odd things
+def test_numbers_become_infinite_without_a_warning() -> None:
+    """Filters make every warning an error here."""
+    large = np.full(4, 1e300)
+    w = Value(1e300)
+    assert vg.compile(lambda x: x * w, dtype="float32")(large).tolist() == [math.inf] * 4
+    assert vg.compile(lambda x: x * w, dtype="float32")(1e300) == math.inf
+    f = vg.compile(lambda x, y: x * y)
+    value, (by_x, by_y) = f.value_and_grad(np.full((5, 1), 1e308), np.ones(3))
+    assert (value.shape, by_x.tolist(), by_y.tolist()) == ((5, 3), [[3.0]] * 5, [math.inf] * 3)
+    assert np.isnan(f.value_and_grad(np.array([[math.inf], [-math.inf]]), np.ones(3))[1][1]).all()
+    last = vg.compile(lambda s, x: s * x, dtype="float32").iterate(np.ones(2), (np.full(3, 1e300),))
+    assert last.tolist() == [math.inf] * 2
+
+
+def test_structures_of_others_come_in_and_go_out() -> None:
+    optree = pytest.importorskip("optree")
+
+    class Pair:
+        def __init__(self, x, y):
+            self.x, self.y = x, y
+
+    everywhere = vars(optree.registry)["__GLOBAL_NAMESPACE"]
+    optree.register_pytree_node(Pair, lambda p: ((p.x, p.y), None), lambda _, xy: Pair(*xy), namespace=everywhere)
+    try:
+        f = vg.compile(lambda p: Pair(p.x * p.y, {"y": p.y}))
+        assert f(Pair(SPOTS, 2.0)).x.tolist() == (SPOTS * 2).tolist()
+        _, (by_p,) = vg.compile(lambda p: p.x * p.y).value_and_grad(Pair(SPOTS, 2.0))
+        assert (type(by_p), by_p.x.tolist(), by_p.y) == (Pair, [2.0] * 37, pytest.approx(SPOTS.sum()))
+    finally:
+        optree.unregister_pytree_node(Pair, namespace=everywhere)
+    last = collections.deque([collections.OrderedDict(b=SPOTS, a=2.0)])
+    assert vg.compile(lambda d: d[0]["b"] / d[0]["a"])(last).tolist() == (SPOTS / 2).tolist()
+
+
+@pytest.mark.parametrize("wrong", [(x for x in (1.0, 2.0)), {1.0, 2.0}, range(3), memoryview(b"12"), Decimal(1)])
+def test_what_only_looks_like_numbers_is_refused(wrong: object) -> None:
+    with pytest.raises(vg.ValueTypeError, match=r"got x as .*expected real numbers.*static='x'"):
+        vg.compile(lambda x: vg.sum(list(x)))(wrong)
+    with pytest.raises(vg.ValueTypeError, match=r"gave .*expected numbers, and lists, tuples, dicts and arrays"):
+        vg.compile(lambda x: wrong if not isinstance(wrong, Decimal) else 1j)(1.0)
+
+
+def test_functions_of_numpy_are_functions_too() -> None:
+    assert vg.compile(np.sin, strict=True)(SPOTS).tolist() == plainly(vg.sin, SPOTS).tolist()
+
+
+def test_a_gradient_keeps_its_bits_where_the_batch_has_axes_of_length_one() -> None:
+    f = vg.compile(lambda x, y: x * -0.0 * y)
+    flat, tall = f.value_and_grad(np.ones(1), np.ones(3)), f.value_and_grad(np.ones((1, 1)), np.ones(3))
+    assert np.signbit(flat[1][1]).tolist() == np.signbit(tall[1][1]).tolist() == [True] * 3

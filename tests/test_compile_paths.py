@@ -358,3 +358,20 @@ def test_an_empty_batch_takes_any_path() -> None:
     assert f(np.empty(0), 1.0).shape == f(np.empty(0), -1.0).shape == (0,)
     value, (by_x, by_y) = f.value_and_grad(np.empty((0, 2)), -1.0)
     assert (value.shape, by_x.shape, by_y) == ((0, 2), (0, 2), 0.0)
+
+
+def test_an_opaque_primitive_is_not_called_where_its_branch_is_not_taken():
+    logarithm = vg.primitive("logarithm", lambda x: math.log(x), lambda x, out: (vg.div(1.0, x),))
+    program = vg.compile(lambda x: logarithm(x) if x > 0 else x * 0.0)
+    assert program(2.0) == math.log(2.0)
+    assert str(program(-1.0)) == "-0.0"
+    assert program(np.array([-1.0, 2.0])).tolist() == [0.0, math.log(2.0)]
+
+
+def test_an_error_in_an_opaque_primitive_does_no_harm_to_the_next_call():
+    logarithm = vg.primitive("logarithm", lambda x: math.log(x), lambda x, out: (vg.div(1.0, x),))
+    program = vg.compile(logarithm)
+    program(1.0)
+    with pytest.raises(vg.ValueArgumentError, match="logarithm"):
+        program(-1.0)
+    assert program(np.array([1.0, 1.0])).tolist() == [0.0, 0.0]

@@ -1,14 +1,19 @@
-"""docs/semantics.md, read as data: every line of its table on both engines, and its other sentences."""
+"""docs/semantics.md, read as data: every line of its table on both engines and as a program; its other sentences."""
 
 from __future__ import annotations
 
 import math
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
-from engines import ENGINES
+from engines import ENGINES, needs_replay
+
+import valuegrad as vg
+from valuegrad.lower import lowering
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGE = PROJECT / "docs" / "semantics.md"
@@ -56,6 +61,45 @@ def test_the_table_holds(engine: Any, expression: str, at: str, value: str, grad
     wanted = [float(eval(gradient, dict(CONSTANTS))) for gradient in gradients.split(",")]
     assert len(grads) == len(wanted)
     assert all(map(same, grads, wanted)), f"gradients are {grads}"
+
+
+def close(got: float, expected: float, ulps: float) -> bool:
+    """The same, or so near that elementary functions within a few units in the last place explain it."""
+    if not got or not expected or not math.isfinite(got - expected):
+        return same(got, expected)
+    return abs(got - expected) <= ulps * math.ulp(expected)
+
+
+BACKENDS = [
+    "auto",
+    *[pytest.param(name, marks=needs_replay) for name in ("jit", "interpreter")],
+]
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("strict", [True, False], ids=["strict", "default"])
+@pytest.mark.parametrize(("expression", "at", "value", "gradients"), TABLE)
+def test_the_table_holds_in_programs(
+    expression: str, at: str, value: str, gradients: str, strict: bool, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend != "auto":
+        monkeypatch.setattr(lowering, "_CODE", partial(lowering._CODE, backend=backend))
+    pairs = [pair.split("=") for pair in at.split(",")]
+    point = [float(eval(number, dict(CONSTANTS))) for _, number in pairs]
+    names = ", ".join(name.strip() for name, _ in pairs)
+    program = vg.compile(eval(f"lambda {names}: {expression}", {**vars(vg), **CONSTANTS}), strict=strict)
+    expected = float(eval(value, dict(CONSTANTS)))
+    wanted = [float(eval(gradient, dict(CONSTANTS))) for gradient in gradients.split(",")]
+    ulps = 1 if strict else 16  # at the edges few operations follow each other
+    alone = program.value_and_grad(*point)
+    lanes, lanes_grads = program.value_and_grad(*[np.full(11, x) for x in point])
+    results = [alone, *[(out, tuple(float(g[i]) for g in lanes_grads)) for i, out in enumerate(lanes.tolist())]]
+    for out, grads in [(program(*point), alone[1]), *results]:
+        assert close(out, expected, ulps), f"value is {out!r}"
+        if expected == 0.0:
+            assert math.copysign(1.0, out) == math.copysign(1.0, expected), f"value is {out!r}"
+        assert len(grads) == len(wanted)
+        assert all(close(g, w, ulps) for g, w in zip(grads, wanted)), f"gradients are {grads}"
 
 
 def test_the_table_has_at_least_forty_lines_and_no_line_twice() -> None:

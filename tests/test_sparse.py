@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_the_sparse_hessian_is_the_dense_one():
 def test_a_banded_jacobian_takes_as_many_directions_as_its_band_is_wide():
     jacobian = vg.sparse_jacobian(residuals)
     jacobian(POINT)
-    (_, [(_, plan)]) = jacobian.kinds[False]
+    [(_, plan)] = jacobian.kinds[False][1].values()
     assert max(plan.colour) + 1 == 3
 
 
@@ -53,7 +54,7 @@ def test_a_full_row_is_found_in_reverse_mode():
 
     jacobian = vg.sparse_jacobian(f)
     assert jacobian(POINT).toarray() == pytest.approx(np.array(vg.jacobian(f)(POINT)), rel=1e-13)
-    (_, [(_, plan)]) = jacobian.kinds[False]
+    [(_, plan)] = jacobian.kinds[False][1].values()
     assert not plan.forward
 
 
@@ -65,6 +66,21 @@ def test_another_path_may_depend_on_other_inputs():
     for first in (-1.0, 1.0, -2.0):
         point = [first, 2.0, 3.0]
         assert jacobian(point).toarray().tolist() == vg.jacobian(f)(point)
+
+
+def test_lists_of_another_length_and_other_static_arguments_have_plans_of_their_own():
+    def f(x, which):
+        return residuals(x) if which == "all" else residuals(x)[:2]
+
+    jacobian = vg.sparse_jacobian(f)
+    for point, which in ((POINT, "all"), (POINT[:5], "all"), (POINT[:5], "two"), (POINT, "all")):
+        wanted = np.array(vg.jacobian(f)(point, which))
+        assert jacobian(point, which).toarray() == pytest.approx(wanted, rel=1e-14, abs=1e-15)
+
+
+def test_values_among_further_arguments_are_refused():
+    with pytest.raises(vg.ValueTypeError, match="got Values in its further arguments"):
+        vg.sparse_jacobian(lambda x, s: [x[0] * s])([1.0], vg.Value(2.0))
 
 
 def test_an_array_comes_to_the_function_as_an_array():
@@ -105,6 +121,12 @@ def test_a_compiled_program_will_do():
 def test_what_is_no_vector_is_refused(x, error, message):
     with pytest.raises(error, match=message):
         vg.sparse_jacobian(residuals)(x)
+
+
+def test_without_scipy_the_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.sparse", None)
+    with pytest.raises(ImportError, match=r"pip install 'valuegrad\[sparse\]'"):
+        vg.sparse_jacobian(residuals)(POINT)
 
 
 def test_lanes_are_refused():

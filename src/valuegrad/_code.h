@@ -19,7 +19,9 @@ enum {
     VG_LEAST_VECTORS = 4,        /* in a block of the interpreter: enough to pay for a step's dispatch */
     VG_MOST_VECTORS = 16,
     VG_COMPILED_LANES = 64,              /* at most, in a block of machine code: bits of a word */
-    VG_COMPILED_FRAME_BYTES = 64 * 1024  /* at most, where it is more than one vector */
+    VG_COMPILED_FRAME_BYTES = 64 * 1024, /* at most, where it is more than one vector */
+    VG_LONG_CODE_BYTES = 512 * 1024,     /* from here on code fills the second cache, and several vectors share its way */
+    VG_LONG_FRAME_BYTES = 2048 * 1024    /* in that case */
 };
 
 typedef struct {
@@ -183,8 +185,10 @@ static int vg_compile_segment(VgCode *code, int k, int strict) {
 static void vg_compile_block(VgCode *code, int strict) {
     int32_t slots = 0;
     size_t bytes = 0;
+    const int is_long = code->piece[VG_MAIN].machine_bytes > VG_LONG_CODE_BYTES;
+    const ptrdiff_t most = is_long ? VG_LONG_FRAME_BYTES : VG_COMPILED_FRAME_BYTES;
     int vectors = VG_COMPILED_LANES / (int)code->vector;
-    while (vectors > 1 && (ptrdiff_t)vectors * code->slots * VG_BLOCK_BYTES > VG_COMPILED_FRAME_BYTES) vectors /= 2;
+    while (vectors > 1 + is_long && (ptrdiff_t)vectors * code->slots * VG_BLOCK_BYTES > most) vectors /= 2;
     if (vectors == 1) return;
     code->whole_block = vg_jit_compile(&code->lowered.segment[VG_MAIN], code->is_float32, strict, &vectors, &slots,
                                        &bytes, &code->block_code, &code->block_bytes);

@@ -69,11 +69,31 @@ static int jit_displacements_fit(const VgSegment *segment) {
     return values < 1 << 24 && segment->start[segment->count] < 1 << 25;
 }
 
+/* A row of dots takes, for each place in the shared list, the shared number and the other one of each dot. */
+static void jit_find_uses_of_tile(Jit *jit, const JitTile *tile, int32_t i) {
+    const VgSegment *segment = jit->segment;
+    int32_t p = segment->start[i];
+    for (int32_t k = 0; k < tile->pairs; k++)
+        for (int32_t m = 0; m < tile->dots; m++) {
+            const int32_t *list = segment->operand + segment->start[i + m];
+            for (int other = 0; other < 2; other++) {
+                const int32_t reference = list[k + ((tile->half[m] ^ other) ? tile->pairs : 0)];
+                jit->value[p++] = reference >= 0 ? reference : segment->count + ~reference;
+            }
+        }
+}
+
 /* The segment's uses of values in the order of consumption: dot(x0, x1, y0, y1) takes x0 y0 x1 y1.  Then, backwards,
  * each use's next one; after that `upcoming` is each value's first use. */
 static void jit_find_uses(Jit *jit) {
     const VgSegment *segment = jit->segment;
+    JitTile tile;
     for (int32_t i = 0; i < segment->count; i++) {
+        if (segment->op[i] == VG_OP_dot && jit_find_tile(jit, i, &tile)) {
+            jit_find_uses_of_tile(jit, &tile, i);
+            i += tile.dots - 1;
+            continue;
+        }
         const int32_t start = segment->start[i], n = segment->start[i + 1] - start;
         for (int32_t k = 0; k < n; k++) {
             const int32_t at = segment->op[i] == VG_OP_dot ? k / 2 + (k % 2 ? n / 2 : 0) : k;
@@ -121,9 +141,9 @@ typedef struct JitResult {
     int32_t slots;
 } JitResult;
 
-/* Two blocks at once have half of the registers, and twice the code: no longer faster once values give way, or the
- * code is more than about half of a processor's second cache. */
-enum { JIT_INSTRUCTIONS_A_SPILL = 16, JIT_MOST_IN_PAIRS = 1 << 15 };
+/* Two blocks at once have half of the registers: no longer faster once many values give way.  From JIT_LONG uses of
+ * values on the code is longer than the first cache, and stretches of it run for many blocks (jit_break_stretch). */
+enum { JIT_INSTRUCTIONS_A_SPILL = 5, JIT_LONG = 1 << 13 };
 
 /* Code that computes `blocks` blocks; `pairs`: with AVX-512 two at once. */
 static JitResult jit_compile(const VgSegment *segment, int is_float32, int strict, int blocks, int pairs) {
@@ -170,23 +190,24 @@ static JitResult jit_compile(const VgSegment *segment, int is_float32, int stric
  *
  * `blocks`: how many blocks it computes in one call, side by side in slots that wide.  The caller says how many there
  * may be (not more than 64 lanes); if more than one, code for just one is there already, and NULL says that more would
- * not be faster.  Elementary functions in a chain are faster the more there are; without any, two are enough.
+ * not be faster.  Elementary functions in a chain are faster the more there are, and so is long code; else two are
+ * enough.
  * `slots_needed`: how many slots the frame has to have. */
 static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32, int strict, int *blocks,
                                         int32_t *slots_needed, size_t *code_bytes, void **memory,
                                         size_t *memory_bytes) {
     const int level = jit_level();
-    const int pairs = *blocks > 1 && level == VG_AVX512 && segment->count <= JIT_MOST_IN_PAIRS;
+    const int pairs = *blocks > 1 && level == VG_AVX512, is_long = segment->start[segment->count] > JIT_LONG;
     JitResult result = {jit_nothing, NULL, 0, segment->slots};
     int calls = 0;
     for (int32_t i = 0; i < segment->count && !calls; i++) calls = jit_is_call(segment, i);
-    if (*blocks > 1 && !calls) *blocks = 2;
+    if (*blocks > 1 && !calls && !is_long) *blocks = 2;
     if (level == VG_BASELINE || !jit_displacements_fit(segment)) {
         result.function = NULL;
     } else if (segment->count > 0) {
         result.function = NULL;
         if (pairs) result = jit_compile(segment, is_float32, strict, *blocks, 1);
-        if (result.function == NULL && (*blocks == 1 || calls))
+        if (result.function == NULL && (*blocks == 1 || calls || is_long))
             result = jit_compile(segment, is_float32, strict, *blocks, 0);
     }
     *slots_needed = result.slots;

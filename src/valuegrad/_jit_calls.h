@@ -44,6 +44,18 @@ static void jit_call(Jit *jit, const void *function) {
     jit_begin_loop(jit, jit->pass);
 }
 
+/* Code that is longer than the first cache for instructions runs for all blocks before the next stretch does: then it
+ * comes from farther away once for all of them, not for each. */
+enum { JIT_STRETCH_BYTES = 16 * 1024 };
+
+static void jit_break_stretch(Jit *jit) {
+    if (jit->blocks == jit->pass || jit->code.size - jit->loop < JIT_STRETCH_BYTES) return;
+    jit_spill_all(jit);
+    jit_forget_all(jit);
+    jit_end_loop(jit, jit->pass);
+    jit_begin_loop(jit, jit->pass);
+}
+
 /* An elementary function: function(a, b, out, number).  Without b: a twice. */
 static void jit_lower_call(Jit *jit, int32_t i, const JitLowering *how) {
     const int32_t p = jit->segment->start[i], n = jit->segment->start[i + 1] - p;

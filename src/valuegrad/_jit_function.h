@@ -5,7 +5,8 @@
  *
  * Data structures
  *   a loop     where the code computes more blocks than fit into registers at once.  There is one for each stretch of
- *              instructions between two calls, and one for each call: then the calls' latencies overlap.
+ *              instructions between two calls, and one for each call: then the calls' latencies overlap.  Long stretches
+ *              are cut, so that each is in the processor's first cache while all blocks run through it.
  *   JitFailing  a guard's rare way: one jump out of the code, and one back.
  *
  * Where to start reading: jit_begin_function. */
@@ -14,6 +15,7 @@
 
 #include "_jit_registers.h"
 
+enum { JIT_BLOCKS = 24, JIT_PAIRS = 28 }; /* on the stack: how many blocks there are, and how many pairs of blocks */
 enum { JIT_VALID_MASK = 7 }; /* AVX-512: the valid lanes, where a segment sums over them */
 
 typedef struct JitFailing {
@@ -77,12 +79,13 @@ static void jit_general(Jit *jit, const char *three_bytes, int32_t number) {
     x86_word(&jit->code, (uint32_t)number);
 }
 
-/* Code from here on runs for all blocks, `pass` of them at a time: base registers go from block to block. */
+/* Code from here on runs for all blocks with valid lanes, `pass` of them at a time: base registers go from block to
+ * block. */
 static void jit_begin_loop(Jit *jit, int pass) {
     jit->loop = jit->code.size;
     if (jit->blocks == pass) return;
-    X86_PLAIN(&jit->code, "\x41\xBC"); /* mov r12d, passes */
-    x86_word(&jit->code, (uint32_t)(jit->blocks / pass));
+    X86_PLAIN(&jit->code, "\x44\x8B\x64\x24"); /* mov r12d, [rsp + ...] */
+    x86_byte(&jit->code, pass == 1 ? JIT_BLOCKS : JIT_PAIRS);
     jit->loop_start = jit->code.size;
 }
 
@@ -99,9 +102,7 @@ static void jit_end_loop(Jit *jit, int pass) {
     x86_byte(&jit->code, (unsigned)lanes);
     X86_PLAIN(&jit->code, "\x41\xFF\xCC\x0F\x85"); /* dec r12d; jnz loop_start */
     x86_word(&jit->code, (uint32_t)(jit->loop_start - (jit->code.size + 4)));
-    jit_general(jit, "\x48\x81\xEB", passes * pass * VG_BLOCK_BYTES); /* sub rbx */
-    jit_general(jit, "\x49\x81\xEE", passes * lanes * 4);             /* sub r14 */
-    X86_PLAIN(&jit->code, "\x4C\x8B\x3C\x24");                        /* mov r15, [rsp] */
+    X86_PLAIN(&jit->code, "\x48\x8B\x5C\x24\x08\x4C\x8B\x74\x24\x10\x4C\x8B\x3C\x24"); /* what they were at first */
 }
 
 /* AVX-512: the valid lanes of a part in a mask register. */
@@ -127,12 +128,23 @@ static void jit_store_valid(Jit *jit) {
     jit_emit(jit, X86_SAVE, 0, X86_NONE, jit_slot(jit, jit->valid_slot), -1);
 }
 
+/* Base registers as they are at first, and how many blocks have valid lanes: those up to the highest bit of r8. */
+static void jit_count_blocks(Jit *jit) {
+    if (jit->blocks == 1) return;
+    X86_PLAIN(&jit->code, "\x48\x89\x5C\x24\x08\x4C\x89\x74\x24\x10"); /* mov [rsp + 8], rbx; mov [rsp + 16], r14 */
+    X86_PLAIN(&jit->code, "\x49\x0F\xBD\xC0\xC1\xE8");                 /* bsr rax, r8; shr eax, log2 of a block's lanes */
+    x86_byte(&jit->code, jit_lanes(jit) == 16 ? 4 : 3);
+    X86_PLAIN(&jit->code, "\xFF\xC0\x89\x44\x24\x18");         /* inc eax; mov [rsp + JIT_BLOCKS], eax */
+    X86_PLAIN(&jit->code, "\xFF\xC0\xD1\xE8\x89\x44\x24\x1C"); /* inc eax; shr eax, 1; mov [rsp + JIT_PAIRS], eax */
+}
+
 static void jit_begin_function(Jit *jit) {
     X86_PLAIN(&jit->code, "\x55\x53\x41\x54\x41\x55\x41\x56\x41\x57"); /* push rbp, rbx, r12, r13, r14, r15 */
-    X86_PLAIN(&jit->code, "\x48\x83\xEC\x08\x4C\x89\x04\x24");         /* sub rsp, 8; mov [rsp], r8 */
+    X86_PLAIN(&jit->code, "\x48\x83\xEC\x28\x4C\x89\x04\x24");         /* sub rsp, 40; mov [rsp], r8 */
     jit_lea(jit, JIT_FRAME, x86_memory(X86_RDI, JIT_BIAS * jit->blocks * VG_BLOCK_BYTES));
     jit_lea(jit, JIT_UNIFORM, x86_memory(X86_RSI, JIT_BIAS * (jit->float32 ? 4 : 8)));
     X86_PLAIN(&jit->code, "\x49\x89\xD5\x49\x89\xCE\x4D\x89\xC7"); /* mov r13, rdx; mov r14, rcx; mov r15, r8 */
+    jit_count_blocks(jit);
     jit_begin_loop(jit, jit->pass);
     if (!jit->wide && jit->valid_slot != JIT_NOWHERE) jit_store_valid(jit);
 }
@@ -192,7 +204,7 @@ static void jit_write_failing(Jit *jit) {
 static void jit_end_function(Jit *jit) {
     jit_end_loop(jit, jit->pass);
     X86_PLAIN(&jit->code, "\xC5\xF8\x77");                                     /* vzeroupper */
-    X86_PLAIN(&jit->code, "\x48\x83\xC4\x08");                                 /* add rsp, 8 */
+    X86_PLAIN(&jit->code, "\x48\x83\xC4\x28");                                 /* add rsp, 40 */
     X86_PLAIN(&jit->code, "\x41\x5F\x41\x5E\x41\x5D\x41\x5C\x5B\x5D\xC3"); /* pop them; ret */
     jit_write_failing(jit);
 }

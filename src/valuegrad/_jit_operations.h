@@ -164,7 +164,70 @@ static void jit_lower_series(Jit *jit, int32_t i, const JitLowering *how) {
     jit_let_go(jit, total);
 }
 
-/* dot: in order; a product joins the sum without a rounding of its own unless strict. */
+/* total += the product of the operands at p and p + 1; without a rounding of its own unless strict. */
+static void jit_add_product(Jit *jit, unsigned total, int32_t p) {
+    int turned;
+    const JitPair pair = jit_pair(jit, p, &turned);
+    if (!jit->strict) {
+        jit_emit(jit, X86_FMA, total, pair.first, pair.second, -1);
+    } else {
+        const unsigned product = jit_scratch(jit, &jit->numbers);
+        jit_emit(jit, X86_MUL, product, pair.first, pair.second, -1);
+        jit_emit(jit, X86_ADD, total, total, x86_register(product), -1);
+    }
+    jit_release(jit, p, p + 2);
+    jit_settle(jit);
+}
+
+/* A row of dots that share a list (_tiles.h). */
+enum { JIT_LONGEST_TILE = 16 };
+typedef struct JitTile {
+    int32_t dots, pairs;
+    int8_t half[JIT_LONGEST_TILE]; /* of each dot: which of its lists is the shared one */
+} JitTile;
+
+/* How many sums fit into registers beside what else is needed. */
+static int32_t jit_most_in_tile(const Jit *jit) { return !jit->wide ? 3 : jit->parts == 2 ? 6 : JIT_LONGEST_TILE; }
+
+/* Do instructions from i on make up a row?  It begins with the longest that there is for either list of dot i. */
+static int jit_find_tile(const Jit *jit, int32_t i, JitTile *tile) {
+    const VgSegment *segment = jit->segment;
+    const int32_t n = segment->start[i + 1] - segment->start[i], most = jit_most_in_tile(jit);
+    tile->pairs = n / 2;
+    tile->dots = 1;
+    if (tile->pairs < 2) return 0;
+    for (int first = 0; first < 2 && tile->dots == 1; first++) {
+        const int32_t *shared = segment->operand + segment->start[i] + (first ? tile->pairs : 0);
+        const size_t bytes = (size_t)tile->pairs * sizeof *shared;
+        tile->half[0] = (int8_t)first;
+        for (int32_t next = i + 1; tile->dots < most && next < segment->count; next++) {
+            const int32_t *list = segment->operand + segment->start[next];
+            int half = -1, inside = 0;
+            if (segment->op[next] != VG_OP_dot || segment->start[next + 1] - segment->start[next] != n) break;
+            for (int h = 1; h >= 0; h--)
+                if (memcmp(list + (h ? tile->pairs : 0), shared, bytes) == 0) half = h;
+            for (int32_t k = 0; k < n; k++) inside |= list[k] >= i;
+            if (half < 0 || inside) break;
+            tile->half[tile->dots++] = (int8_t)half;
+        }
+    }
+    return tile->dots > 1;
+}
+
+/* The dots of a row side by side: a sum for each in a register, and each shared number in one for all of them. */
+static void jit_lower_tile(Jit *jit, int32_t i, const JitTile *tile) {
+    unsigned total[JIT_LONGEST_TILE];
+    int32_t p = jit->segment->start[i];
+    for (int32_t m = 0; m < tile->dots; m++, p += 2) {
+        total[m] = jit_binary(jit, i + m, X86_MUL, 1, p);
+        jit_hold(jit, total[m]);
+    }
+    for (int32_t k = 1; k < tile->pairs; k++)
+        for (int32_t m = 0; m < tile->dots; m++, p += 2) jit_add_product(jit, total[m], p);
+    for (int32_t m = 0; m < tile->dots; m++) jit_let_go(jit, total[m]);
+}
+
+/* dot: in order. */
 static void jit_lower_dot(Jit *jit, int32_t i, const JitLowering *how) {
     const int32_t p = jit->segment->start[i], end = jit->segment->start[i + 1];
     unsigned total;
@@ -175,19 +238,7 @@ static void jit_lower_dot(Jit *jit, int32_t i, const JitLowering *how) {
     }
     total = jit_binary(jit, i, X86_MUL, 1, p);
     jit_hold(jit, total);
-    for (int32_t q = p + 2; q < end; q += 2) {
-        int turned;
-        const JitPair pair = jit_pair(jit, q, &turned);
-        if (!jit->strict) {
-            jit_emit(jit, X86_FMA, total, pair.first, pair.second, -1);
-        } else {
-            const unsigned product = jit_scratch(jit, &jit->numbers);
-            jit_emit(jit, X86_MUL, product, pair.first, pair.second, -1);
-            jit_emit(jit, X86_ADD, total, total, x86_register(product), -1);
-        }
-        jit_release(jit, q, q + 2);
-        jit_settle(jit);
-    }
+    for (int32_t q = p + 2; q < end; q += 2) jit_add_product(jit, total, q);
     jit_let_go(jit, total);
 }
 
@@ -379,6 +430,13 @@ static void jit_lower_segment(Jit *jit) {
     jit_begin_function(jit);
     for (int32_t i = 0; i < segment->count && !jit->failed; i++) {
         const JitLowering *how = &JIT_LOWERINGS[segment->op[i]];
+        JitTile tile;
+        jit_break_stretch(jit);
+        if (segment->op[i] == VG_OP_dot && jit_find_tile(jit, i, &tile)) {
+            jit_lower_tile(jit, i, &tile);
+            i += tile.dots - 1;
+            continue;
+        }
         if (segment->op[i] >= VG_OP_count || jit->upcoming[i] != JIT_NEVER) {
             (how->lower == NULL ? jit_lower_call : how->lower)(jit, i, how);
             continue;

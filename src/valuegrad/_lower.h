@@ -67,6 +67,7 @@ typedef struct {
 } VgPlace;
 
 #include "_roll.h"
+#include "_tiles.h"
 
 /* A segment that is being written: the arrays grow by doubling. */
 typedef struct {
@@ -455,6 +456,7 @@ static int vg_lower(const VgGraph *g, VgLowered *lowered, int32_t *where) {
         lowered->output[i] = lowered->uniform_output[i] ? place->uniform : place->slot;
     }
     result = vg_emit_all(g, places, lowered, &rolled);
+    if (result == VG_LOWERED) vg_tile(&lowered->segment[VG_MAIN]);
     if (result == VG_LOWERED) result = vg_emit_loops(g, places, &rolled, lowered);
 done:
     vg_free_rolled(&rolled);

@@ -16,8 +16,8 @@
 
 enum {
     VG_MOST_CHUNKS = 64,
-    VG_CHUNK_BLOCKS = 16,              /* a chunk is a multiple of so many blocks of V lanes, */
-    VG_LONG_PROGRAM = 5000,            /* unless they compute as much as this: then a block is worth a thread */
+    VG_CHUNK_BLOCKS = 16,              /* of V lanes, in a chunk, */
+    VG_LONG_PROGRAM = 5000,            /* unless the program has so many instructions (vg_least_chunk) */
     VG_WORK_FOR_A_THREAD = 100 * 1000  /* lanes times instructions that pay for waking one */
 };
 
@@ -164,22 +164,28 @@ static inline void vg_copy_lanes(char *to, const char *from, size_t bytes) {
     else memcpy(to, from, bytes);
 }
 
+/* Bytes of a slot: machine code for several vectors has them that wide whether or not all are in use. */
+static inline size_t vg_slot_bytes(const VgCode *code, const VgContext *c) {
+    const int is_whole = code->is_compiled && c->lanes > code->vector;
+    return (size_t)(is_whole ? code->block : c->lanes) * code->item;
+}
+
 /* A block's inputs into the frame; what is missing to a whole number of vectors repeats the last lane. */
 static void vg_load(const VgJob *job, VgContext *c, ptrdiff_t from) {
     const VgCode *const code = job->code;
-    const size_t item = code->item, bytes = (size_t)c->valid * item, slot = (size_t)c->lanes * item;
+    const size_t item = code->item, bytes = (size_t)c->valid * item, slot = vg_slot_bytes(code, c);
     for (int32_t i = 0; i < code->lane_input_count; i++) {
         const VgColumn column = code->lane_inputs[i];
         char *const to = (char *)c->frame + (size_t)column.slot * slot;
         const ptrdiff_t which = job->packed ? column.rank : column.position;
         vg_copy_lanes(to, job->inputs[which] + (size_t)from * item, bytes);
-        for (size_t at = bytes; at < slot; at += item) memcpy(to + at, to + bytes - item, item);
+        for (size_t at = bytes; at < (size_t)c->lanes * item; at += item) memcpy(to + at, to + bytes - item, item);
     }
 }
 
 static void vg_store(const VgJob *job, const VgContext *c, ptrdiff_t from) {
     const VgCode *const code = job->code;
-    const size_t item = code->item, bytes = (size_t)c->valid * item, slot = (size_t)c->lanes * item;
+    const size_t item = code->item, bytes = (size_t)c->valid * item, slot = vg_slot_bytes(code, c);
     for (int32_t i = 0; i < code->lane_output_count; i++) {
         const VgColumn column = code->lane_outputs[i];
         const ptrdiff_t which = job->packed ? column.rank : column.position;
@@ -207,10 +213,8 @@ static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
     for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += c->valid) {
         c->valid = end - from < code->block ? end - from : code->block;
         c->lanes = (c->valid + code->vector - 1) / code->vector * code->vector;
-        if (code->is_compiled) { /* a whole block, which may be too much for the last lanes, or one vector */
-            c->lanes = c->valid > code->block / 2 ? code->block : code->vector;
-            if (c->valid > c->lanes) c->valid = c->lanes;
-        }
+        if (code->is_compiled && c->valid > code->vector) /* vectors go in pairs */
+            c->lanes = (c->valid + 2 * code->vector - 1) / (2 * code->vector) * (2 * code->vector);
         vg_load(job, c, from);
         if (code->lowered.guards > 0 || code->piece[VG_MAIN].interpreted.has_calls)
             for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
@@ -301,6 +305,15 @@ static void vg_add_chunks(const VgJob *job, VgContext *c) {
     }
 }
 
+/* A chunk is a multiple of so many blocks of V lanes.  Of a long program a few blocks are worth a thread, and those that
+ * machine code computes side by side should stay together: half of the lanes, up to as many. */
+static ptrdiff_t vg_least_chunk(const VgCode *code, ptrdiff_t blocks) {
+    const ptrdiff_t together = code->block / code->vector, half = (blocks + 1) / 2;
+    if (code->length < VG_LONG_PROGRAM) return VG_CHUNK_BLOCKS;
+    if (!code->is_compiled || together == 1) return 1;
+    return blocks < 4 ? (blocks < 1 ? 1 : blocks) : half < together ? half : together;
+}
+
 /* Run a program; the caller has checked the arrays and filled in job's first five members.  Needs no GIL, but a
  * workspace that was acquired with it.  0; or 1 if a Python function raised, VG_NO_MEMORY. */
 static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
@@ -308,7 +321,7 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     const VgLowered *const l = &code->lowered;
     VgContext *const c = &w->context;
     const ptrdiff_t blocks = job->n / code->vector + (job->n % code->vector != 0);
-    const ptrdiff_t least = code->length >= VG_LONG_PROGRAM ? 1 : VG_CHUNK_BLOCKS;
+    const ptrdiff_t least = vg_least_chunk(code, blocks);
     ptrdiff_t chunk_blocks = blocks / VG_MOST_CHUNKS + (blocks % VG_MOST_CHUNKS != 0);
     chunk_blocks = (chunk_blocks + least - 1) / least * least;
     job->chunk = chunk_blocks * code->vector;
@@ -334,10 +347,13 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
         vg_run_lanes(job, c, threads);
     if (!c->error) {
         vg_add_chunks(job, c);
-        int32_t after = vg_uniform_segment(code, VG_POST, c);
-        vg_run_loops(code, c);
-        const int32_t last = vg_uniform_segment(code, VG_LAST, c);
-        after = last < after ? last : after;
+        int32_t after = VG_PASSED;
+        if (job->before == VG_PASSED) { /* what follows a guard that failed is not looked at */
+            after = vg_uniform_segment(code, VG_POST, c);
+            vg_run_loops(code, c);
+            const int32_t last = vg_uniform_segment(code, VG_LAST, c);
+            after = last < after ? last : after;
+        }
         if (after != VG_PASSED && job->n > 0) {
             if (!job->has_failed) memset(job->failed, 0xff, (size_t)job->n * sizeof *job->failed);
             job->has_failed = 1;
@@ -367,6 +383,7 @@ static PyObject *vg_call(VgCode *code, PyObject *arguments) {
     if (w == NULL) return PyErr_NoMemory();
     VgContext *const c = &w->context;
     const ptrdiff_t vector = code->vector;
+    c->error = 0;
     for (int32_t i = 0; i < l->inputs; i++) {
         PyObject *const argument = PyTuple_GET_ITEM(arguments, i);
         const int32_t to = l->input[i];
@@ -379,7 +396,6 @@ static PyObject *vg_call(VgCode *code, PyObject *arguments) {
         else
             for (ptrdiff_t j = 0; j < vector; j++) ((double *)c->frame)[(ptrdiff_t)to * vector + j] = x;
     }
-    c->error = 0;
     if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, 1.0);
     if (vg_uniform_segment(code, VG_PRE, c) != VG_PASSED) goto none;
     if (!c->error && l->segment[VG_MAIN].count > 0) {

@@ -23,13 +23,18 @@ _apart: ContextVar[bool] = ContextVar("valuegrad_lanes_apart", default=False)
 def batch_sum(x: Any) -> Any:
     """The sum of a number over all lanes of the batch; outside a compiled function x itself, as there is one lane.
 
-    What is computed from it is one number for the whole batch; it cannot be used in the lanes again.
+    It is one number for the whole batch, and so is what is computed from it alone; a lane's calculation cannot use it.
 
     Args:
         x: a number or Value.
 
     Returns:
-        The sum, in a fixed order: it does not depend on threads.
+        The sum, in a fixed order: it does not depend on threads.  A program's result that is one number for the whole
+        batch is a float, not an array.
+
+    Raises:
+        ValueArgumentError: when the program is called: a lane's calculation uses the sum.
+        PathsError: likewise: lanes take different paths, and something is computed from the sum.
 
     Example:
         >>> import numpy as np, valuegrad as vg
@@ -41,7 +46,7 @@ def batch_sum(x: Any) -> Any:
 
 
 def batch_mean(x: Any) -> Any:
-    """The mean of a number over all lanes of the batch; outside a compiled function x itself.
+    """The mean of a number over all lanes of the batch; outside a compiled function x itself.  See ``batch_sum``.
 
     Args:
         x: a number or Value.
@@ -61,8 +66,9 @@ def _over_lanes(who: str, x: Any) -> Any:
     if recorder is None:
         if _apart.get():
             raise ValueArgumentError(
-                f"{who} was met where lanes run one by one, because valuegrad's compiled modules were not built: a sum "
-                "over the batch needs them; install valuegrad again with a C compiler"
+                f"{who} was met where lanes run one by one (inside vg.strict(), or because valuegrad's compiled "
+                "modules were not built), and nobody knows their sum; call the program outside of strict(), or install "
+                "valuegrad again with a C compiler"
             )
         return x if type(x) is Value else arguments.number(x, who)
     value = x if type(x) is Value else Value(arguments.number(x, who))

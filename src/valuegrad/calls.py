@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -107,7 +108,7 @@ class Call:
         self.integer = integer
         self._build = build
         self.where = where
-        self._vectors = any(type(leaf) is Vector for leaf in leaves)
+        self.vectors = any(type(leaf) is Vector for leaf in leaves)
         shapes = {leaf.shape for leaf in leaves if type(leaf) is np.ndarray}
         if not shapes:
             self.shape, self.lanes, self.uniform = None, 1, b"\1" * len(leaves)
@@ -144,11 +145,14 @@ class Call:
         """For each input how the user would write it; none where they are too many to be read."""
         if len(self.leaves) > 32:
             return ()
-        return tuple(
-            f"{self.where(i)}[{j}]" if type(leaf) is Vector else self.where(i)
-            for i, (leaf, size) in enumerate(zip(self.leaves, self.sizes()))
-            for j in range(min(size, 1000))
-        )
+        names: list[str] = []
+        for i, leaf in enumerate(self.leaves):
+            name = self.where(i)
+            if type(leaf) is Vector:
+                names += [f"{name}[{j}]" for j in range(min(leaf.array.size, 1000))]
+            else:
+                names.append(name)
+        return tuple(names)
 
     def integers(self) -> list[bool]:
         """For each input whether it is an integer."""
@@ -156,7 +160,7 @@ class Call:
 
     def build(self, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional and keyword arguments, with anything at all in place of the inputs."""
-        if not self._vectors:
+        if not self.vectors:
             return self._build(inputs)
         leaves: list[Any] = []
         start = 0
@@ -242,7 +246,9 @@ class Call:
         if own.shape == shape:
             return full
         missing = len(shape) - own.ndim
-        axes = tuple(i for i, length in enumerate(shape) if i < missing or own.shape[i - missing] != length)
+        axes = tuple(i for i, n in enumerate(shape) if n != 1 and (i < missing or own.shape[i - missing] != n))
+        if not axes:
+            return full.reshape(own.shape)
         return (full.mean(axis=axes) if mean else full.sum(axis=axes)).reshape(own.shape)
 
 
@@ -268,10 +274,10 @@ class Signature:
     ) -> None:
         self.name = name
         self.function = function
-        try:
-            self.signature: inspect.Signature | None = inspect.signature(function)
-        except (TypeError, ValueError):  # some built-in functions have none
-            self.signature = None
+        self.signature: inspect.Signature | None = None
+        with suppress(TypeError, ValueError):  # some built-in functions have none
+            if not isinstance(function, np.ufunc):  # whose options must not be handed over, though they have defaults
+                self.signature = inspect.signature(function)
         parameters = list(self.signature.parameters.values()) if self.signature else []
         self.names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
         self._simple = len(self.names) == len(parameters)
@@ -378,7 +384,7 @@ class Signature:
         if where in self.static:
             return self._slot(x, where)
         if where in self.vectors:
-            return optree.tree_map(_vector, x)
+            return _vector(x) if type(x) is np.ndarray else optree.tree_map(_vector, x)
         return x
 
     def _slot(self, x: Any, where: int | str) -> Slot:

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from valuegrad import arguments
+from valuegrad import arguments, modes
 from valuegrad.errors import ShapeError, ValueArgumentError
 
 __all__ = ["iterate"]
@@ -69,9 +69,11 @@ def iterate(program: Any, state: Any, inputs: Any, steps: int | None) -> Any:
     paired = False
     layout = None  # of the last step's arguments
     for step in range(given.steps):
-        loop = _Loop.prepared(program, state, given, step, paired, definition) if step else None
+        natively = step and not modes.current() & modes.STRICT
+        loop = _Loop.prepared(program, state, given, step, paired, definition) if natively else None
         if loop is not None and loop.layout == layout:
-            state, rows = loop.run()
+            with np.errstate(all="ignore"):
+                state, rows = loop.run()
             return (state, _joined(extras, rows)) if paired else state
         layout = None if loop is None else loop.layout
         state, paired, extra = _split(name, program(state, *given.at(step)), definition)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
+from itertools import islice
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import valuegrad as vg
@@ -71,19 +73,28 @@ def rmsnorm(x: Sequence[Value], epsilon: float = 1e-5) -> Vector:
     return [xi * scale for xi in x]
 
 
-def attend(query: Sequence[Value], keys: Sequence[Sequence[Value]], values: Sequence[Sequence[Value]]) -> Vector:
+def attend(
+    query: Sequence[Value],
+    keys: Sequence[Sequence[Value]],
+    values: Sequence[Sequence[Value]],
+    seen: Sequence[Any] | None = None,
+) -> Vector:
     """Scaled dot-product attention of one head (Vaswani et al. 2017, arXiv:1706.03762, equation 1).
 
     Args:
         query: what this position looks for; a vector.
         keys: what each position so far offers; a vector for each position.
         values: what each position so far passes on, *by entry*: ``values[j][t]`` is entry j of position t.
+        seen: conditions, which of the positions are there at all; all of them if None.
 
     Returns:
         The average of the values, weighted by how well the keys match the query.
     """
     scale = len(query) ** 0.5
-    weights = vg.softmax([vg.dot(query, key) / scale for key in keys])
+    matches = [vg.dot(query, key) / scale for key in keys]
+    if seen is not None:
+        matches = [vg.where(there, match, -inf) for there, match in zip(seen, matches)]
+    weights = vg.softmax(matches)
     return [vg.dot(weights, entry) for entry in values]
 
 
@@ -115,7 +126,10 @@ class Module:
 
     def parameters(self) -> list[Value]:
         """All weights, in the order of the attributes."""
-        return list(_values(list(vars(self).values())))
+        found: list[Value] = []
+        for part in vars(self).values():
+            _add_values(part, found)
+        return found
 
     def zero_grad(self) -> None:
         """Set the grad of every parameter to 0."""
@@ -144,21 +158,26 @@ class Module:
         return _replaced(self, iter(given))  # type: ignore[no-any-return]
 
 
-def _values(x: Any) -> Iterator[Value]:
+def _add_values(x: Any, found: list[Value]) -> None:
     if type(x) is Value:
-        yield x
+        found.append(x)
     elif isinstance(x, Module):
-        yield from x.parameters()
+        found += x.parameters()
     elif isinstance(x, list):
-        for entry in x:
-            yield from _values(entry)
+        if set(map(type, x)) == {Value}:  # a row of weights, in one go: there are many
+            found += x
+        else:
+            for entry in x:
+                _add_values(entry, found)
 
 
 def _replaced(x: Any, values: Iterator[Value]) -> Any:
-    """x with its Values replaced, in the order of ``_values``."""
+    """x with its Values replaced, in the order of ``parameters()``."""
     if type(x) is Value:
         return next(values)
     if isinstance(x, list):
+        if set(map(type, x)) == {Value}:
+            return list(islice(values, len(x)))
         return [_replaced(entry, values) for entry in x]
     if isinstance(x, Module):
         other = copy(x)
@@ -267,21 +286,28 @@ class Attention(Module):
         memory.add(self.key(x), self.value(x))
         gathered: Vector = []
         for head in self.heads:
-            gathered += attend(query[head], [key[head] for key in memory.keys], memory.values[head])
+            keys = [key[head] for key in memory.keys]
+            gathered += attend(query[head], keys, memory.values[head], memory.seen)
         return self.output(gathered)
 
 
 class Memory:
-    """What an ``Attention`` keeps of the positions so far: ``keys[t][j]`` and ``values[j][t]``."""
+    """What an ``Attention`` keeps of the positions so far: ``keys[t][j]`` and ``values[j][t]``.
+
+    ``seen`` is None or says, in a program that has room for more positions than there are, which are there.
+    """
 
     def __init__(self) -> None:
         self.keys: list[Vector] = []
         self.values: list[Vector] = []
+        self.seen: list[Any] | None = None
 
     def add(self, key: Vector, value: Vector) -> None:
         """Remember one more position."""
         if not self.values:
             self.values = [[] for _ in value]
+        if self.seen is not None:
+            self.seen.append(True)
         self.keys.append(key)
         for so_far, entry in zip(self.values, value):
             so_far.append(entry)

@@ -42,6 +42,11 @@ class Structure:
     """
 
     def __init__(self, name: str, result: Any) -> None:
+        if result is None:
+            raise ValueTypeError(
+                f"{name}() gave None; expected numbers, and lists, tuples, dicts and arrays of them: "
+                "does it lack a return?"
+            )
         self.numbers: list[Any] = []
         leaves, self.definition = optree.tree_flatten(result)
         shapes: list[Shape | None] = []

@@ -19,6 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from math import prod
 from threading import RLock
 from typing import Any
 
@@ -96,7 +97,11 @@ class Paths:
         def flat(numbers: list[Value]) -> list[Any]:
             args, kwargs = call.build(numbers)
             found.append(Structure(self.name, self.function(*args, **kwargs)))
-            return found[-1].taken()
+            taken = found[-1].taken()
+            if self.options.strict and self.gradients:  # the engines' grads begin at 0.0, so that none is -0.0
+                values = len(taken) - len(self.gradients)
+                taken[values:] = [x + 0.0 for x in taken[values:]]
+            return taken
 
         try:
             with np.errstate(all="ignore"):  # NumPy's functions on Values: nothing is said of inf and nan here
@@ -110,15 +115,19 @@ class Paths:
                 ) from error
             raise
         structure = found[-1]
-        if self.structure is None:
-            self.structure = structure
-            self.build = structure.quick()
-        elif structure != self.structure:
+        if not self._fits(structure):
             raise ShapeError(
                 f"{self.name}() gave {structure} on one path through its branches and {self.structure} on another; "
                 "return the same structure whichever way the function takes"
             )
         return Path(recording.graph, recording.captured, recording.integer_uses)
+
+    def _fits(self, structure: Structure) -> bool:
+        """Whether a result has the structure of the first one, which this may be."""
+        if self.structure is None:
+            self.build = structure.quick()
+            self.structure = structure
+        return structure == self.structure
 
     def first(self, call: Call) -> Path:
         """The path that all lanes start on."""
@@ -181,11 +190,11 @@ class Paths:
         try:
             return self._compiled(call)
         except ImportError:  # a derivative, which needs the passes over graphs
-            return self._uncompiled(call)
+            return self.uncompiled(call)
 
     def _compiled(self, call: Call) -> Any:
         root = self.root or self.first(call)
-        if call.shape is None:
+        if call.shape is None and not call.vectors:  # those are quicker as arrays than number by number
             path = self.latest or root
             args = (*map(float, call.lane(0)), *[value.data for value in path.captured])
             numbers = self.lower(path, call).code.call(args)
@@ -193,18 +202,20 @@ class Paths:
                 assert self.build is not None
                 self.check_integers(path, call, None)
                 return self.build(numbers)
-        batch = _Batch(self, call)
-        batch.run(root)
-        return batch.result()
+        with np.errstate(all="ignore"):  # numbers become inf and nan without a warning, as they do in C
+            batch = _Batch(self, call)
+            batch.run(root)
+            return batch.result()
 
-    def _uncompiled(self, call: Call) -> Any:
-        """Every lane by the plain function: derivatives, where the passes over graphs were not built."""
+    def uncompiled(self, call: Call) -> Any:
+        """Every lane by the plain function: inside strict(), and derivatives where the passes were not built."""
         with one_lane_of_many():
             if self.structure is None:
                 self.eager(call, 0)
-            batch = _Batch(self, call)
-            batch.eager(np.arange(call.lanes))
-        return batch.result()
+            with np.errstate(all="ignore"):
+                batch = _Batch(self, call)
+                batch.eager(np.arange(call.lanes))
+                return batch.result()
 
     def check_integers(self, path: Path, call: Call, lanes: Any) -> None:
         """Every index of the lanes on a path (None: all) must point into its list."""
@@ -212,6 +223,8 @@ class Paths:
             numbers = call.inputs_of(leaf, lanes)
             if type(numbers) is int:
                 lowest = highest = numbers
+            elif numbers.size == 1:
+                lowest = highest = numbers.item()
             elif numbers.size:
                 lowest, highest = int(numbers.min()), int(numbers.max())
             else:
@@ -233,9 +246,7 @@ class Paths:
         with np.errstate(all="ignore"), nullcontext() if self.derivative else no_grad():
             result = self.function(*args, **kwargs)
         structure = Structure(self.name, result)
-        if self.structure is None:
-            self.structure = structure
-        if structure != self.structure:
+        if not self._fits(structure):
             raise ShapeError(f"{self.name}() gave {structure} for one lane and {self.structure} for another")
         return [x.data if type(x) is Value else x for x in structure.taken()]
 
@@ -354,7 +365,7 @@ class _Batch:
         """Enter the outputs of some lanes into the results."""
         if lanes is not None:
             self._enter_sums(path)
-        elif path.sums_over_lanes:  # what is the same for all lanes is one number then
+        elif path.sums_over_lanes or self.call.shape is None:  # what is the same for all lanes is one number then
             self.is_total |= lowered.same
         found = own
         if others:
@@ -428,7 +439,7 @@ class _Batch:
 
     def _array(self, start: int, shape: tuple[int, ...]) -> Any:
         """An output that is an array in each lane; the lanes' axes come first."""
-        which = slice(start, start + int(np.prod(shape, dtype=int)))
+        which = slice(start, start + prod(shape))
         if np.all(self.is_total[which]):
             return self.totals[which].reshape(shape)
         total = [np.full(self.call.lanes, self.totals[i]) if self.is_total[i] else None for i in range(len(self.lanes))]

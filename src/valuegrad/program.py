@@ -39,7 +39,9 @@ class Program:
     """A compiled function: called like the function, with numbers or with arrays whose every element is a lane.
 
     Made by ``vg.compile``, which see; ``vg.grad``, ``vg.value_and_grad``, ``vg.jacobian``, ``vg.hessian``,
-    ``vg.hvp``, ``vg.jvp`` and ``vg.vjp`` of a program give programs.
+    ``vg.hvp``, ``vg.jvp`` and ``vg.vjp`` of a program give programs.  ``program.value_and_grad(...)`` gives all
+    gradients at once, ``program.iterate`` applies it to its own result, ``program.graph`` shows what was recorded, and
+    ``program.save`` keeps that in a file.  Called with Values, or inside ``vg.strict()``, it runs the plain function.
 
     Args:
         function: what a lane computes.
@@ -108,12 +110,14 @@ class Program:
         return self._evaluate(args, kwargs)
 
     def _evaluate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if modes.current() & ~modes.NO_GRAD:
-            return self.function(*args, **kwargs)  # strict(), or another recording: every operation is looked at
+        if modes.recorder() is not None:
+            return self.function(*args, **kwargs)  # another recording: every operation is looked at
         found = self.taken_apart(args, kwargs)
         if found is None:
             return self.function(*args, **kwargs)  # Values: their owner wants to know what becomes of them
         paths, call = found
+        if modes.current() & modes.STRICT:
+            return paths.uncompiled(call)  # on Values, lane by lane: each operation looks at its numbers
         result = paths.evaluate(call)
         if call.shape is None and not kwargs:
             self._remember(paths, call, args)
@@ -234,7 +238,8 @@ class Program:
             extras, each with the steps along its first axis.
 
         Raises:
-            ShapeError: the function gives another structure than the state's, or inputs differ in length.
+            ShapeError: the function gives another structure than the state's, or inputs differ in length, or from
+                ``steps``.
             ValueArgumentError: nobody says how many steps.
 
         Example:
@@ -391,25 +396,30 @@ def compile(
 ) -> Any:
     """Record a function once, and run it on whole batches: a decorator, with or without arguments.
 
-    The function is ordinary Python on numbers, ``if`` and loops included.  At its first call it is recorded on
-    Values; a lane whose comparisons turn out otherwise is recorded on its own path when it is first met.
+    The function is ordinary Python on numbers, ``if`` and loops included.  Its first call runs it on Values and records
+    what it does with them; later calls replay that.  Arrays are batches: each element is a *lane*, one call of the
+    function.  A lane whose comparisons turn out otherwise is recorded on its own path when it is first met.
 
     Args:
-        f: the function.
-        threads: how many threads a batch is spread over.
+        f: the function.  It gives numbers, or lists, tuples, dicts and arrays of them.
+        threads: how many threads may share a batch; results do not depend on it.
         dtype: "float64" or "float32".
         cache: whether large graphs, once lowered, are kept on disk for the next process; or the folder where.
-        strict: results equal to the engines' to the last bit; else elementary functions are within 4 ulp.
-        static: names or positions of arguments that are no numbers (text, booleans and None never are).
-        vectors: names or positions of arguments in which arrays are no batches: every lane gets them as a whole.
+        strict: whether results equal the engines' to the last bit; else elementary functions are within 4 ulp.
+        static: the name or position of an argument (or a tuple of them) that is no number but steers the function,
+            such as the length of a loop: it is recorded again for each.  Text, booleans and None are static anyhow.
+        vectors: the name or position of an argument (or a tuple of them) in which arrays are no batches: every lane
+            gets them as a whole, such as the weights of a network.
         max_paths: how many paths through its branches are recorded, for each structure of arguments.
         beyond: what happens to lanes on further paths: "eager" runs them uncompiled, with one warning; "error"
             raises.
-        reduce: the gradient by an argument that lanes share: their "sum" or their "mean".
+        reduce: what the gradient by an argument is that lanes share (a number, an array that was broadcast): the
+            "sum" of the lanes' or their "mean".
 
     Returns:
-        A ``Program``: called like the function, with numbers, arrays that broadcast as in NumPy (every element a
-        lane), and lists, tuples and dicts of them.
+        A ``Program``: called like the function, with numbers, arrays that broadcast as in NumPy, and lists, tuples and
+        dicts of them.  It gives a float for each number of the result; if there are arrays, an array of their shape.
+        ``vg.grad`` and its like take it and give programs.
 
     Raises:
         ValueTypeError: f is no function; or, when called, an argument is no number and not static.
@@ -426,6 +436,10 @@ def compile(
         15.0
         >>> tariff(np.array([50.0, 200.0]), 0.3)
         array([15., 45.])
+        >>> vg.grad(tariff)(np.array([50.0, 200.0]), 0.3)
+        array([0.3 , 0.15])
+
+    More: docs/compile.md.
     """
     if arguments.integer(threads, "compile(), threads") < 1:
         raise ValueArgumentError(f"compile() got threads={threads!r}; give 1 or more")

@@ -28,6 +28,7 @@ from valuegrad import arguments
 from valuegrad.errors import ShapeError, ValueTypeError
 from valuegrad.functional import grad, jvp, vjp
 from valuegrad.graph import Graph
+from valuegrad.paths import Paths
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.program import Program
 from valuegrad.transforms import machine
@@ -159,11 +160,14 @@ def sparse_jacobian(f: Callable[..., Any]) -> Callable[..., Any]:
 
     Returns:
         A function of f's arguments that gives ∂f/∂(first argument) as a ``scipy.sparse.csr_array`` of shape
-        (outputs, inputs).  Entries that are 0 at this point but need not be are stored.  The first call records f.
+        (outputs, inputs).  Entries that are 0 at this point but need not be are stored.  Its first call with a list of
+        some length records f and finds the pattern, which takes longer; further calls replay it.
 
     Raises:
-        ValueTypeError, ShapeError: the first argument is no list or one-dimensional array of numbers.
-        PathsError: f takes more than 1,024 paths through its branches.
+        ValueTypeError, ShapeError: when called: the first argument is no list or one-dimensional array of numbers; or
+            there are arrays (lanes) or Values among the others.
+        PathsError: when called: f takes more than 1,024 paths through its branches.
+        ImportError: when called: SciPy is missing (``pip install 'valuegrad[sparse]'``).
 
     Example:
         >>> import valuegrad as vg
@@ -181,7 +185,8 @@ def sparse_hessian(f: Callable[..., Any]) -> Callable[..., Any]:
         f: a function (or a compiled program) of a list of numbers, perhaps of further arguments, that gives one number.
 
     Returns:
-        A function of f's arguments that gives the second derivatives as a ``scipy.sparse.csr_array``.
+        A function of f's arguments that gives the second derivatives by the numbers of the first argument as a
+        ``scipy.sparse.csr_array`` of shape (inputs, inputs).
 
     Raises:
         As ``sparse_jacobian``.
@@ -200,12 +205,16 @@ def _plain(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Sparse:
-    """The sparse derivative of a function; ``kinds`` has a recording and a plan for lists and one for arrays."""
+    """The sparse derivative of a function.
+
+    ``kinds`` has a program for lists and one for arrays; each with a plan, and the number of paths that it covers, for
+    each structure of arguments (such as the length of the list).
+    """
 
     def __init__(self, who: str, f: Callable[..., Any]) -> None:
         self.who = who
         self.f = f
-        self.kinds: dict[bool, tuple[Program, list[tuple[int, _Plan]]]] = {}
+        self.kinds: dict[bool, tuple[Program, dict[Paths, tuple[int, _Plan]]]] = {}
         self.__name__ = f"{who.removesuffix('()')}({getattr(f, '__name__', type(f).__name__)})"
 
     def __repr__(self) -> str:
@@ -213,8 +222,10 @@ class _Sparse:
 
     def __call__(self, x: Any, *others: Any) -> Any:
         """The derivative by x, a ``scipy.sparse.csr_array``."""
-        from scipy.sparse import csr_array  # type: ignore[import-untyped]
-
+        try:
+            from scipy.sparse import csr_array  # type: ignore[import-untyped]
+        except ImportError:
+            raise ImportError(f"{self.who} needs SciPy; get it with: pip install 'valuegrad[sparse]'") from None
         given = _numbers(self.who, x)
         plan = self._plan(given, others, isinstance(x, np.ndarray))
         shape = (len(plan.rows), len(given))
@@ -223,21 +234,28 @@ class _Sparse:
     def _plan(self, given: list[float], others: tuple[Any, ...], as_array: bool) -> _Plan:
         """The plan that covers all paths that were recorded, the one that these inputs take among them."""
         if as_array not in self.kinds:
-            self.kinds[as_array] = (vg.compile(self._outputs(as_array), beyond="error", max_paths=1024), [])
+            self.kinds[as_array] = (vg.compile(self._outputs(as_array), beyond="error", max_paths=1024), {})
         whole, plans = self.kinds[as_array]
         found = whole(given, *others)
         if any(isinstance(y, np.ndarray) for y in found):
             raise ShapeError(
                 f"{self.who} got arrays in its further arguments; a sparse derivative has no lanes: give numbers"
             )
-        graphs = whole.graph.graphs
-        if not plans or plans[0][0] != len(graphs):
+        taken = whole.taken_apart((given, *others))
+        if taken is None:
+            raise ValueTypeError(f"{self.who} got Values in its further arguments; give numbers, such as v.data")
+        paths, _ = taken
+        assert paths.root is not None
+        graphs = [path.graph for path in paths.root.walk()]
+        count, plan = plans.get(paths, (0, None))
+        if plan is None or count != len(graphs):
             patterns = [pattern(graph, len(given)) for graph in graphs]
             if len({len(rows) for rows in patterns}) > 1:
                 raise ShapeError(f"{self.who} got a function whose number of outputs depends on its input")
             rows = [sorted(set().union(*entries)) for entries in zip(*patterns)]
-            plans[:] = [(len(graphs), _Plan(self._outputs(as_array), rows, len(given)))]
-        return plans[0][1]
+            plan = _Plan(self._outputs(as_array), rows, len(given))
+            plans[paths] = len(graphs), plan
+        return plan
 
     def _outputs(self, as_array: bool) -> Callable[..., list[Any]]:
         """f of a list of numbers, as a flat list of outputs."""

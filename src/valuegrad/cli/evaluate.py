@@ -12,6 +12,7 @@ import click
 
 from valuegrad.errors import DatasetError, ValueArgumentError
 from valuegrad.gpt import datasets
+from valuegrad.gpt.settings import PREDICTING
 
 
 @click.command()
@@ -29,7 +30,14 @@ from valuegrad.gpt import datasets
     metavar="N",
     help="Look at the first N documents only.  [default: all]",
 )
-def evaluate(folder: Path, data: str | None, most: int | None) -> None:
+@click.option(
+    "--engine",
+    type=click.Choice(PREDICTING),
+    default="auto",
+    show_default=True,
+    help="Compute by compiled programs, on Values, or on Values until compiling pays; the number is the same.",
+)
+def evaluate(folder: Path, data: str | None, most: int | None, engine: str) -> None:
     """Measure how surprised the GPT in DIR is by texts: its mean loss, in nats a token.
 
     0 is a model that foresees everything; the logarithm of the number of tokens is one that knows nothing.
@@ -52,7 +60,7 @@ def evaluate(folder: Path, data: str | None, most: int | None) -> None:
         documents, what = datasets.load(data).documents, f"documents of {data}"
     documents = documents[:most]
     try:
-        loss = train.evaluate(checkpoint.model(), checkpoint.tokenizer(), documents)
+        loss = train.evaluate(checkpoint.model(), checkpoint.tokenizer(), documents, engine=engine)
     except ValueArgumentError as error:
         raise click.ClickException(str(error)) from None
     tokens = len(checkpoint.characters) + 1

@@ -35,12 +35,12 @@ def introduction(trainer: Trainer, folder: Path) -> str:
     long = sum(len(document) > sizes.block_size for document in trainer.documents)
     held_out = f" and {len(trainer.held_out):,} held out to evaluate on" if trainer.held_out else ""
     lines = [
-        f"engine  {vg.engine}" + (f" ({vg.engine_reason})" if vg.engine == "readable" else ""),
+        f"engine  {_engine(trainer)}",
         f"data    {trainer.data_name}: {documents:,} document{'s' * (documents != 1)} to learn from{held_out}; "
         f"{len(trainer.tokenizer.characters)} characters",
         f"model   {len(trainer.optimizer.parameters):,} parameters, every one a Value: n_layer {sizes.n_layer}, "
         f"n_embd {sizes.n_embd}, n_head {sizes.n_head}, block_size {sizes.block_size}",
-        f"run     {trainer.settings.steps:,} steps, seed {trainer.settings.seed}, kept in {folder}",
+        f"run     {_steps(trainer)}, seed {trainer.settings.seed}, kept in {folder}",
     ]
     if trainer.step:
         lines.append(f"        going on after step {trainer.step:,}")
@@ -52,8 +52,25 @@ def introduction(trainer: Trainer, folder: Path) -> str:
     return "\n".join(lines)
 
 
+def _engine(trainer: Trainer) -> str:
+    """How the steps run, and why they run so."""
+    settings = trainer.settings
+    if trainer.engine == "compiled":
+        threads = f", {trainer.threads} threads" if trainer.threads > 1 else ""
+        return f"compiled: a step is one recorded program, in {settings.dtype}{threads}"
+    values = f"{vg.engine} Values" + (f" ({vg.engine_reason})" if vg.engine == "readable" else "")
+    if settings.engine == "eager":
+        return f"eager, on {values}"
+    return f"eager, on {values}, in float64: the modules that run compiled programs were not built"
+
+
+def _steps(trainer: Trainer) -> str:
+    batch = trainer.settings.batch
+    return f"{trainer.settings.steps:,} steps" + (f" of {batch:,} documents" if batch > 1 else "")
+
+
 class Pace:
-    """Steps and tokens a second since the start, and the time left."""
+    """Documents and tokens a second since the start, and the time left."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -62,7 +79,8 @@ class Pace:
 
     def __str__(self) -> str:
         seconds = max(time.perf_counter() - self.began, 1e-9)
-        return f"{(self.trainer.step - self.first) / seconds:,.0f} docs/s, {self.tokens / seconds:,.0f} tokens/s"
+        documents = (self.trainer.step - self.first) * self.trainer.settings.batch
+        return f"{documents / seconds:,.0f} docs/s, {self.tokens / seconds:,.0f} tokens/s"
 
     def left(self) -> str:
         """The time left, as a clock shows it."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from valuegrad.errors import ValueArgumentError
+from valuegrad.gpt.settings import PREDICTING
 
 SHOWN_TOKENS = 5  # the likeliest ones, with --show-probabilities
 
@@ -37,6 +38,13 @@ SHOWN_TOKENS = 5  # the likeliest ones, with --show-probabilities
     type=int,
     help="Seed of the draws.  [default: the random state that the training left, which gives samples.txt again]",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(PREDICTING),
+    default="auto",
+    show_default=True,
+    help="Compute by compiled programs, on Values, or on Values until compiling pays; the texts are the same.",
+)
 @click.option("--show-probabilities", is_flag=True, help="Show for each character how likely it and others were.")
 def sample(
     folder: Path,
@@ -45,6 +53,7 @@ def sample(
     top_k: int | None,
     prefix: str,
     seed: int | None,
+    engine: str,
     show_probabilities: bool,
 ) -> None:
     """Let the GPT write whose training 'valuegrad train' kept in DIR.
@@ -62,7 +71,9 @@ def sample(
     rng = checkpoint.rng() if seed is None else random.Random(seed)
     for _ in range(count):
         try:
-            written = generate(model, tokenizer, rng, temperature=temperature, top_k=top_k, prefix=prefix)
+            written = generate(
+                model, tokenizer, rng, temperature=temperature, top_k=top_k, prefix=prefix, engine=engine
+            )
         except ValueArgumentError as error:
             raise click.UsageError(str(error)) from None
         if show_probabilities:

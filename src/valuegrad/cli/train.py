@@ -36,8 +36,8 @@ DEFAULTS = {field.name: field.default for kind in (ModelSettings, TrainingSettin
 SETTINGS: dict[str, tuple[Any, str]] = {  # option: type, help; the names are those of the settings' classes
     "steps": (int, "How many steps."),
     "batch": (int, "How many documents a step learns from; its loss is the mean of theirs."),
-    "engine": (click.Choice(ENGINES), "Steps as one compiled program, or every number a Value anew at each step."),
-    "dtype": (click.Choice(DTYPES), "What the compiled program computes in."),
+    "engine": (click.Choice(ENGINES), "A step is one compiled program, or every number a Value made anew (slower)."),
+    "dtype": (click.Choice(DTYPES), "What the compiled program computes in; float32 is quicker for large batches."),
     "seed": (int, "Seed of the documents' order, the starting weights and the samples."),
     "n_embd": (int, "Length of the vectors; a multiple of --n-head."),
     "n_head": (int, "Attention heads in a layer."),
@@ -87,6 +87,13 @@ class Output:
     metavar="DIR",
     help="Folder for checkpoint, samples and plot.  [default: runs/ and the name of the data]",
 )
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many threads share the documents of a batch; the results do not depend on it.",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in DIR, bit for bit as if it had never stopped.")
 @click.option("--force", is_flag=True, help="Begin anew although DIR holds a run: its files are replaced.")
 @click.option(
@@ -120,6 +127,7 @@ class Output:
 def train(
     data: str | None,
     out: Path | None,
+    threads: int,
     resume: bool,
     force: bool,
     samples: int,
@@ -139,13 +147,17 @@ def train(
       valuegrad train
       valuegrad train --data poems.txt --block-size 32 --n-embd 32 --steps 5000 --out poems
       valuegrad train --out poems --resume
+      valuegrad train --batch 64 --dtype float32 --threads 2
     """
     if resume and force:
         raise click.UsageError("--resume goes on with a run and --force begins it anew: give one of them")
     given = {name: value for name, value in given.items() if value is not None}
     folder = out or Path("runs") / _folder_name(data or DEFAULT_DATA)
     output = Output(folder, log, samples, report_every, checkpoint_every, plot)
-    trainer = _resumed(folder, data, given) if resume else _started(output, data or DEFAULT_DATA, given, force)
+    if resume:
+        trainer = _resumed(folder, data, given, threads)
+    else:
+        trainer = _started(output, data or DEFAULT_DATA, given, force, threads)
     _train_on(trainer, output)
 
 
@@ -154,7 +166,7 @@ def _folder_name(data: str) -> str:
 
 
 # -------------------------------------------------------------------------------------- a run's beginning
-def _started(output: Output, data: str, given: dict[str, Any], force: bool) -> Trainer:
+def _started(output: Output, data: str, given: dict[str, Any], force: bool, threads: int) -> Trainer:
     """A new run with its first checkpoint."""
     _refuse_to_overwrite(output, force)
     dataset = datasets.load(data)
@@ -167,14 +179,14 @@ def _started(output: Output, data: str, given: dict[str, Any], force: bool) -> T
     from valuegrad.gpt.train import Trainer
 
     data_name = dataset.name if dataset.name in datasets.names() else str(Path(dataset.name).resolve())
-    trainer = Trainer(dataset.documents, model, training, data_name=data_name)
+    trainer = Trainer(dataset.documents, model, training, data_name=data_name, threads=threads)
     trainer.checkpoint().save(output.folder)  # from now on the run can go on, whatever happens
     for name in ("samples.txt", "loss.png"):
         (output.folder / name).unlink(missing_ok=True)
     return trainer
 
 
-def _resumed(folder: Path, data: str | None, given: dict[str, Any]) -> Trainer:
+def _resumed(folder: Path, data: str | None, given: dict[str, Any], threads: int) -> Trainer:
     """The run in a folder, which keeps its settings."""
     from valuegrad.gpt.checkpoint import Checkpoint
     from valuegrad.gpt.train import Trainer
@@ -193,7 +205,7 @@ def _resumed(folder: Path, data: str | None, given: dict[str, Any]) -> Trainer:
     except DatasetError as error:
         hint = "" if data else "; if the file has moved, name it with --data"
         raise DatasetError(f"{error}{hint}") from None
-    return Trainer.resume(checkpoint, documents)
+    return Trainer.resume(checkpoint, documents, threads=threads)
 
 
 def _refuse_to_overwrite(output: Output, force: bool) -> None:

@@ -56,12 +56,12 @@ class GPT(nn.Module):
         self.lm_head = nn.Linear(size, vocabulary, bias=False, draw=draw)
         self.blocks = [Block(size, settings.n_head, draw) for _ in range(settings.n_layer)]
 
-    def __call__(self, token: int | Value, position: int, memories: Sequence[nn.Memory]) -> list[Value]:
+    def __call__(self, token: int | Value, position: int | Value, memories: Sequence[nn.Memory]) -> list[Value]:
         """The logits of the token that follows.
 
         Args:
             token: the token at this position; in a compiled function it may be an input.
-            position: 0 for the first one, at most block_size - 1.
+            position: 0 for the first one, at most block_size - 1; it may be an input too.
             memories: what ``memories()`` gave at the start of the text; they hold the positions so far.
         """
         x = nn.add(self.token_embedding(token), self.position_embedding(position))

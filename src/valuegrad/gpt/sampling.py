@@ -14,6 +14,7 @@ import valuegrad as vg
 from valuegrad.arguments import integer, number
 from valuegrad.errors import ValueArgumentError
 from valuegrad.gpt.model import GPT
+from valuegrad.gpt.predicting import Writer, writer
 from valuegrad.gpt.tokenizer import Tokenizer
 
 __all__ = ["TEMPERATURE", "Prediction", "generate", "probabilities", "sample"]
@@ -44,6 +45,7 @@ def generate(
     temperature: float = TEMPERATURE,
     top_k: int | None = None,
     prefix: str = "",
+    engine: str = "auto",
 ) -> Iterator[Prediction]:
     """Write a text token by token; nothing is remembered of the calculation.
 
@@ -56,13 +58,15 @@ def generate(
         temperature: below 1 favours likely tokens, above 1 unlikely ones; at 0 the likeliest is taken.
         top_k: draw from the k likeliest tokens only; None for all.
         prefix: how the text begins.
+        engine: "eager" computes on Values, "compiled" by a recorded program, "auto" by the latter once the model has
+            written so many texts that it pays; the results are the same to the last bit.
 
     Yields:
         A Prediction for each token after the prefix, the one that ends the text included.
 
     Raises:
-        ValueArgumentError: a negative temperature, top_k below 1, or a prefix that has unknown
-            characters or fills the context.
+        ValueArgumentError: a negative temperature, top_k below 1, a prefix that has unknown
+            characters or fills the context, or an engine that is not there.
     """
     temperature = number(temperature, "generate(), temperature")
     if not 0.0 <= temperature < math.inf:
@@ -76,16 +80,20 @@ def generate(
             f"the prefix {prefix!r} has {len(prefix)} characters; the model's context of {block_size} "
             f"leaves room for {block_size - 1} and one more to write"
         )
-    return _generate(model, tokenizer, rng, temperature, top_k, tokens)
+    return _generate(writer(model, engine), block_size, tokenizer, rng, temperature, top_k, tokens)
 
 
 def _generate(
-    model: GPT, tokenizer: Tokenizer, rng: random.Random, temperature: float, top_k: int | None, tokens: list[int]
+    text: Writer,
+    block_size: int,
+    tokenizer: Tokenizer,
+    rng: random.Random,
+    temperature: float,
+    top_k: int | None,
+    tokens: list[int],
 ) -> Iterator[Prediction]:
-    memories = model.memories()
-    for position in range(model.settings.block_size):
-        with vg.no_grad():  # entered at each step, so that it does not reach into the caller's code
-            logits = [logit.data for logit in model(tokens[position], position, memories)]
+    for position in range(block_size):
+        logits = text.next(tokens[position])
         if position + 1 < len(tokens):
             continue  # still reading the prefix
         chances = probabilities(logits, temperature, top_k)
@@ -132,7 +140,8 @@ def sample(
     temperature: float = TEMPERATURE,
     top_k: int | None = None,
     prefix: str = "",
+    engine: str = "auto",
 ) -> str:
     """Write a text, prefix included; the arguments are ``generate``'s."""
-    written = generate(model, tokenizer, rng, temperature=temperature, top_k=top_k, prefix=prefix)
+    written = generate(model, tokenizer, rng, temperature=temperature, top_k=top_k, prefix=prefix, engine=engine)
     return prefix + "".join([prediction.text for prediction in written])

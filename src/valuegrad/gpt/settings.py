@@ -15,9 +15,10 @@ from typing import Any
 from valuegrad.arguments import integer, number, shown
 from valuegrad.errors import ValueArgumentError
 
-__all__ = ["DTYPES", "ENGINES", "OPTIMIZERS", "SCHEDULES", "ModelSettings", "TrainingSettings"]
+__all__ = ["DTYPES", "ENGINES", "OPTIMIZERS", "PREDICTING", "SCHEDULES", "ModelSettings", "TrainingSettings"]
 
 ENGINES = ("compiled", "eager")
+PREDICTING = ("auto", *ENGINES)  # where nothing is learned, the two give the same numbers, and either may be quicker
 DTYPES = ("float64", "float32")
 
 OPTIMIZERS = ("adam", "adamw", "sgd")

@@ -6,7 +6,7 @@ the losses so far.  Iterating over it trains; each step is reported as a ``StepR
 
 Steps run compiled (``gpt.compiled``: one recorded program, optimiser included) or eager (every number a Value made
 anew).  A compiled run keeps its numbers as arrays; ``model`` and ``optimizer`` are brought up to date when they are
-asked for.
+asked for.  Where programs cannot run natively its steps are eager, too.
 
 All randomness comes from one generator, in the original's order: the documents are shuffled, then the
 weights are drawn.  Training itself draws nothing, and samples are drawn from a copy.
@@ -27,11 +27,12 @@ import numpy as np
 
 import valuegrad as vg
 from valuegrad import optim
-from valuegrad.arguments import shown
+from valuegrad.arguments import integer, shown
 from valuegrad.errors import CheckpointError, TrainingError, ValueArgumentError, ValueTypeError
 from valuegrad.gpt.checkpoint import Checkpoint
-from valuegrad.gpt.compiled import Steps
+from valuegrad.gpt.compiled import Steps, built, runs_compiled
 from valuegrad.gpt.model import GPT
+from valuegrad.gpt.predicting import document_losses
 from valuegrad.gpt.sampling import TEMPERATURE, sample
 from valuegrad.gpt.settings import ModelSettings, TrainingSettings
 from valuegrad.gpt.tokenizer import Tokenizer
@@ -67,6 +68,7 @@ class Trainer:
         model: the model's sizes; the defaults if None.
         training: how to train; the defaults if None.
         data_name: what a checkpoint says the documents are, for people and for resuming.
+        threads: how many threads share the documents of a batch; the results do not depend on it.
 
     Raises:
         ValueArgumentError: no documents, or an empty one.
@@ -87,8 +89,12 @@ class Trainer:
         training: TrainingSettings | None = None,
         *,
         data_name: str = "",
+        threads: int = 1,
     ) -> None:
         _check_documents(documents)
+        self.threads = integer(threads, "Trainer(), threads")
+        if self.threads < 1:
+            raise ValueArgumentError(f"Trainer(), threads got {threads}; expected 1 or more")
         self.model_settings = model or ModelSettings()
         self.settings = training or TrainingSettings()
         self.data_name = data_name
@@ -107,8 +113,7 @@ class Trainer:
         self._optimizer = _optimizer(self._model.parameters(), self.settings)
         self._steps: Steps | None = None  # the compiled ones
         self._behind = False  # whether they know more than model and optimizer
-        self._handed_out = False  # whether somebody may change the model's weights
-        self.threads = 1  # for compiled steps; the results do not depend on it
+        self._others = False  # whether somebody else may have changed the model's weights
         self.step = 0  # how many are done
         self.losses: list[float] = []
         self.evaluations: list[tuple[int, float]] = []  # after which step, loss on held-out documents
@@ -119,14 +124,20 @@ class Trainer:
             yield self.train_step()
 
     @property
+    def engine(self) -> str:
+        """How the steps run: as the settings say, or "eager" where valuegrad's compiled modules were not built."""
+        return self.settings.engine if built() else "eager"
+
+    @property
     def model(self) -> GPT:
         """The model, with the weights of this moment; what is changed in it counts from the next step on."""
-        self._handed_out = True
+        self._others = True
         return self._model_now()
 
     @property
     def optimizer(self) -> optim.Optimizer:
-        """The optimiser, with what it remembers at this moment."""
+        """The optimiser, with what it remembers at this moment; what is changed in it counts from the next step on."""
+        self._others = True
         self._model_now()
         return self._optimizer
 
@@ -149,7 +160,7 @@ class Trainer:
         documents = [self.documents[(first + i) % len(self.documents)] for i in range(size)]
         tokens = [self.tokenizer.document(document, self.model_settings.block_size) for document in documents]
         rate = self._optimizer.learning_rate(self.step)
-        learn = self._compiled_step if self.settings.engine == "compiled" else self._eager_step
+        learn = self._compiled_step if self.engine == "compiled" and runs_compiled() else self._eager_step
         loss = learn(tokens, rate)
         if not math.isfinite(loss):
             raise TrainingError(
@@ -161,8 +172,10 @@ class Trainer:
         return StepReport(self.step, loss, rate, sum(map(len, tokens)) - size)
 
     def _eager_step(self, tokens: Sequence[Sequence[int]], rate: float) -> float:
+        model = self._model_now()
+        self._others = True
         self._optimizer.zero_grad()
-        losses = [self._model.loss(document) for document in tokens]
+        losses = [model.loss(document) for document in tokens]
         loss = losses[0] if len(losses) == 1 else vg.mean(losses)
         if math.isfinite(loss.data):
             loss.backward()
@@ -172,10 +185,10 @@ class Trainer:
     def _compiled_step(self, tokens: Sequence[Sequence[int]], rate: float) -> float:
         if self._steps is None:
             self._steps = Steps(self._model, self._optimizer, dtype=self.settings.dtype, threads=self.threads)
-        elif self._handed_out and not self._behind:
+        elif self._others and not self._behind:
             self._steps.read()
         loss = self._steps.step(tokens, rate, self.step + 1)
-        self._behind = True
+        self._behind, self._others = True, False
         return loss
 
     @property
@@ -220,18 +233,19 @@ class Trainer:
             step=self.step,
             random_state=self.rng.getstate(),
             weights=weights,
-            optimizer={name: array.copy() for name, array in self.optimizer.memory.items()},
+            optimizer={name: array.copy() for name, array in self._optimizer.memory.items()},
             losses=np.array(self.losses, dtype=np.float64),
             evaluations=list(self.evaluations),
         )
 
     @classmethod
-    def resume(cls, checkpoint: Checkpoint, documents: Sequence[str]) -> Trainer:
+    def resume(cls, checkpoint: Checkpoint, documents: Sequence[str], *, threads: int = 1) -> Trainer:
         """Go on from a checkpoint, bit for bit as if never stopped.
 
         Args:
             checkpoint: what ``checkpoint()`` gave or ``Checkpoint.load`` read.
             documents: the documents of the run, in the same order.
+            threads: how many threads share the documents of a batch.
 
         Raises:
             CheckpointError: the documents are others.
@@ -242,7 +256,8 @@ class Trainer:
                 f"the data are not those of the run, {checkpoint.data_name!r}: they have changed since, or another "
                 "data set was given; a run goes on only with the documents it began with"
             )
-        trainer = cls(documents, checkpoint.model_settings, checkpoint.settings, data_name=checkpoint.data_name)
+        sizes, name = checkpoint.model_settings, checkpoint.data_name
+        trainer = cls(documents, sizes, checkpoint.settings, data_name=name, threads=threads)
         checkpoint.write_weights(trainer.model)
         trainer.optimizer.load_state({"steps": checkpoint.step, **checkpoint.optimizer})
         trainer.rng.setstate(checkpoint.random_state)
@@ -252,16 +267,22 @@ class Trainer:
         return trainer
 
 
-def evaluate(model: GPT, tokenizer: Tokenizer, documents: Sequence[str]) -> float:
+def evaluate(model: GPT, tokenizer: Tokenizer, documents: Sequence[str], *, engine: str = "auto") -> float:
     """The mean over the documents of their losses, each in nats a token; nothing is learned from them.
 
+    Args:
+        model: the model.
+        tokenizer: its characters.
+        documents: the texts.
+        engine: "eager" computes on Values, "compiled" by recorded programs, "auto" by the latter where it pays; the
+            results are the same to the last bit.
+
     Raises:
-        ValueArgumentError: no documents, or a character that the model has never seen.
+        ValueArgumentError: no documents, a character that the model has never seen, or an engine that is not there.
     """
     _check_documents(documents)
     length = model.settings.block_size
-    with vg.no_grad():
-        losses = [model.loss(tokenizer.document(document, length)).data for document in documents]
+    losses = document_losses(model, [tokenizer.document(document, length) for document in documents], engine)
     return sum(losses) / len(losses)
 
 
