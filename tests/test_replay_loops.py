@@ -51,6 +51,8 @@ def assert_as_readable(graph: Graph, uniform: Sequence[int], n: int, dtype: str,
     own, others, failed = packed(code, n, numbers, lanes)
     wanted_own, wanted_others, wanted_failed = packed(readable(graph, uniform, dtype), n, numbers, lanes)
     assert failed == wanted_failed
+    if failed is not None and min(failed) >= 0:
+        return code  # nobody passed: outputs mean nothing
     assert bits(own, dtype) == bits(wanted_own, dtype)
     for have, want in zip(others, wanted_others):
         assert bits(have, dtype) == bits(want, dtype)

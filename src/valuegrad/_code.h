@@ -20,7 +20,7 @@ enum {
     VG_MOST_VECTORS = 16,
     VG_COMPILED_LANES = 64,              /* at most, in a block of machine code: bits of a word */
     VG_COMPILED_FRAME_BYTES = 64 * 1024, /* at most, where it is more than one vector */
-    VG_LONG_CODE_BYTES = 512 * 1024,     /* from here on code fills the second cache, and several vectors share its way */
+    VG_LONG_CODE_BYTES = 512 * 1024,     /* from here on code fills the second cache: several vectors share its way */
     VG_LONG_FRAME_BYTES = 2048 * 1024    /* in that case */
 };
 
@@ -61,7 +61,8 @@ typedef struct VgCode {
     int is_float32, is_compiled;
     int32_t slots, scratch;
     ptrdiff_t vector, block; /* lanes: V, and as many as one pass over the program takes */
-    int32_t length; /* the operations of `main` */
+    int32_t length;     /* the operations of `main` */
+    int32_t late_guard; /* the first guard that is asked after the lanes; VG_PASSED: none */
     size_t item, code_bytes;
     PyObject *calls; /* borrowed from Code */
     VgWorkspace *idle;    /* for the next run */
@@ -245,6 +246,14 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     if (*error != VG_LOWERED) goto failed;
     for (int32_t i = 0; i < code->lowered.segment[VG_MAIN].count; i++)
         code->length += code->lowered.segment[VG_MAIN].op[i] < VG_OP_count;
+    code->late_guard = VG_PASSED;
+    for (int k = VG_POST; k <= VG_LAST; k++) {
+        const VgSegment *const segment = &code->lowered.segment[k];
+        for (int32_t i = 0; i < segment->count; i++) {
+            const int32_t guard = segment->op[i] == VG_GUARD ? (int32_t)segment->number[i] / 2 : VG_PASSED;
+            code->late_guard = guard < code->late_guard ? guard : code->late_guard;
+        }
+    }
     *error = VG_NO_MEMORY;
     code->pieces = VG_SEGMENTS + code->lowered.loops;
     code->piece = (VgPiece *)calloc((size_t)code->pieces, sizeof *code->piece);
