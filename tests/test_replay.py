@@ -58,8 +58,9 @@ def test_strict_programs_compute_what_plain_python_computes_to_the_last_bit(dtyp
         columns = columns_for(rng, uniform, n)
         outputs, failed = run(code_of(graph, uniform, dtype=dtype, strict=True, backend=backend), columns, n)
         expected, expected_failed = plain(graph, columns, uniform, n, dtype)
+        nobody_passed = expected_failed is not None and min(expected_failed) >= 0  # then outputs mean nothing
         for k, (have, want) in enumerate(zip(outputs, expected)):
-            assert bits(have, dtype) == bits(want, dtype), (round_, k)
+            assert nobody_passed or bits(have, dtype) == bits(want, dtype), (round_, k)
         assert (None if failed is None else failed.tolist()) == expected_failed, round_
 
 
@@ -485,3 +486,13 @@ def test_arrays_need_no_alignment() -> None:
     nodes = Nodes(1)
     outputs, _ = run(code_of(nodes.graph([nodes.add("neg", [0])]), [0]), [odd], 20)
     assert outputs[0].tolist() == [-float(i) for i in range(20)]
+
+
+def test_a_guard_on_a_sum_before_one_on_a_number_is_the_first_to_fail() -> None:
+    nodes = Nodes(2)
+    total = nodes.add("batch_sum", [0])
+    zero = nodes.const(0.0)
+    graph = nodes.graph([total], [Guard(nodes.add("lt", [total, zero]), False, ""), Guard(1, True, "")])
+    for number, x, failed in ((1.0, 2.0, None), (1.0, -2.0, [0, 0]), (0.0, -2.0, [0, 0]), (0.0, 2.0, [1, 1])):
+        _, found = run(code_of(graph, [0, 1]), [[x, x], [number]], 2)
+        assert (None if found is None else found.tolist()) == failed

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import os
 import random
-import resource
 import subprocess
 import sys
 import threading
@@ -52,6 +51,8 @@ def assert_as_readable(graph: Graph, uniform: Sequence[int], n: int, dtype: str,
     own, others, failed = packed(code, n, numbers, lanes)
     wanted_own, wanted_others, wanted_failed = packed(readable(graph, uniform, dtype), n, numbers, lanes)
     assert failed == wanted_failed
+    if failed is not None and min(failed) >= 0:
+        return code  # nobody passed: outputs mean nothing
     assert bits(own, dtype) == bits(wanted_own, dtype)
     for have, want in zip(others, wanted_others):
         assert bits(have, dtype) == bits(want, dtype)
@@ -292,6 +293,13 @@ print("done")
 
 
 def test_memory_is_given_back_with_the_program() -> None:
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+    if not os.path.exists("/proc/self/statm") or "libasan" in os.environ.get("LD_PRELOAD", ""):
+        pytest.skip("no resident memory to read, or freed memory is kept for a while")
+
     def use() -> None:
         p = Parameters(300)
         found = [p.moved(i) for i in range(300)]
@@ -304,9 +312,7 @@ def test_memory_is_given_back_with_the_program() -> None:
     for _ in range(20):
         use()
     gc.collect()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for _ in range(150):
+    before = resident()
+    for _ in range(150):  # each makes more than 500 kB
         use()
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000 * (
-        1024 if sys.platform == "darwin" else 1
-    )
+    assert resident() - before < 8e6

@@ -20,7 +20,7 @@ enum {
     VG_MOST_VECTORS = 16,
     VG_COMPILED_LANES = 64,              /* at most, in a block of machine code: bits of a word */
     VG_COMPILED_FRAME_BYTES = 64 * 1024, /* at most, where it is more than one vector */
-    VG_LONG_CODE_BYTES = 512 * 1024,     /* from here on code fills the second cache, and several vectors share its way */
+    VG_LONG_CODE_BYTES = 512 * 1024,     /* from here on code fills the second cache: several vectors share its way */
     VG_LONG_FRAME_BYTES = 2048 * 1024    /* in that case */
 };
 

@@ -134,7 +134,7 @@ static uint32_t vg_hash(uint16_t op, double number, const int32_t *operands, int
 
 static int vg_same(const VgGraph *g, int32_t node, uint16_t op, double number, const int32_t *operands, int32_t n) {
     return g->op[node] == op && vg_bits(g->number[node]) == vg_bits(number) && vg_arity_of(g, node) == n &&
-           memcmp(vg_operands_of(g, node), operands, n * sizeof(*operands)) == 0;
+           (n == 0 || memcmp(vg_operands_of(g, node), operands, n * sizeof(*operands)) == 0);
 }
 
 /* Make a node known, unless the same one is: a hundred thousand equal constants must not fill one run of the table. */

@@ -448,7 +448,8 @@ cdef class Code:
         it.state = of_state.numbers
         held.add_steps(&it.own, own, "own", self.kind, code.item, steps, it.own_outputs - it.numbers, True)
         for i in range(len(lanes)):
-            held.add_steps(&lane_steps.first[i], lanes[i], f"input {i} of the lanes", self.kind, code.item, steps, n, False)
+            what = f"input {i} of the lanes"
+            held.add_steps(&lane_steps.first[i], lanes[i], what, self.kind, code.item, steps, n, False)
         for i in range(len(rows)):
             first, numbers = rows[i]
             count = numbers.shape[1] if isinstance(numbers, numpy.ndarray) and numbers.ndim == 2 else -1
@@ -457,8 +458,10 @@ cdef class Code:
             held.add_steps(&row_steps.first[i], numbers, f"row {i}", self.kind, code.item, steps, count, False)
             row_steps.first[i].first = first
         for i in range(len(extras)):
-            held.add_steps(&extra_steps.first[i], extras[i], f"output {i} of the lanes", self.kind, code.item, steps, n, True)
-        it.rows, it.row_count, it.lanes, it.extras = row_steps.first, <int32_t>len(rows), lane_steps.first, extra_steps.first
+            what = f"output {i} of the lanes"
+            held.add_steps(&extra_steps.first[i], extras[i], what, self.kind, code.item, steps, n, True)
+        it.rows, it.row_count = row_steps.first, <int32_t>len(rows)
+        it.lanes, it.extras = lane_steps.first, extra_steps.first
         cdef VgWorkspace *workspace = vg_acquire(code)
         if workspace == NULL:
             raise MemoryError("Code.iterate(): no memory for a block of lanes")

@@ -1,8 +1,8 @@
 /* Running a program: over the lanes of a batch in blocks, on one thread or several, and for a single lane.
  *
  * Results never depend on threads or on how a batch is cut.  The lanes are cut into chunks whose size depends on
- * their number and the program alone; a sum over the lanes is added block by block in a chunk, then over the block's V lanes in pairs,
- * then chunk after chunk.  A thread takes one chunk after the other; each has its own workspace.
+ * their number and the program alone; a sum over the lanes is added block by block in a chunk, then over the block's
+ * V lanes in pairs, then chunk after chunk.  A thread takes one chunk after the other; each has its own workspace.
  *
  * Data structures
  *   VgJob        one run: the arrays, and what its threads share.
@@ -39,7 +39,8 @@ static inline void vg_copy_number(const VgCode *code, void *to, const void *from
 static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, char *packed, int out) {
     for (int32_t i = 0; i < runs->count; i++) {
         const VgRun run = runs->run[i];
-        char *const inside = uniform + (size_t)run.uniform * code->item, *const outside = packed + (size_t)run.packed * code->item;
+        char *const inside = uniform + (size_t)run.uniform * code->item;
+        char *const outside = packed + (size_t)run.packed * code->item;
         if (run.count == 1) vg_copy_number(code, out ? outside : inside, out ? inside : outside);
         else memcpy(out ? outside : inside, out ? inside : outside, (size_t)run.count * code->item);
     }
@@ -77,7 +78,11 @@ static void vg_segment(const VgCode *code, int k, VgContext *c) {
 
 /* A column's numbers between uniform scalars and a slot of the frame, for the members from `from` on; what is missing
  * to a whole vector repeats the last member. */
-#define VG_LOAD_COLUMN(T)                                                                                                 for (ptrdiff_t i = 0; i < vector; i++) {                                                                                  const ptrdiff_t m = from + (i < valid ? i : valid - 1);                                                               ((T *)slot)[i] = ((const T *)uniform)[column->table ? column->table[m] : column->first + m];                      }
+#define VG_LOAD_COLUMN(T)                                                                                             \
+    for (ptrdiff_t i = 0; i < vector; i++) {                                                                          \
+        const ptrdiff_t m = from + (i < valid ? i : valid - 1);                                                       \
+        ((T *)slot)[i] = ((const T *)uniform)[column->table ? column->table[m] : column->first + m];                  \
+    }
 
 static void vg_load_column(const VgCode *code, const VgLoopColumn *column, const void *uniform, void *slot,
                            ptrdiff_t from, ptrdiff_t valid) {
@@ -279,7 +284,7 @@ static void vg_run_lanes(VgJob *job, VgContext *c, int threads) {
     if (most > (double)job->chunks) most = (double)job->chunks;
     if (most > (double)threads) most = (double)threads;
     if (most > VG_MOST_THREADS) most = VG_MOST_THREADS;
-    if (job->code->piece[VG_MAIN].interpreted.has_calls) most = 1.0; /* others would wait for the GIL, and keep errors */
+    if (job->code->piece[VG_MAIN].interpreted.has_calls) most = 1.0; /* others would wait for the GIL */
     const int others = most > 1.0 ? (int)most - 1 : 0;
     pthread_mutex_init(&job->mutex, NULL);
     if (others > 0) vg_begin_help(&help, others, vg_help, job);
@@ -306,8 +311,8 @@ static void vg_add_chunks(const VgJob *job, VgContext *c) {
     }
 }
 
-/* A chunk is a multiple of so many blocks of V lanes.  Of a long program a few blocks are worth a thread, and those that
- * machine code computes side by side should stay together: half of the lanes, up to as many. */
+/* A chunk is a multiple of so many blocks of V lanes.  Of a long program a few blocks are worth a thread, and those
+ * that machine code computes side by side should stay together: half of the lanes, up to as many. */
 static ptrdiff_t vg_least_chunk(const VgCode *code, ptrdiff_t blocks) {
     const ptrdiff_t together = code->block / code->vector, half = (blocks + 1) / 2;
     if (code->length < VG_LONG_PROGRAM) return VG_CHUNK_BLOCKS;
