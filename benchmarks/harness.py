@@ -49,8 +49,8 @@ class Runs:
         return statistics.median(self.samples[metric])
 
     def ratio(self, ours: "Runs", metric: str) -> float:
-        """How many times ours this one's number is: the median of the rounds' ratios."""
-        return statistics.median(a / b for a, b in zip(self.samples[metric], ours.samples[metric]))
+        """How many times ours this one's number is: the median of the rounds' ratios; nan where ours is 0 (memory)."""
+        return statistics.median(a / b if b else math.nan for a, b in zip(self.samples[metric], ours.samples[metric]))
 
 
 @dataclass

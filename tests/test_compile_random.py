@@ -20,8 +20,9 @@ from valuegrad import reference
 from valuegrad.lower import lowering
 from valuegrad.primitives.opcodes import OPCODE
 
-transforms = pytest.importorskip("valuegrad.transforms")
+pytest.importorskip("valuegrad._passes")
 pytest.importorskip("valuegrad._replay")
+transforms = pytest.importorskip("valuegrad.transforms")
 pytestmark = [ONCE, pytest.mark.filterwarnings("ignore::valuegrad.PathsWarning")]
 
 LANES = 9

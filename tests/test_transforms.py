@@ -15,6 +15,7 @@ import valuegrad as vg
 from valuegrad.graph import check
 from valuegrad.primitives.opcodes import MACHINE, OPS
 
+pytest.importorskip("valuegrad._passes")
 transforms = pytest.importorskip("valuegrad.transforms")
 
 POINTS = [0.5, -1.5, 2.0, 0.0, -0.0, math.inf, -math.inf, math.nan, 5e-324, 1e300]
