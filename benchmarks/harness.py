@@ -14,6 +14,7 @@ Where to start reading: ``race``; then ``chain.py``, the simplest user.
 
 import argparse
 import json
+import math
 import os
 import platform
 import signal

@@ -206,8 +206,8 @@ def test_graphs_and_code_grow_linearly(name: str, order: int) -> None:
     *graphs, code_bytes, frames = zip(*sizes)
     for small, middle, large in graphs:
         assert large - middle <= 2.2 * (middle - small) + 0.02 * small
-    for small, _, large in (code_bytes, frames):  # a second copy, for many blocks, may come in between: 2 * 4 times
-        assert large <= 2.2 * 4 * small + 64
+    for small, _, large in (code_bytes, frames):  # a second, longer copy for many blocks may come in between
+        assert large <= 3 * 4 * small + 64
 
 
 def test_what_is_known_of_constants_is_spread_over_its_table() -> None:
