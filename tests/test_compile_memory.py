@@ -90,13 +90,17 @@ WORK: list[tuple[Callable[[], None], int]] = [
 def test_no_block_is_left_behind(work: Callable[[], None], rounds: int) -> None:
     for _ in range(2 * rounds):  # until the free lists of optree and Python are as long as they become
         work()
-    gc.collect()
-    before, references = sys.getallocatedblocks(), sys.getrefcount(LEAF)
-    for _ in range(rounds):
-        work()
-    gc.collect()
-    assert sys.getrefcount(LEAF) - references < 5
-    assert sys.getallocatedblocks() - before < 150 + rounds // 20
+    left = []
+    for _ in range(3):  # what leaks does so each time; a free list that grows once more does not
+        gc.collect()
+        before, references = sys.getallocatedblocks(), sys.getrefcount(LEAF)
+        for _ in range(rounds):
+            work()
+        gc.collect()
+        left.append((sys.getallocatedblocks() - before, sys.getrefcount(LEAF) - references))
+        if left[-1][0] < 150 + rounds // 20 and left[-1][1] < 5:
+            return
+    raise AssertionError(f"blocks and references left behind by {rounds} rounds: {left}")
 
 
 def measure(scale: int) -> list[int]:
