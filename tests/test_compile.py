@@ -6,7 +6,9 @@ import collections
 import math
 import threading
 import tracemalloc
+from dataclasses import dataclass
 from decimal import Decimal
+from enum import IntEnum
 from typing import NamedTuple
 
 import numpy as np
@@ -308,9 +310,73 @@ def test_integers_choose_entries() -> None:
 
 
 def test_an_integer_where_python_needs_one_is_refused_with_the_way_out() -> None:
-    for wrong in (lambda n: [1.0, 2.0][n], lambda n: vg.sum([1.0 for _ in range(n)])):
+    for wrong in (
+        lambda n: [1.0, 2.0][n],
+        lambda n: vg.sum([1.0 for _ in range(n)]),
+        lambda n: np.array([1.0, 2.0])[n],
+        lambda n: vg.sum([1.0] * n),
+    ):
         with pytest.raises(vg.ValueTypeError, match=r"used an integer argument where .*vg\.take\(xs, i\).*static="):
             vg.compile(wrong)(1)
+
+
+@pytest.mark.parametrize(
+    "wrong", [lambda x: x[0], lambda x: len(x), lambda x: vg.sum(list(x)), lambda x: x.sum(), lambda x: x.shape]
+)
+def test_a_lane_that_is_taken_for_the_array_is_refused_with_the_way_out(wrong) -> None:
+    with pytest.raises((TypeError, AttributeError), match=r"\(\) took one number of an array for the array.*vectors="):
+        vg.compile(wrong)(np.ones(3))
+    with pytest.raises((TypeError, AttributeError), match=r"^((?!vectors=).)*$"):
+        vg.compile(wrong)(1.0)  # here is no array
+
+
+class Kind(IntEnum):
+    CALL = 1
+    PUT = 2
+
+
+def test_a_member_of_an_enum_is_static_so_that_it_stays_itself() -> None:
+    f = vg.compile(lambda x, kind: x if kind is Kind.CALL else -x)
+    assert [f(2.0, kind) for kind in (Kind.CALL, 1, 1, Kind.CALL, Kind.PUT)] == [2.0, -2.0, -2.0, 2.0, -2.0]
+    assert f(np.array([1.0, 2.0]), Kind.PUT).tolist() == [-1.0, -2.0]
+    assert vg.grad(f)(2.0, Kind.PUT) == -1.0
+
+
+def test_a_choice_by_numpys_where_is_a_number_on_either_path() -> None:
+    f = vg.compile(lambda x: np.where(x > 1.0, x * x, 0.0))
+    assert f(np.array([0.5, 2.0])).tolist() == [0.0, 4.0]
+    assert f(0.5) == 0.0
+
+
+def test_a_dataclass_is_refused_with_the_way_out() -> None:
+    @dataclass
+    class Params:
+        a: float
+
+    f = vg.compile(lambda p, x: p["a"] * x)
+    with pytest.raises(vg.ValueTypeError, match=r"got p as .*Params.*as a dict: vars\(x\)"):
+        f(Params(2.0), 3.0)
+    assert f(vars(Params(2.0)), 3.0) == 6.0
+
+
+@pytest.mark.parametrize("dtype", ["float32", np.float32, np.dtype("float32")])
+def test_a_dtype_may_be_numpys(dtype: object) -> None:
+    assert vg.compile(lambda x: x, dtype=dtype)(np.ones(2)).dtype == np.float32
+
+
+@pytest.mark.parametrize("derivative", [vg.grad, vg.jacobian, vg.value_and_grad])
+def test_a_program_that_closes_over_what_is_differentiated_is_refused_not_a_constant(derivative) -> None:
+    for wrong in (
+        lambda a: a * vg.compile(lambda x: x * a)(3.0),
+        lambda a: (lambda b: vg.compile(lambda x: x * b)(3.0))(a * 2.0),
+        lambda a: vg.compile(lambda s, x: s * a + x).iterate(0.0, (np.ones(4),)),
+    ):
+        with pytest.raises(vg.ForgetError, match=r"inside a function that is differentiated.*hand them over as arg"):
+            derivative(wrong)(2.0)
+    other = Value(5.0)
+    assert vg.grad(lambda a: a * vg.compile(lambda x: x * other)(3.0))(2.0) == 15.0
+    assert vg.grad(lambda a: vg.compile(lambda x, a: x * a)(3.0, a))(2.0) == 3.0
+    assert vg.grad(lambda a: a * vg.compile(lambda x, k: x * k)(3.0, a.data))(2.0) == 6.0
 
 
 def test_an_index_that_points_outside_is_refused_whatever_lane_it_is_in() -> None:

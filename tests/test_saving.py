@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import namedtuple
 from dataclasses import replace
+from enum import IntEnum
 from functools import cache
 
 import numpy as np
@@ -218,6 +219,14 @@ def test_a_class_of_the_users_cannot_be_saved(tmp_path):
     program = vg.compile(lambda x: point(x, 2 * x))
     assert program(1.0) == point(1.0, 2.0)
     with pytest.raises(vg.ProgramFileError, match=r"saving <lambda>\(\), its result: point\(.*cannot be stored"):
+        program.save(tmp_path / "program.vg")
+
+
+def test_a_member_of_an_enum_cannot_be_saved_not_even_as_its_integer(tmp_path):
+    kind = IntEnum("kind", "CALL PUT")
+    program = vg.compile(lambda x, k: x if k is kind.CALL else -x)
+    assert program(1.0, kind.CALL) == 1.0
+    with pytest.raises(vg.ProgramFileError, match=r"saving <lambda>\(\), its arguments: .*CALL.*cannot be stored"):
         program.save(tmp_path / "program.vg")
 
 

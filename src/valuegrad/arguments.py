@@ -177,10 +177,11 @@ def forgetting(how: str, value: Any) -> str:
 
 def frozen(how: str, value: Any) -> str:
     """What is said of an attempt to look at a number, or to change one, inside a recorded function."""
+    arrays = ", keep it in an array of objects (np.zeros(n, dtype=object))" if how.startswith("float(v)") else ""
     return (
         f"{how} got {shown(value)} inside a function that is recorded: the number would be frozen into the program, "
-        "for all inputs; compute with the Value itself (vg.where chooses, vg.detach cuts the gradient), make an "
-        "operation of your own with vg.primitive, or name the argument it comes from in static="
+        f"for all inputs; compute with the Value itself (vg.where chooses, vg.detach cuts the gradient){arrays}, make "
+        "an operation of your own with vg.primitive, or name the argument it comes from in static="
     )
 
 

@@ -18,7 +18,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from enum import Enum
 from math import prod
 from typing import Any
 
@@ -414,7 +415,7 @@ class Signature:
         if type(x) is Vector:
             array = self._leaf(x.array, i, args, kwargs)
             return None if array is None else Vector(array)
-        if isinstance(x, (bool, str, bytes)):
+        if isinstance(x, (bool, str, bytes, Enum)):  # a member of an IntEnum too: functions ask ``kind is Kind.CALL``
             return Slot(x, _key(x))
         if isinstance(x, np.generic):
             x = x.item() if not isinstance(x, np.bool_) else int(x)
@@ -441,11 +442,15 @@ class Signature:
         if arguments.is_number(x, Value):
             who = f"{self.name}(), {self._path(i, args, kwargs)}"
             return int(x) if hasattr(x, "__index__") else arguments.number(x, who)
-        raise self._refused(x, i, args, kwargs, arguments.shown(x))
+        hint = "" if not is_dataclass(x) else "; hand over a dataclass's numbers as a dict: vars(x)"
+        raise self._refused(x, i, args, kwargs, arguments.shown(x), hint)
 
-    def _refused(self, x: Any, i: int, args: tuple[Any, ...], kwargs: dict[str, Any], what: str) -> ValueTypeError:
+    def _refused(
+        self, x: Any, i: int, args: tuple[Any, ...], kwargs: dict[str, Any], what: str, hint: str = ""
+    ) -> ValueTypeError:
         where = self._path(i, args, kwargs)
         return ValueTypeError(
             f"{self.name}() got {where} as {what}; expected real numbers, NumPy arrays of them, and lists, tuples "
             f"and dicts of such; what is no number can be static: vg.compile(..., static={where.split('[')[0]!r})"
+            + hint
         )

@@ -23,6 +23,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from valuegrad import arguments
@@ -171,11 +172,11 @@ def _scalar(x: Any, who: str) -> Any:
     item = getattr(x, "item", None)
     if callable(item) and getattr(x, "ndim", None) == 0:  # a NumPy scalar
         return _scalar(item(), who)
-    if isinstance(x, int):
+    if isinstance(x, int) and not isinstance(x, Enum):
         if x.bit_length() > 13_000:  # Python itself refuses to write longer ones in decimal
             raise ProgramFileError(f"{who}: an integer of {x.bit_length()} bits cannot be stored; give one of 13,000")
         return {"int": operator.index(x)}
-    if isinstance(x, float):
+    if isinstance(x, float) and not isinstance(x, Enum):
         return {"float": float(x) if math.isfinite(x) else repr(float(x))}
     raise ProgramFileError(
         f"{who}: {arguments.shown(x)} cannot be stored in a program's file; "

@@ -11,7 +11,7 @@ Where to start reading: ``DifferentiatedCall.__init__``, then ``DifferentiatedCa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from valuegrad import arguments, modes
@@ -69,7 +69,7 @@ class DifferentiatedCall:
         replaced = list(args)
         for i, own in zip(argnums, self.split(self.inputs)):
             replaced[i] = own
-        with nullcontext() if self.recorder is None else self.recorder.differentiating():
+        with modes.differentiating(self.inputs) if self.recorder is None else self.recorder.differentiating():
             self.output = f(*replaced, **kwargs)
 
     def split(self, numbers: Sequence[Any]) -> list[Any]:

@@ -26,6 +26,7 @@ RECORDING = 4
 
 variable: ContextVar[int] = ContextVar("valuegrad_mode", default=0)
 _recorder: ContextVar[Any] = ContextVar("valuegrad_recorder", default=None)
+_differentiating: ContextVar[tuple[Any, ...]] = ContextVar("valuegrad_differentiating", default=())
 _lock = Lock()
 _entered = 0  # how many with-blocks are open in all threads
 _native_switch: Callable[[int], None] | None = None  # the native engine's function that learns of it
@@ -39,6 +40,21 @@ def current() -> int:
 def recorder() -> Any:
     """What records this thread's calculations (a ``record.Recorder``), or None."""
     return _recorder.get() if variable.get() & RECORDING else None
+
+
+@contextmanager
+def differentiating(inputs: list[Any]) -> Iterator[None]:
+    """While an engine runs a function that ``vg.grad`` and its like differentiate by these Values."""
+    token = _differentiating.set((*_differentiating.get(), inputs))
+    try:
+        yield
+    finally:
+        _differentiating.reset(token)
+
+
+def differentiated() -> tuple[Any, ...]:
+    """The inputs of the functions that are being differentiated in this thread, the outermost first."""
+    return () if variable.get() & NO_GRAD else _differentiating.get()
 
 
 def use_native_switch(switch: Callable[[int], None]) -> None:

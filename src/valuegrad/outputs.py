@@ -120,8 +120,8 @@ class Structure:
 def _number(x: Any, name: str) -> Any:
     if type(x) is Value or type(x) is float:
         return x
-    if getattr(x, "ndim", None) == 0 and type(x.item()) is Value:
-        return x.item()
+    if isinstance(x, np.ndarray) and not x.ndim and x.dtype.kind == "O":  # what np.where gives for one number
+        return _number(x.item(), name)
     if type(x) is Comparison:
         return where(x, 1.0, 0.0)
     if arguments.is_number(x, Value):

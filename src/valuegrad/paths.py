@@ -41,7 +41,10 @@ __all__ = ["Options", "Path", "Paths"]
 
 
 # What Python says of a Value as an index, or as the length of a range.
-_NOT_AN_INTEGER = re.compile(r"integer.*\bValue\b|\bValue\b.*integer")
+_NOT_AN_INTEGER = re.compile(r"integer.*\bValue\b|\bValue\b.*integer|non-int.*\bValue\b|^only integers, slices")
+
+# What it says of a Value that is taken for an array: x[0], len(x), for y in x, x.sum().
+_NOT_AN_ARRAY = re.compile(r"\bValue'.*(not subscriptable|not iterable|no len\(|no attribute|item assignment)")
 
 
 @dataclass
@@ -106,12 +109,19 @@ class Paths:
         try:
             with np.errstate(all="ignore"):  # NumPy's functions on Values: nothing is said of inf and nan here
                 recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes)
-        except TypeError as error:
+        except (TypeError, IndexError, AttributeError) as error:
             if any(call.integer) and _NOT_AN_INTEGER.search(str(error)):
                 raise ValueTypeError(
                     f"{self.name}() used an integer argument where Python needs a plain integer ({error}); its "
                     "arguments are inputs of the program: choose an entry with vg.take(xs, i), or name an argument "
                     "that steers the function in static="
+                ) from error
+            kind = type(error)
+            if call.shape is not None and kind in (TypeError, AttributeError) and _NOT_AN_ARRAY.search(str(error)):
+                raise kind(
+                    f"{self.name}() took one number of an array for the array ({error}): every element of an array is "
+                    "a lane, a call of its own; name an argument that each call gets as a whole in vectors=, or give a "
+                    "list of numbers"
                 ) from error
             raise
         structure = found[-1]

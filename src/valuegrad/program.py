@@ -403,11 +403,12 @@ def compile(
     Args:
         f: the function.  It gives numbers, or lists, tuples, dicts and arrays of them.
         threads: how many threads may share a batch; results do not depend on it.
-        dtype: "float64" or "float32".
+        dtype: "float64" or "float32", or NumPy's type of that name.
         cache: whether large graphs, once lowered, are kept on disk for the next process; or the folder where.
         strict: whether results equal the engines' to the last bit; else elementary functions are within 4 ulp.
         static: the name or position of an argument (or a tuple of them) that is no number but steers the function,
-            such as the length of a loop: it is recorded again for each.  Text, booleans and None are static anyhow.
+            such as the length of a loop: it is recorded again for each.  Text, booleans, None and members of an
+            Enum are static anyhow.
         vectors: the name or position of an argument (or a tuple of them) in which arrays are no batches: every lane
             gets them as a whole, such as the weights of a network.
         max_paths: how many paths through its branches are recorded, for each structure of arguments.
@@ -443,6 +444,8 @@ def compile(
     """
     if arguments.integer(threads, "compile(), threads") < 1:
         raise ValueArgumentError(f"compile() got threads={threads!r}; give 1 or more")
+    if not isinstance(dtype, str):
+        dtype = getattr(dtype, "__name__", None) or getattr(dtype, "name", dtype)  # np.float32, np.dtype("float32")
     _one_of("dtype", dtype, ("float64", "float32"))
     _one_of("beyond", beyond, ("eager", "error"))
     _one_of("reduce", reduce, ("sum", "mean"))

@@ -126,6 +126,13 @@ def _record(
             f"{who} was called with plain numbers inside a function that is recorded, and depends on Values of that "
             "function, which would be frozen: hand them over as arguments"
         )
+    by = modes.differentiated()
+    if by and (frozen >= by[0][0]._created or any(v is x for v in captured for inputs in by for x in inputs)):
+        raise ForgetError(
+            f"{who} was called with plain numbers inside a function that is differentiated, and depends on Values of "
+            "that function, so that a part of its gradient would be lost: hand them over as arguments, or their data "
+            "if they are constants"
+        )
     guards = [Guard(node, guard.expected, guard.line) for node, guard in zip(nodes[len(outputs) :], recorder.guards)]
     kinds: tuple[Any, ...] = (np.uint16, np.int32, np.int32, np.float64)
     ops, starts, operands, numbers = [np.frombuffer(data, kind) for data, kind in zip(arrays, kinds)]
