@@ -44,6 +44,7 @@ class Overview:
         graphs: a Graph for each path.
         counts: how many nodes of each operation there are in all of them, the most frequent first.
         guards: for each line of the function with a comparison how many guards the paths have there.
+        loops: what was rolled: for each loop over parameters its members and the instructions of one.
         memory: bytes: "graphs", and of what runs "code" and "frames" (one frame a thread).
 
     Example:
@@ -98,6 +99,24 @@ class Overview:
             "code": sum(code.code_bytes for code in codes),
             "frame": max((code.frame_bytes for code in codes), default=0),
         }
+
+    @property
+    def loops(self) -> list[tuple[int, int]]:
+        """What was rolled: for each loop over parameters its members and the instructions of one, as lowered.
+
+        Example:
+            >>> import numpy as np, valuegrad as vg
+            >>> @vg.compile(vectors="w")
+            ... def step(w, x):
+            ...     loss, grads = vg.value_and_grad(lambda w: vg.sum([(a - x) ** 2 for a in w]))(list(w))
+            ...     return w - 0.1 * np.array([vg.batch_mean(g) for g in grads])
+            >>> step(np.zeros(100), np.ones(8)).shape
+            (100,)
+            >>> step.graph.loops
+            [(100, 4)]
+        """
+        codes = [lowered.code for path in self.paths for lowered in path.lowered.values()]
+        return [loop for code in codes for loop in getattr(code, "instructions", ((), ()))[1]]
 
     # ------------------------------------------------------------------------------------------ one path
     def listing(self, path: int = 0) -> str:
@@ -171,6 +190,8 @@ class Overview:
         ]
         if self.structures > 1:
             lines.append(f"  recorded for {self.structures} structures of arguments")
+        if self.loops:
+            lines.append("  rolled: " + ", ".join(f"{size} instructions x {n:,}" for n, size in self.loops[:SHOWN]))
         guards = list(self.guards.items())
         for line, number in guards[:SHOWN]:
             lines.append(f"  guards: {number} at {line}")
