@@ -137,18 +137,22 @@ static void vg_backward_edge(VgContributions *c, VgGraph *g, const uint8_t *depe
     vg_reached(c, g, child, reach);
 }
 
+/* The room that vg_apply needs for a template: its nodes, and the operands of its widest one. */
+static int32_t vg_scratch_of(const VgTemplates *t, int32_t template) {
+    int32_t widest = 0;
+    if (template < 0) return 0;
+    for (int32_t i = t->node_end[template]; i < t->node_end[template + 1]; i++)
+        if (t->start[i + 1] - t->start[i] > widest) widest = t->start[i + 1] - t->start[i];
+    return t->node_end[template + 1] - t->node_end[template] + widest;
+}
+
 /* Hand a node's adjoint on to its children. */
 static void vg_backward_node(VgContributions *c, VgGraph *g, const VgTemplates *t, int32_t template, int32_t v,
                              int32_t adjoint, const uint8_t *depends) {
     const int32_t n = vg_arity_of(g, v), reach = c->reach[v];
     const uint16_t op = g->op[v];
-    const int32_t nodes = template >= 0 ? t->node_end[template + 1] - t->node_end[template] : 0;
-    int32_t widest = 0;
-    if (template >= 0)
-        for (int32_t i = t->node_end[template]; i < t->node_end[template + 1]; i++)
-            if (t->start[i + 1] - t->start[i] > widest) widest = t->start[i + 1] - t->start[i];
     /* operands (the graph's own may move while it grows), the node itself, results, scratch */
-    int32_t *o = vg_buffer(c, g, 2 * n + 1 + nodes + widest);
+    int32_t *o = vg_buffer(c, g, 2 * n + 1 + vg_scratch_of(t, template));
     if (o == NULL) return;
     memcpy(o, vg_operands_of(g, v), n * sizeof(*o));
     o[n] = v;
@@ -219,14 +223,10 @@ static int32_t vg_forward_node(VgContributions *c, VgGraph *g, const VgTemplates
                                const int32_t *tangents) {
     const int32_t n = vg_arity_of(g, v);
     const uint16_t op = g->op[v];
-    int32_t moving = 0, count = 0, widest = 0;
+    int32_t moving = 0, count = 0;
     for (int32_t k = 0; k < n; k++) moving |= tangents[vg_operands_of(g, v)[k]] >= 0;
     if (!moving || vg_is_condition(op) || op == VG_OP_call) return -1;
-    const int32_t nodes = template >= 0 ? t->node_end[template + 1] - t->node_end[template] : 0;
-    if (template >= 0)
-        for (int32_t i = t->node_end[template]; i < t->node_end[template + 1]; i++)
-            if (t->start[i + 1] - t->start[i] > widest) widest = t->start[i + 1] - t->start[i];
-    int32_t *o = vg_buffer(c, g, 3 * n + 1 + nodes + widest);
+    int32_t *o = vg_buffer(c, g, 3 * n + 1 + vg_scratch_of(t, template));
     if (o == NULL) return -1;
     memcpy(o, vg_operands_of(g, v), n * sizeof(*o));
     o[n] = v;
