@@ -6,7 +6,8 @@ nodes, and the nodes that it leaves behind, a *template*, are copied for each su
 
 Data structures: a ``Template`` is a small graph whose references below 0 are the node's children (``-1 - k`` is
 child k) and, after the last child, its own result.  ``Pool`` holds all templates in flat arrays, as C wants them,
-and finds them by (operation, number of operands, static argument).
+and finds them by (operation, number of operands, static argument).  A long list is one ``Column``: what a rule does
+for each of its entries is noted once, and NumPy writes the nodes, since a list may have a million entries.
 
 Where to start reading: ``Terms``, the algebra; then ``Pool.find``.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +38,7 @@ NOTHING = -(2**31)
 
 WIDE = 128
 """A family's local gradients ask for all its entries: n rows of n operands.  Of more entries than this, they are
-computed from the family's rule instead, so that graphs grow linearly."""
+computed from the family's rule instead, so that graphs grow linearly.  Longer lists than this are columns."""
 
 
 class Term:
@@ -74,8 +75,27 @@ class Term:
         raise TypeError("a rule must choose with m.where, not with Python's if: it is evaluated over terms too")
 
 
+class Column(Term, Sequence[Term]):
+    """A list of nodes: for the rule that goes over its entries one term, for all else a sequence of terms."""
+
+    __slots__ = ("references",)
+
+    def __init__(self, m: Terms, references: NDArray[np.int32]) -> None:
+        super().__init__(m, 0)
+        self.references = references
+
+    def __len__(self) -> int:
+        return len(self.references)
+
+    def __getitem__(self, i: Any) -> Any:
+        return Term(self.m, int(self.references[i]))
+
+    def __iter__(self) -> Iterator[Term]:
+        return (Term(self.m, reference) for reference in self.references.tolist())
+
+
 class Terms(ListAlgebra):
-    """The algebra of nodes; ``ops``, ``references`` and ``numbers`` are the template so far.
+    """The algebra of nodes; ``ops``, ``starts``, ``operands`` and ``numbers`` are the template so far.
 
     Args:
         machine: expand every row into machine operations (for values); else rows stay rows, which have local
@@ -87,9 +107,10 @@ class Terms(ListAlgebra):
         super().__init__(TABLE)
         self.machine = machine
         self.strict = strict
-        self.ops: list[int] = []
-        self.references: list[list[int]] = []
-        self.numbers: list[float] = []
+        self.ops = array("H")
+        self.starts = array("i", [0])
+        self.operands = array("i")
+        self.numbers = array("d")
         self._known: dict[tuple[Any, ...], int] = {}
         for name in ELEMENTARY:
             setattr(self, name, partial(self._apply, name))
@@ -103,24 +124,78 @@ class Terms(ListAlgebra):
         """Child k of the node that the template is for; after the last one its result."""
         return Term(self, -1 - k)
 
+    def children(self, first: int, count: int) -> Sequence[Term]:
+        """So many children from this one on."""
+        if count > WIDE:
+            return Column(self, -1 - first - np.arange(count, dtype=np.int32))
+        return [self.child(k) for k in range(first, first + count)]
+
     def reference(self, x: Any) -> int:
         """Where a term, or a plain number as a constant, is."""
         if isinstance(x, Term):
             return x.reference
         return self._node("const", [], float(x))
 
-    def emit(self, op: str, *terms: Any, number: float = 0.0) -> Term:
-        """A node; the same one if it is there already."""
-        return Term(self, self._node(op, [self.reference(x) for x in terms], number))
+    def references(self, xs: Sequence[Any]) -> NDArray[np.int32]:
+        """Where all of a list are; NOTHING for what is None."""
+        if isinstance(xs, Column):
+            return xs.references
+        return np.array([NOTHING if x is None else self.reference(x) for x in xs], dtype=np.int32)
 
-    def _node(self, op: str, references: list[int], number: float) -> int:
-        key = (op, *references, struct.pack("d", number))
+    def emit(self, op: str, *terms: Any, number: float = 0.0) -> Term:
+        """A node; the same one if it is there already.  Where a term is a column, a node for each of its entries."""
+        length = next((len(x) for x in terms if isinstance(x, Column)), None)
+        if length is not None:
+            return self._nodes(
+                op, length, [x.references if isinstance(x, Column) else self.reference(x) for x in terms], number
+            )
+        return self.emit_list(op, terms, number)
+
+    def emit_list(self, op: str, xs: Sequence[Any], number: float = 0.0) -> Term:
+        """A node whose operands are a list."""
+        return Term(self, self._node(op, self.references(xs), number))
+
+    def _node(self, op: str, references: NDArray[np.int32] | Sequence[int], number: float) -> int:
+        operands = array("i", np.asarray(references, dtype=np.int32).tobytes())
+        key = (op, operands.tobytes(), struct.pack("d", number))
         if key not in self._known:
             self._known[key] = len(self.ops)
             self.ops.append(OPCODE[op])
-            self.references.append(references)
+            self.operands.extend(operands)
+            self.starts.append(len(self.operands))
             self.numbers.append(number)
         return self._known[key]
+
+    def _nodes(self, op: str, length: int, references: Sequence[Any], number: float) -> Column:
+        """A node for each entry of a column."""
+        first = len(self.ops)
+        operands = np.empty((length, len(references)), dtype=np.int32)
+        for k, reference in enumerate(references):
+            operands[:, k] = reference
+        ends = len(self.operands) + len(references) * np.arange(1, length + 1, dtype=np.int32)
+        self.ops.extend(array("H", [OPCODE[op]]) * length)
+        self.operands.frombytes(operands.tobytes())
+        self.starts.frombytes(ends.astype(np.int32).tobytes())
+        self.numbers.extend(array("d", [number]) * length)
+        return Column(self, np.arange(first, first + length, dtype=np.int32))
+
+    # -------------------------------------------------------------------------------------- long lists
+    def each(self, f: Callable[..., Any], *vectors: Sequence[Any]) -> Any:
+        """f for each entry; for columns once, and where all entries have the same result they share it."""
+        if not all(isinstance(xs, Column) for xs in vectors):
+            return super().each(f, *vectors)
+        result = f(*vectors)
+        if isinstance(result, Column):
+            return result
+        return Column(self, np.full(len(vectors[0]), self.reference(result), dtype=np.int32))
+
+    def one_hot(self, xs: Sequence[Any], i: float) -> Any:
+        if not isinstance(xs, Column):
+            return super().one_hot(xs, i)
+        references = np.full(len(xs), self.reference(0.0), dtype=np.int32)
+        if 0 <= i < len(xs):
+            references[int(i)] = self.reference(1.0)
+        return Column(self, references)
 
     # ------------------------------------------------------------------------------ functions of numbers
     def _apply(self, name: str, *terms: Any) -> Any:
@@ -134,14 +209,15 @@ class Terms(ListAlgebra):
     def _row(self, row: Row, *args: Any) -> Any:
         """A row as a node of its own; a family gives a list of them."""
         if row.vectors:
-            terms = [x for xs in args[: row.vectors] for x in xs]
-            if not any(isinstance(x, Term) for x in terms):
+            lists = args[: row.vectors]
+            if not any(isinstance(xs, Column) or any(isinstance(x, Term) for x in xs) for xs in lists):
                 return getattr(FLOATS, row.name)(*args)
-            if row.family and len(terms) > WIDE:
-                return list(row.value(self, *args))
+            if row.family and len(lists[0]) > WIDE:
+                return row.value(self, *args)
+            terms = lists[0] if row.vectors == 1 else [x for xs in lists for x in xs]
             if row.family:
-                return [self.emit(row.name, *terms, number=float(i)) for i in range(len(terms))]
-            return self.emit(row.name, *terms, number=float(args[-1]) if row.static else 0.0)
+                return [self.emit_list(row.name, terms, float(i)) for i in range(len(terms))]
+            return self.emit_list(row.name, terms, float(args[-1]) if row.static else 0.0)
         if not any(isinstance(x, Term) for x in args):
             return getattr(FLOATS, row.name)(*args)
         return self._apply(row.name, *args) if row.static else self.emit(row.name, *args)
@@ -204,19 +280,19 @@ class Terms(ListAlgebra):
         return self._list("norm", xs)
 
     def _list(self, op: str, xs: Sequence[Any]) -> Any:
-        if not any(isinstance(x, Term) for x in xs):
+        if not isinstance(xs, Column) and not any(isinstance(x, Term) for x in xs):
             return TABLE[op].value(FLOATS, list(xs))
-        return self.emit(op, *xs)
+        return self.emit_list(op, xs)
 
 
 # ------------------------------------------------------------------------------------------------ two templates
 def _arguments(row: Row, m: Terms, count: int, number: float) -> list[Any]:
     """What a row's rules take: its children in their lists, then the static argument."""
-    children = [m.child(k) for k in range(count)]
     if not row.vectors:
+        children = [m.child(k) for k in range(count)]
         return [*children, number] if row.static else children
     size = count // row.vectors
-    lists: list[Any] = [children[i * size : (i + 1) * size] for i in range(row.vectors)]
+    lists: list[Any] = [m.children(i * size, size) for i in range(row.vectors)]
     return [*lists, number] if row.static and not row.family else lists
 
 
@@ -228,15 +304,17 @@ def _value(row: Row, m: Terms, count: int, number: float) -> list[Any]:
     return [result[int(number)] if row.family else result]
 
 
-def _local_grads(row: Row, m: Terms, count: int, number: float) -> list[Any]:
+def _local_grads(row: Row, m: Terms, count: int, number: float) -> Sequence[Any]:
     """∂out/∂child for each child."""
     arguments = _arguments(row, m, count, number)
+    grads: Sequence[Any]
     if row.family:
         outs = getattr(m, row.name)(*arguments)
-        grads = list(row.local_grads(m, *arguments, outs, number))
+        grads = row.local_grads(m, *arguments, outs, number)
     else:
-        found = row.local_grads(m, *arguments, m.child(count))
-        grads = [g for gs in found for g in gs] if row.vectors == 2 else list(found)
+        grads = row.local_grads(m, *arguments, m.child(count))
+        if row.vectors == 2:
+            grads = Column(m, np.concatenate([m.references(gs) for gs in grads]))
     if row.skips_zero:
         return [None if not isinstance(g, Term) and g == 0.0 else g for g in grads]
     return grads
@@ -251,7 +329,9 @@ class Pool:
         strict: as in ``Terms``.
     """
 
-    def __init__(self, rule: Callable[[Row, Terms, int, float], list[Any]], machine: bool, strict: bool = True) -> None:
+    def __init__(
+        self, rule: Callable[[Row, Terms, int, float], Sequence[Any]], machine: bool, strict: bool = True
+    ) -> None:
         self._rule = rule
         self._machine = machine
         self._strict = strict
@@ -282,14 +362,14 @@ class Pool:
         if row is None:
             raise GraphError(f"{OPS[code]!r} is no row of the primitives table, so there is no template of it")
         m = Terms(self._machine, self._strict)
-        results = [NOTHING if x is None else m.reference(x) for x in self._rule(row, m, count, number)]
+        results = m.references(self._rule(row, m, count, number))
+        ends = np.array(m.starts[1:], dtype=np.int32) + np.int32(len(self._references))
         self._ops.extend(m.ops)
-        for references in m.references:
-            self._references.extend(references)
-            self._starts.append(len(self._references))
+        self._starts.frombytes(ends.tobytes())
+        self._references.extend(m.operands)
         self._numbers.extend(m.numbers)
         self._node_ends.append(len(self._ops))
-        self._results.extend(results)
+        self._results.frombytes(results.tobytes())
         self._result_ends.append(len(self._results))
         self._arrays = None
         return len(self._node_ends) - 2
