@@ -14,7 +14,11 @@ import chain
 import compiled_black_scholes
 import compiled_call
 import compiled_gpt
+import compiled_logsumexp
 import compiled_lorenz
+import compiled_lstm
+import compiled_mixture
+import compiled_ode
 import gpt
 import harness
 import memory
@@ -46,6 +50,9 @@ COMPILED = [
     ("99,968 operations", "lorenz_99968", "f", "µs", "4"),
     ("99,968 operations, with 6 derivatives", "lorenz_99968", "fg", "µs", "25"),
     ("compiling the latter", "lorenz_99968", "compile_fg", "s", "12"),
+    ("999,964 operations", "lorenz_999964", "f", "µs", "–"),
+    ("999,964 operations, with 6 derivatives", "lorenz_999964", "fg", "µs", "–"),
+    ("compiling the latter", "lorenz_999964", "compile_fg", "s", "–"),
     ("Black-Scholes, the price", "black_scholes", "f", "ns", "–"),
     ("Black-Scholes with 5 Greeks", "black_scholes", "fg", "ns", "NumPy's price alone"),
     ("one call, 20 operations with 3 derivatives", "call", "fg", "µs", "1.5"),
@@ -54,6 +61,11 @@ COMPILED = [
     ("the same in float32", "gpt_16_float32", "document", "µs", "22"),
     ("GPT training, batch 64, a document", "gpt_64_float64", "document", "µs", "22"),
     ("the same in float32", "gpt_64_float32", "document", "µs", "22"),
+    ("Gaussian mixture, value and gradient", "mixture", "run", "ms", "C by hand"),
+    ("LSTM over 1,024 steps, value and gradient", "lstm", "run", "ms", "C by hand"),
+    ("log-sum-exp of 640,000 numbers, value and gradient", "logsumexp_library", "run", "ms", "C by hand"),
+    ("the same, written as a loop", "logsumexp_loop", "run", "ms", "C by hand"),
+    ("10,000 states, 10 steps in time, value and gradient", "ode", "run", "ms", "C by hand"),
 ]
 # Steps a round: so many that what the other contestants left in the caches has little part in it, 1,000 in all at most;
 # few in float32, where the libraries' losses part from one another after some hundred steps.
@@ -72,6 +84,11 @@ def run(quick: bool) -> dict[str, harness.Report]:
             "black_scholes": compiled_black_scholes.run(options=10_000, rounds=2, limit=5.0),
             "call": compiled_call.run(lanes=100_000, rounds=2),
             "gpt_16_float64": compiled_gpt.run(batch=16, dtype="float64", steps=5, rounds=2, limit=60.0),
+            "mixture": compiled_mixture.run(points=100, components=5, rounds=2),
+            "lstm": compiled_lstm.run(length=32, features=14, rounds=2),
+            "logsumexp_library": compiled_logsumexp.run(numbers=10_000, written="library", rounds=2),
+            "logsumexp_loop": compiled_logsumexp.run(numbers=10_000, written="loop", rounds=2),
+            "ode": compiled_ode.run(states=1_000, steps=3, rounds=2),
         }
     reports = {
         "chain": chain.run(operations=100_000, rounds=9),
@@ -79,12 +96,17 @@ def run(quick: bool) -> dict[str, harness.Report]:
         "step": step.run(rounds=7, steps=3),
         "gpt": gpt.run(rounds=15, steps=20),
     }
-    for operations in (994, 10_011, 99_968):
+    for operations in (994, 10_011, 99_968, 999_964):
         reports[f"lorenz_{operations}"] = compiled_lorenz.run(operations, lanes=100_000, rounds=5, limit=30.0)
     reports["black_scholes"] = compiled_black_scholes.run(options=1_000_000, rounds=5, limit=30.0)
     reports["call"] = compiled_call.run(lanes=10_000_000, rounds=7)
     for batch, dtype, steps in BATCHES:
         reports[f"gpt_{batch}_{dtype}"] = compiled_gpt.run(batch, dtype, steps, rounds=7, limit=60.0)
+    reports["mixture"] = compiled_mixture.run(points=1_000, components=25, rounds=7)
+    reports["lstm"] = compiled_lstm.run(length=1_024, features=14, rounds=7)
+    for written in ("library", "loop"):
+        reports[f"logsumexp_{written}"] = compiled_logsumexp.run(numbers=640_000, written=written, rounds=7)
+    reports["ode"] = compiled_ode.run(states=10_000, steps=10, rounds=7)
     return reports
 
 
@@ -116,6 +138,7 @@ COMPILED_PEERS = {
     "PyTorch": "PyTorch",
     "NumPy": "NumPy",
     "C++ tape": "a tape in C++",
+    "C by hand": "C by hand",
 }
 
 

@@ -160,6 +160,24 @@ def test_tape_trains_in_batches_as_ours_does(tmp_path, dtype):
     assert list(samples(tmp_path, "compiled_gpt.py", *arguments)) == names
 
 
+@pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("g++")), reason="written in C and C++")
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("compiled_mixture.py", ["--points", "13", "--components", "3"]),
+        ("compiled_lstm.py", ["--length", "9", "--features", "5"]),
+        ("compiled_logsumexp.py", ["--numbers", "100", "--written", "library"]),
+        ("compiled_logsumexp.py", ["--numbers", "100", "--written", "loop"]),
+        ("compiled_ode.py", ["--states", "20", "--steps", "3"]),
+    ],
+)
+def test_gradients_by_hand_and_by_tape_agree_with_ours(tmp_path, script, arguments):
+    measured = samples(tmp_path, script, *arguments, "--rounds", "1")
+    assert list(measured) == ["valuegrad", "C by hand", "C++ tape"]
+    assert set(measured["valuegrad"]) == {"run", "record", "transform", "ready", "memory"}
+    assert set(measured["C by hand"]) == {"run", "ready", "memory"}
+
+
 def test_plain_class_has_the_gradients_of_ours():
     def expression(Value):
         a, b = Value(0.5), Value(3.0)
