@@ -4,8 +4,8 @@ Why: libraries of arrays are written for some of these problems and not for othe
 measured by is the program that somebody would write by hand.  Three contestants a problem:
 
 - valuegrad: the function as a user writes it, compiled; one thread, float64, nothing kept on disk.
-- C by hand (``yardsticks/NAME.c``): explicit gradients, by gcc -O3 -march=native -ffast-math, which lets it vectorise
-  sums and exponentials.
+- C by hand (``yardsticks/NAME.c``): explicit gradients, by gcc -O3 -march=native -ffast-math -fopenmp-simd,
+  which lets it vectorise sums and exponentials.
 - C++ tape (``yardsticks/NAME.cpp``): the same function over the Value of ``yardsticks/tape.hpp``, by g++ -O3
   -march=native.
 
@@ -41,7 +41,7 @@ METRICS = {
 FOLDER = Path(__file__).with_name("yardsticks")
 LONG_ENOUGH = 0.1  # seconds a measurement lasts at least
 CHECKED = 64  # so many entries of a gradient are compared, and so many sums over all of it
-C_FLAGS = ["-O3", "-march=native", "-ffast-math"]
+C_FLAGS = ["-O3", "-march=native", "-ffast-math", "-fopenmp-simd"]
 CPP_FLAGS = ["-O3", "-march=native", "-std=c++17"]
 LIMIT = 60.0  # seconds in which a contestant must be ready
 Run = Callable[[], tuple[Any, Any]]  # the value (of each lane), and the gradients

@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Else gcc unrolls loops this short before it would vectorise them. */
+#define SIDE_BY_SIDE _Pragma("omp simd")
+
 enum { LAYERS = 2, WIDE = 16 };
 typedef double vector[WIDE] __attribute__((aligned(64)));
 
@@ -21,6 +24,7 @@ typedef struct {
 } Gates;
 
 static void sigmoid(const double *x, const double *weight, const double *bias, double *y) {
+    SIDE_BY_SIDE
     for (int i = 0; i < WIDE; i++) y[i] = 1 / (1 + exp(-(x[i] * weight[i] + bias[i])));
 }
 
@@ -31,7 +35,9 @@ static void forward(const Gates *g, Step *s, double *hidden, double *cell, const
     sigmoid(s->x, g->weight[0], g->bias[0], s->forget);
     sigmoid(s->hidden, g->weight[1], g->bias[1], s->in);
     sigmoid(s->x, g->weight[2], g->bias[2], s->out);
+    SIDE_BY_SIDE
     for (int i = 0; i < WIDE; i++) s->change[i] = tanh(s->hidden[i] * g->weight[3][i] + g->bias[3][i]);
+    SIDE_BY_SIDE
     for (int i = 0; i < WIDE; i++) {
         cell[i] = s->cell[i] * s->forget[i] + s->in[i] * s->change[i];
         s->squashed[i] = tanh(cell[i]);
@@ -41,6 +47,7 @@ static void forward(const Gates *g, Step *s, double *hidden, double *cell, const
 
 /* d_hidden and d_cell become those of what came in; d_x is that of the layer's input. */
 static void back(const Gates *g, const Step *s, Gates *d, double *d_hidden, double *d_cell, double *d_x) {
+    SIDE_BY_SIDE
     for (int i = 0; i < WIDE; i++) {
         const double c = d_cell[i] + d_hidden[i] * s->out[i] * (1 - s->squashed[i] * s->squashed[i]);
         const double forget = c * s->cell[i] * s->forget[i] * (1 - s->forget[i]);
@@ -107,7 +114,9 @@ double value_and_grad(const int *sizes, const double *const *inputs, double *gra
         memcpy(outs[t], hidden[LAYERS - 1], sizeof(vector));
         memcpy(gold, sequence + (t + 1) * b, b * sizeof(double));
         vector y;
+        SIDE_BY_SIDE
         for (int i = 0; i < WIDE; i++) y[i] = outs[t][i] * more[1][i] + more[2][i];
+        SIDE_BY_SIDE
         for (int i = 0; i < WIDE; i++) shares[t][i] = exp(y[i]);
         for (int i = b; i < WIDE; i++) shares[t][i] = 0;
         for (int i = 0; i < WIDE; i++) {
@@ -115,12 +124,14 @@ double value_and_grad(const int *sizes, const double *const *inputs, double *gra
             all += gold[i];
             hit += gold[i] * y[i];
         }
+        SIDE_BY_SIDE
         for (int i = 0; i < WIDE; i++) shares[t][i] = gold[i] - all * shares[t][i] / sum;
         total += hit - all * log(sum);
     }
     const double seed = -1.0 / ((length - 1) * b);
     for (int t = length - 2; t >= 0; t--) {
         vector d_x;
+        SIDE_BY_SIDE
         for (int i = 0; i < WIDE; i++) {
             const double d = seed * shares[t][i];
             d_more[1][i] += d * outs[t][i];
@@ -128,6 +139,7 @@ double value_and_grad(const int *sizes, const double *const *inputs, double *gra
             d_x[i] = d * more[1][i];
         }
         for (int l = LAYERS - 1; l >= 0; l--) {
+            SIDE_BY_SIDE
             for (int i = 0; i < WIDE; i++) d_hidden[l][i] += d_x[i];
             back(&gates[l], &steps[t * LAYERS + l], &d_gates[l], d_hidden[l], d_cell[l], d_x);
         }
