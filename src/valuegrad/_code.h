@@ -51,6 +51,7 @@ typedef struct { VgRun *run; int32_t count; } VgRuns;
 typedef struct VgCode {
     VgLowered lowered;
     VgRuns read, written; /* of the uniform inputs and outputs */
+    VgRuns totals;        /* of the sums over the lanes: where they lie among the uniforms */
     int pieces; /* segments, then loops */
     VgPiece *piece;
     VgSegmentFunction whole_block; /* the assembler's `main` for a block of several vectors; NULL: a block is one */
@@ -66,6 +67,7 @@ typedef struct VgCode {
     PyObject *calls; /* borrowed from Code */
     VgWorkspace *idle;    /* for the next run */
     VgWorkspace *helpers; /* for its other threads: they have no scalars of their own */
+    VgWorkspace *own;     /* for threads that run it without the GIL, each on its own */
 } VgCode;
 
 /* ------------------------------------------------------------------------------------------------- making one */
@@ -73,6 +75,14 @@ static void vg_free_workspace(VgWorkspace *workspace) {
     if (workspace == NULL) return;
     free(workspace->memory);
     free(workspace);
+}
+
+static void vg_free_workspaces(VgWorkspace *w) {
+    while (w != NULL) {
+        VgWorkspace *const next = w->next;
+        vg_free_workspace(w);
+        w = next;
+    }
 }
 
 static void vg_free_code(VgCode *code) {
@@ -85,15 +95,13 @@ static void vg_free_code(VgCode *code) {
     vg_jit_free(code->block_code, code->block_bytes);
     vg_free_lowered(&code->lowered);
     vg_free_workspace(code->idle);
-    while (code->helpers != NULL) {
-        VgWorkspace *const next = code->helpers->next;
-        vg_free_workspace(code->helpers);
-        code->helpers = next;
-    }
+    vg_free_workspaces(code->helpers);
+    vg_free_workspaces(code->own);
     free(code->lane_inputs);
     free(code->lane_outputs);
     free(code->read.run);
     free(code->written.run);
+    free(code->totals.run);
     free(code);
 }
 
@@ -208,14 +216,14 @@ static int vg_translate_segment(VgCode *code, int k, int strict) {
     return 0;
 }
 
-/* Where the uniform ones of all inputs or outputs are, as few runs as there are; 0 or VG_NO_MEMORY. */
+/* Where the uniform ones (NULL: all) of inputs, outputs or sums are, as few runs as there are; 0 or VG_NO_MEMORY. */
 static int vg_find_runs(VgRuns *runs, const int32_t *all, const uint8_t *uniform, int32_t n) {
     int32_t packed = 0;
     runs->run = (VgRun *)malloc(((size_t)n + 1) * sizeof *runs->run);
     if (runs->run == NULL) return VG_NO_MEMORY;
     for (int32_t i = 0; i < n; i++) {
         VgRun *const last = runs->count ? &runs->run[runs->count - 1] : NULL;
-        if (!uniform[i]) continue;
+        if (uniform != NULL && !uniform[i]) continue;
         if (all[i] >= 0 && last && last->uniform + last->count == all[i] && last->packed + last->count == packed) {
             last->count++;
         } else if (all[i] >= 0) {
@@ -281,6 +289,7 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     if (code->lane_inputs == NULL || code->lane_outputs == NULL) goto failed;
     if (vg_find_runs(&code->read, l->input, l->uniform_input, l->inputs) < 0) goto failed;
     if (vg_find_runs(&code->written, l->output, l->uniform_output, l->outputs) < 0) goto failed;
+    if (vg_find_runs(&code->totals, l->total, NULL, l->accumulators) < 0) goto failed;
     *error = VG_LOWERED;
     return code;
 failed:

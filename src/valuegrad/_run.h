@@ -12,6 +12,7 @@
 #define VALUEGRAD_RUN_H
 
 #include "_code.h"
+#include "_sums.h"
 #include "_threads.h"
 
 enum {
@@ -43,26 +44,6 @@ static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, 
         char *const outside = packed + (size_t)run.packed * code->item;
         if (run.count == 1) vg_copy_number(code, out ? outside : inside, out ? inside : outside);
         else memcpy(out ? outside : inside, out ? inside : outside, (size_t)run.count * code->item);
-    }
-}
-
-/* From a sum for each of V lanes to their total, neighbours first: ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)).  The sums
- * are cleared for the next chunk, while they are at hand. */
-#define VG_IN_PAIRS(T, V)                                                                                             \
-    for (int32_t k = 0; k < sums; k++) {                                                                              \
-        T *const x = (T *)accumulators + (size_t)k * (V);                                                             \
-        T total = ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));                                  \
-        if ((V) == 16) total += ((x[(V) - 8] + x[(V) - 7]) + (x[(V) - 6] + x[(V) - 5])) +                             \
-                                ((x[(V) - 4] + x[(V) - 3]) + (x[(V) - 2] + x[(V) - 1]));                              \
-        ((T *)totals)[k] = total;                                                                                     \
-        for (int i = 0; i < (V); i++) x[i] = (T)-0.0;                                                                 \
-    }
-static void vg_totals(const VgCode *code, void *restrict accumulators, void *restrict totals) {
-    const int32_t sums = code->lowered.accumulators;
-    if (code->is_float32) {
-        VG_IN_PAIRS(float, 16)
-    } else {
-        VG_IN_PAIRS(double, 8)
     }
 }
 
@@ -147,6 +128,11 @@ typedef struct VgJob {
 #endif
 } VgJob;
 
+/* The sums of a single chunk are the totals, and go to their places at once where these lie side by side. */
+static inline int vg_has_totals_in_place(const VgJob *job) {
+    return job->chunks == 1 && job->code->totals.count == 1;
+}
+
 static inline void vg_lock(VgJob *job) {
 #if VG_HAS_THREADS
     pthread_mutex_lock(&job->mutex);
@@ -230,7 +216,9 @@ static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
     }
     if (c->error) vg_clear_sums(code, c->accumulators);
     else if (code->lowered.accumulators > 0)
-        vg_totals(code, c->accumulators, job->totals + (size_t)which * (size_t)code->lowered.accumulators * code->item);
+        vg_totals(code->is_float32, c->accumulators,
+                  job->totals + (size_t)which * (size_t)code->lowered.accumulators * code->item,
+                  code->lowered.accumulators);
 }
 
 /* What each thread does: one chunk after the other, until there is none. */
@@ -249,13 +237,34 @@ static void vg_run_chunks(VgJob *job, VgContext *c) {
     }
 }
 
+/* Lists of workspaces that are free, without the GIL. */
+static VgWorkspace *vg_first_of(VgWorkspace **list) {
+#if VG_HAS_THREADS
+    pthread_mutex_lock(&vg_pool.mutex);
+#endif
+    VgWorkspace *const w = *list;
+    if (w != NULL) *list = w->next;
+#if VG_HAS_THREADS
+    pthread_mutex_unlock(&vg_pool.mutex);
+#endif
+    return w;
+}
+
+static void vg_put_first(VgWorkspace **list, VgWorkspace *w) {
+#if VG_HAS_THREADS
+    pthread_mutex_lock(&vg_pool.mutex);
+#endif
+    w->next = *list;
+    *list = w;
+#if VG_HAS_THREADS
+    pthread_mutex_unlock(&vg_pool.mutex);
+#endif
+}
+
 #if VG_HAS_THREADS
 /* A workspace that a thread left for the next run, or a new one. */
 static VgWorkspace *vg_take_helper(VgCode *code, void *uniform) {
-    pthread_mutex_lock(&vg_pool.mutex);
-    VgWorkspace *w = code->helpers;
-    if (w != NULL) code->helpers = w->next;
-    pthread_mutex_unlock(&vg_pool.mutex);
+    VgWorkspace *const w = vg_first_of(&code->helpers);
     if (w == NULL) return vg_new_workspace(code, uniform);
     w->context.uniform = uniform;
     return w;
@@ -268,10 +277,7 @@ static void vg_help(void *argument) {
     if (w == NULL) return;
     w->context.error = 0;
     vg_run_chunks(job, &w->context);
-    pthread_mutex_lock(&vg_pool.mutex);
-    w->next = job->code->helpers;
-    job->code->helpers = w;
-    pthread_mutex_unlock(&vg_pool.mutex);
+    vg_put_first(&job->code->helpers, w);
 }
 #endif
 
@@ -300,15 +306,12 @@ static void vg_run_lanes(VgJob *job, VgContext *c, int threads) {
 /* The chunks' sums, in order; without lanes 0. */
 static void vg_add_chunks(const VgJob *job, VgContext *c) {
     const VgCode *const code = job->code;
-    const int32_t sums = code->lowered.accumulators;
-    for (int32_t k = 0; k < sums; k++) {
-        double total = job->chunks > 0 ? vg_get(code, job->totals, k) : 0.0;
-        for (ptrdiff_t j = 1; j < job->chunks; j++) {
-            const double next = vg_get(code, job->totals + (size_t)j * (size_t)sums * code->item, k);
-            total = code->is_float32 ? (double)((float)total + (float)next) : total + next;
-        }
-        vg_put(code, c->uniform, code->lowered.total[k], total);
-    }
+    const ptrdiff_t sums = code->lowered.accumulators;
+    for (ptrdiff_t k = 0; k < sums && job->chunks == 0; k++) vg_put(code, c->uniform, code->lowered.total[k], 0.0);
+    if (job->totals == NULL || vg_has_totals_in_place(job)) return;
+    for (ptrdiff_t j = 1; j < job->chunks; j++)
+        vg_add_numbers(code->is_float32, job->totals, job->totals + (size_t)(j * sums) * code->item, sums);
+    vg_copy_runs(code, &code->totals, (char *)c->uniform, job->totals, 0);
 }
 
 /* A chunk is a multiple of so many blocks of V lanes.  Of a long program a few blocks are worth a thread, and those
@@ -336,7 +339,9 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     job->totals = NULL;
     job->next = 0;
     job->has_failed = job->error = 0;
-    if (l->accumulators > 0 && job->chunks > 0) {
+    if (vg_has_totals_in_place(job)) {
+        job->totals = (char *)c->uniform + (size_t)code->totals.run[0].uniform * code->item;
+    } else if (l->accumulators > 0 && job->chunks > 0) {
         job->totals = (char *)malloc((size_t)job->chunks * (size_t)l->accumulators * code->item);
         if (job->totals == NULL) return VG_NO_MEMORY;
     }
@@ -370,7 +375,7 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
                     vg_copy_number(code, job->outputs[i],
                                    (const char *)c->uniform + (size_t)l->output[i] * code->item);
     }
-    free(job->totals);
+    if (!vg_has_totals_in_place(job)) free(job->totals);
     job->totals = NULL;
     return c->error ? c->error : job->error;
 }
