@@ -37,7 +37,7 @@ def native_engine():
         # No contraction: a*b + c must round twice, as Python does, for both engines to agree to the last bit.
         flags = ["-O3", "-ffp-contract=off", "-fno-math-errno", "-Wno-unused-function", "-Wno-unused-variable"]
     flags += os.environ.get("VALUEGRAD_CFLAGS", "").split()
-    headers = sorted(str(path) for path in Path(package).glob("*.h"))
+    headers = sorted(str(path) for kind in ("h", "pxi") for path in Path(package).glob(f"*.{kind}"))
     extensions = [
         Extension(
             f"valuegrad.{module}",

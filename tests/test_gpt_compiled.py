@@ -13,9 +13,10 @@ from engines import needs_native
 import valuegrad as vg
 from valuegrad import gpt, nn, paths
 from valuegrad.cli import progress
-from valuegrad.gpt import compiled, predicting
+from valuegrad.gpt import batches, compiled, predicting
+from valuegrad.gpt.batches import batch_arrays, padded
 from valuegrad.gpt.checkpoint import SETTINGS_FILE
-from valuegrad.gpt.compiled import Steps, batch_arrays, padded
+from valuegrad.gpt.compiled import Steps
 from valuegrad.gpt.predicting import PAYS_AFTER_DOCUMENTS, PAYS_AFTER_TEXTS, CompiledWriter, Writer, predictor_of
 
 needs_programs = pytest.mark.skipif(not compiled.built(), reason="the modules that run programs were not built")
@@ -120,7 +121,7 @@ def test_how_far_documents_are_filled_up_changes_nothing(monkeypatch, batch):
     usual = trainer(batch=batch)
     list(usual)
     for filled in (lambda positions, most: positions, lambda positions, most: most):
-        monkeypatch.setattr(compiled, "padded", filled)
+        monkeypatch.setattr(batches, "padded", filled)
         run = trainer(batch=batch)
         assert losses(run) == pytest.approx(usual.losses, rel=1e-12)
         np.testing.assert_allclose(weights(run), weights(usual), rtol=0, atol=1e-12)

@@ -64,3 +64,20 @@ class Code:
         threads: int = 1,
     ) -> int: ...
     def call(self, args: tuple[float, ...]) -> tuple[float, ...] | None: ...
+
+@final
+class Descent:
+    def __init__(self, update: Code, parameters: int, clip: Code | None = None) -> None: ...
+    def run(
+        self,
+        state: NDArray[Any],
+        codes: list[Code],
+        code_of: NDArray[np.int32],
+        lanes: NDArray[np.int32],
+        begins: NDArray[np.int64],
+        numbers: NDArray[Any],
+        first: NDArray[np.int64],
+        rows: NDArray[np.float64],
+        losses: NDArray[np.float64],
+        threads: int = 1,
+    ) -> int: ...

@@ -9,7 +9,7 @@ Where to start reading: ``Code``.
 """
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int32_t, uint8_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 from libc.stdlib cimport calloc, free
 
 import numpy
@@ -201,6 +201,7 @@ cdef class Code:
     cdef readonly str dtype
     cdef readonly object uniform_outputs
     cdef char kind
+    cdef int32_t lane_inputs, lane_outputs  # how many inputs and outputs are those of lanes
 
     def __init__(self, ops, starts, operands, numbers, outputs, guard_nodes, guard_expected, uniform, *,
                  str dtype="float64", bint strict=False, calls=(), str backend="auto"):
@@ -252,6 +253,8 @@ cdef class Code:
         cdef const uint8_t *own = self.code.lowered.uniform_output
         cdef Py_ssize_t i
         self.uniform_outputs = numpy.array([own[i] for i in range(len(outputs))], numpy.uint8)
+        self.lane_outputs = len(outputs) - numpy.count_nonzero(self.uniform_outputs)
+        self.lane_inputs = len(uniform) - numpy.count_nonzero(uniform)
 
     def __dealloc__(self):
         vg_free_code(self.code)
@@ -333,16 +336,14 @@ cdef class Code:
             threads: at most so many.
         """
         cdef VgCode *code = self.made()
-        cdef Py_ssize_t i, count = 0, own_count = 0
+        cdef Py_ssize_t i
+        cdef Py_ssize_t count = code.lowered.inputs - self.lane_inputs
+        cdef Py_ssize_t own_count = code.lowered.outputs - self.lane_outputs
         self.check_run(n, threads)
-        for i in range(code.lowered.inputs):
-            count += code.lowered.uniform_input[i]
-        for i in range(code.lowered.outputs):
-            own_count += code.lowered.uniform_output[i]
-        if len(lanes) != code.lowered.inputs - count or len(others) != code.lowered.outputs - own_count:
+        if len(lanes) != self.lane_inputs or len(others) != self.lane_outputs:
             raise ShapeError(
                 f"Code.run_packed() got {len(lanes)} inputs and {len(others)} outputs of lanes; "
-                f"expected {code.lowered.inputs - count} and {code.lowered.outputs - own_count}"
+                f"expected {self.lane_inputs} and {self.lane_outputs}"
             )
         cdef Arrays packed = Arrays.__new__(Arrays, 2)
         cdef Arrays read = Arrays.__new__(Arrays, len(lanes))
@@ -493,3 +494,6 @@ cdef extern from *:
 cdef object raise_current():
     """Raise the exception that a Python function left while the program ran."""
     return vg_raise_current()
+
+
+include "_descent.pxi"

@@ -28,7 +28,8 @@ import numpy as np
 import valuegrad as vg
 from valuegrad.arguments import shown
 from valuegrad.errors import ValueArgumentError
-from valuegrad.gpt.compiled import batch_arrays, built, padded, runs_compiled
+from valuegrad.gpt.batches import batch_arrays, padded
+from valuegrad.gpt.compiled import built, runs_compiled
 from valuegrad.gpt.model import GPT
 from valuegrad.gpt.settings import PREDICTING, ModelSettings
 from valuegrad.nn import Memory

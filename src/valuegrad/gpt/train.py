@@ -4,14 +4,15 @@ Data structures: a ``Trainer`` is the whole state of a run: documents, model, op
 the losses so far.  Iterating over it trains; each step is reported as a ``StepReport``.  Between two steps
 ``checkpoint()`` gives all that is needed to go on later, bit for bit, with ``Trainer.resume``.
 
-Steps run compiled (``gpt.compiled``: one recorded program, optimiser included) or eager (every number a Value made
-anew).  A compiled run keeps its numbers as arrays; ``model`` and ``optimizer`` are brought up to date when they are
-asked for.  Where programs cannot run natively its steps are eager, too.
+Steps run compiled (``gpt.compiled``: recorded programs, optimiser included) or eager (every number a Value made anew).
+A compiled run looks ahead (``gpt.ahead``): it takes many steps in one go, and reports them one by one.  ``model`` and
+``optimizer`` are brought up to date when they are asked for: with the steps that were reported, no more.  Where
+programs cannot run natively its steps are eager, too.
 
 All randomness comes from one generator, in the original's order: the documents are shuffled, then the
 weights are drawn.  Training itself draws nothing, and samples are drawn from a copy.
 
-Where to start reading: ``Trainer.__init__``, then ``Trainer.train_step``.
+Where to start reading: ``Trainer.__init__``, then ``Trainer.train_some``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import hashlib
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,8 @@ import valuegrad as vg
 from valuegrad import optim
 from valuegrad.arguments import integer, shown
 from valuegrad.errors import CheckpointError, TrainingError, ValueArgumentError, ValueTypeError
+from valuegrad.gpt.ahead import Ahead
+from valuegrad.gpt.batches import Documents
 from valuegrad.gpt.checkpoint import Checkpoint
 from valuegrad.gpt.compiled import Steps, built, runs_compiled
 from valuegrad.gpt.model import GPT
@@ -43,8 +46,7 @@ __all__ = ["StepReport", "Trainer", "evaluate", "fingerprint", "running_mean"]
 SMOOTHED_OVER = 50  # steps
 
 
-@dataclass(frozen=True)
-class StepReport:
+class StepReport(NamedTuple):
     """What happened in one step.
 
     Args:
@@ -111,7 +113,7 @@ class Trainer:
 
         self._model = GPT(self.tokenizer.vocabulary, self.model_settings, self.rng)
         self._optimizer = _optimizer(self._model.parameters(), self.settings)
-        self._steps: Steps | None = None  # the compiled ones
+        self._ahead: Ahead | None = None  # the compiled steps
         self._behind = False  # whether they know more than model and optimizer
         self._others = False  # whether somebody else may have changed the model's weights
         self.step = 0  # how many are done
@@ -142,9 +144,9 @@ class Trainer:
         return self._optimizer
 
     def _model_now(self) -> GPT:
-        """The model, brought up to date with the compiled steps."""
-        if self._behind and self._steps is not None:
-            self._steps.write_back()
+        """The model, brought up to date with the compiled steps that were reported."""
+        if self._behind and self._ahead is not None:
+            self._ahead.write_back(self.step)
             self._optimizer.steps = self.step
             self._behind = False
         return self._model
@@ -155,41 +157,78 @@ class Trainer:
         Raises:
             TrainingError: the loss is nan or infinite; nothing was learned from it.
         """
-        size = self.settings.batch
-        first = self.step * size
-        documents = [self.documents[(first + i) % len(self.documents)] for i in range(size)]
-        tokens = [self.tokenizer.document(document, self.model_settings.block_size) for document in documents]
-        rate = self._optimizer.learning_rate(self.step)
-        learn = self._compiled_step if self.engine == "compiled" and runs_compiled() else self._eager_step
-        loss = learn(tokens, rate)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"step {self.step + 1} gave a loss of {loss!r} on {shown(documents[0] if size == 1 else documents)}; "
-                f"expected a finite number: try a learning rate below {self.settings.learning_rate:g}, or clip_norm 1"
-            )
-        self.losses.append(loss)
-        self.step += 1
-        return StepReport(self.step, loss, rate, sum(map(len, tokens)) - size)
+        return self._train(self.step + 1, self.settings.steps)[0]
 
-    def _eager_step(self, tokens: Sequence[Sequence[int]], rate: float) -> float:
+    def train_some(self, until: int | None = None) -> list[StepReport]:
+        """Learn from the next batches: from as many as take some hundredths of a second in one go, at least one.
+
+        Args:
+            until: not beyond this step; at most until the last one.
+
+        Returns:
+            A report of each step; none if there are no more steps.
+
+        Raises:
+            TrainingError: the loss of the next step is nan or infinite; nothing was learned from it.
+        """
+        until = (
+            self.settings.steps if until is None else min(integer(until, "train_some(), until"), self.settings.steps)
+        )
+        return self._train(until, until) if self.step < until else []
+
+    def _train(self, until: int, known: int) -> list[StepReport]:
+        """Steps until one of them, or fewer; to look ahead further than to ``known`` is in vain."""
+        if self.engine != "compiled" or not runs_compiled():
+            return [self._eager_step()]
+        if self._ahead is None:
+            self._ahead = self._compiled_steps()
+        elif self._others:
+            self._ahead.forget()
+        self._others = False
+        taken = self._ahead.take(self.step, until, known)
+        if taken.failed is not None:
+            raise self._not_finite(self.step, taken.failed)
+        self._behind = True
+        first, self.step = self.step + 1, self.step + len(taken.losses)
+        self.losses += taken.losses
+        return list(map(StepReport, range(first, self.step + 1), taken.losses, taken.rates, taken.tokens))
+
+    def _compiled_steps(self) -> Ahead:
+        sizes, settings = self.model_settings, self.settings
+        steps = Steps(self._model, self._optimizer, dtype=settings.dtype, threads=self.threads)
+        met = self.documents[: settings.steps * settings.batch]
+        documents = Documents.of_texts(met, self.tokenizer, sizes.block_size)
+        return Ahead(steps, documents, len(self.documents), settings.batch, lambda k: self._optimizer.learning_rate(k))
+
+    def _batch(self, step: int) -> list[str]:
+        """What a step learns from; 0 for the first."""
+        size = self.settings.batch
+        return [self.documents[i % len(self.documents)] for i in range(step * size, (step + 1) * size)]
+
+    def _eager_step(self) -> StepReport:
         model = self._model_now()
         self._others = True
+        length = self.model_settings.block_size
+        tokens = [self.tokenizer.document(document, length) for document in self._batch(self.step)]
         self._optimizer.zero_grad()
         losses = [model.loss(document) for document in tokens]
         loss = losses[0] if len(losses) == 1 else vg.mean(losses)
-        if math.isfinite(loss.data):
-            loss.backward()
-            self._optimizer.step()
-        return loss.data
+        if not math.isfinite(loss.data):
+            raise self._not_finite(self.step, loss.data)
+        rate = self._optimizer.learning_rate(self.step)
+        loss.backward()
+        self._optimizer.step()
+        self.losses.append(loss.data)
+        self.step += 1
+        return StepReport(self.step, loss.data, rate, sum(map(len, tokens)) - len(tokens))
 
-    def _compiled_step(self, tokens: Sequence[Sequence[int]], rate: float) -> float:
-        if self._steps is None:
-            self._steps = Steps(self._model, self._optimizer, dtype=self.settings.dtype, threads=self.threads)
-        elif self._others and not self._behind:
-            self._steps.read()
-        loss = self._steps.step(tokens, rate, self.step + 1)
-        self._behind, self._others = True, False
-        return loss
+    def _not_finite(self, step: int, loss: float) -> TrainingError:
+        """What is raised where nothing can be learned."""
+        batch = self._batch(step)
+        return TrainingError(
+            f"step {step + 1} gave a loss of {loss!r} on {shown(batch[0] if len(batch) == 1 else batch)}; "
+            f"expected a finite number: try a learning rate below {self.settings.learning_rate:g}, or clip_norm 1"
+        )
 
     @property
     def smoothed_loss(self) -> float:

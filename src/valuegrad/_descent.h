@@ -1,0 +1,266 @@
+/* Many steps of gradient descent without Python between them.
+ *
+ * Why: a step of a small network takes some dozens of microseconds, and Python takes longer than that to prepare it.
+ *
+ * How: a step has blocks: some lanes each, run by a program of their own, which gives the sums over its lanes of the
+ * gradient and of the loss.  The blocks' sums are added in order, ((0 + 1) + 2) + 3; then the update, a program whose
+ * lanes are the parameters, moves them where they are.  If the loss is not finite, the step is not done and the steps
+ * end.  Threads share first the blocks, then ranges of parameters.  Neither changes a number: a block's sums are its
+ * own, and a parameter's update is its own.
+ *
+ * A step is so short that a thread which sleeps would wake up too late, so between the steps they stay awake.
+ *
+ * Data structures
+ *   VgBlock    a program, so many lanes, their numbers.
+ *   VgDescent  the steps: state, blocks, what the update gets at each step; and what the threads share.
+ *              `ticket` says what is to be done: phase, how many items it has, how many of them were taken.
+ *
+ * Where to start reading: vg_descend, then vg_block and vg_range, the two kinds of items. */
+#ifndef VALUEGRAD_DESCENT_H
+#define VALUEGRAD_DESCENT_H
+
+#include <math.h>
+#include "_run.h"
+
+#if VG_HAS_THREADS
+#include <sched.h>
+#endif
+
+enum {
+    VG_UPDATE_NUMBERS = 4, /* rate, step, share, scale: what the update gets beside the arrays */
+    VG_MOST_ARRAYS = 16,   /* of the state */
+    VG_MOST_EXTRAS = 2048, /* inputs of a lane: 16 KB of pointers to them are on the stack */
+    VG_MOST_BLOCKS = 1024, /* of a step */
+    VG_LEAST_RANGE = 256,  /* parameters, so that a range is worth a program's beginning */
+    VG_AWAKE = 4096        /* looks for work before others may have the processor */
+};
+
+typedef struct VgBlock {
+    VgCode *code;        /* inputs: the parameters, the same for all lanes; then the lanes' */
+    const char *numbers; /* of each of the lanes' inputs `lanes` numbers */
+    int32_t lanes;
+    int32_t extras;   /* how many inputs there are after the parameters */
+    int32_t is_alone; /* the program is for one lane only: all its inputs count as the same for all lanes */
+} VgBlock;
+
+typedef struct VgDescent {
+    VgCode *update; /* inputs: data, gradient, memory, for each parameter; VG_UPDATE_NUMBERS.  Outputs: data, memory */
+    VgCode *clip;   /* inputs: the gradient's sum, share; output: the scale.  NULL: it is 1 */
+    ptrdiff_t parameters;
+    int32_t arrays; /* data and memory */
+    char *state;    /* those, `stride` bytes each; the data's have room for a lone lane's inputs after them */
+    ptrdiff_t stride;
+    ptrdiff_t steps;
+    const int64_t *first; /* steps + 1: of each step its first block */
+    const VgBlock *block;
+    const double *rows; /* of each step: rate, number, how many lanes it has */
+    double *losses;     /* of each step the mean over its lanes, at its beginning */
+    /* found by vg_descend */
+    char *gradients; /* parameters + 1 numbers for each block of a step: sums of the gradient, of the loss */
+    size_t row;      /* bytes of these */
+    int error;
+    /* for the items at hand */
+    const VgBlock *blocks;
+    int32_t summed; /* so many blocks' gradients are still to be added */
+    ptrdiff_t range;
+    double numbers[VG_UPDATE_NUMBERS];
+    /* among the threads */
+    uint64_t ticket; /* phase << 32 | items << 16 | taken */
+    int32_t finished, over;
+} VgDescent;
+
+static char *vg_gradient(const VgDescent *d, ptrdiff_t block) {
+    return d->gradients + (size_t)block * d->row;
+}
+
+/* Run a program on a workspace of this thread's own.  The first error of all is kept. */
+static void vg_run_alone(VgDescent *d, VgJob *job) {
+    VgWorkspace *const free = vg_first_of(&job->code->own), *const w = free ? free : vg_new_workspace(job->code, NULL);
+    const int error = w == NULL ? VG_NO_MEMORY : vg_run(job, w, 1);
+    if (w != NULL) vg_put_first(&job->code->own, w);
+    if (error) d->error = error;
+}
+
+/* A block's sums of gradient and loss. */
+static void vg_block(VgDescent *d, ptrdiff_t which) {
+    const VgBlock *const b = &d->blocks[which];
+    const size_t item = b->code->item;
+    const char *inputs[VG_MOST_EXTRAS];
+    VgJob job;
+    memset(&job, 0, sizeof job);
+    job.code = b->code;
+    job.n = b->lanes;
+    job.inputs = inputs;
+    job.packed = d->state;
+    job.packed_out = vg_gradient(d, which);
+    if (b->is_alone)
+        memcpy(d->state + (size_t)d->parameters * item, b->numbers, (size_t)b->extras * item);
+    else
+        for (int32_t i = 0; i < b->extras; i++) inputs[i] = b->numbers + (size_t)i * (size_t)b->lanes * item;
+    vg_run_alone(d, &job);
+}
+
+static void vg_sum_blocks(const VgDescent *d, ptrdiff_t from, ptrdiff_t count) {
+    const size_t at = (size_t)from * d->update->item;
+    for (ptrdiff_t b = 1; b < d->summed; b++)
+        vg_add_numbers(d->update->is_float32, vg_gradient(d, 0) + at, vg_gradient(d, b) + at, count);
+}
+
+/* Update a range of the parameters. */
+static void vg_range(VgDescent *d, ptrdiff_t which) {
+    VgCode *const code = d->update;
+    const ptrdiff_t from = which * d->range, left = d->parameters - from, count = left < d->range ? left : d->range;
+    const char *inputs[VG_MOST_ARRAYS + 1];
+    char *outputs[VG_MOST_ARRAYS];
+    double packed[VG_UPDATE_NUMBERS];
+    VgJob job;
+    vg_sum_blocks(d, from, count);
+    for (int32_t i = 0; i < d->arrays; i++) {
+        outputs[i] = d->state + i * d->stride + (size_t)from * code->item;
+        inputs[i + (i > 0)] = outputs[i];
+    }
+    inputs[1] = vg_gradient(d, 0) + (size_t)from * code->item;
+    for (int i = 0; i < VG_UPDATE_NUMBERS; i++) vg_put(code, packed, i, d->numbers[i]);
+    memset(&job, 0, sizeof job);
+    job.code = code;
+    job.n = count;
+    job.inputs = inputs;
+    job.outputs = outputs;
+    job.packed = (const char *)packed;
+    job.packed_out = (char *)packed; /* nothing goes there */
+    vg_run_alone(d, &job);
+}
+
+/* By what the gradient is multiplied so that it is not too long.  It must have been summed. */
+static double vg_scale(VgDescent *d) {
+    VgCode *const code = d->clip;
+    double scale[1];
+    VgJob job;
+    if (code == NULL) return 1.0;
+    vg_put(code, vg_gradient(d, 0), d->parameters, d->numbers[2]); /* where the loss was */
+    memset(&job, 0, sizeof job);
+    job.code = code;
+    job.n = 1;
+    job.packed = vg_gradient(d, 0);
+    job.packed_out = (char *)scale;
+    vg_run_alone(d, &job);
+    return vg_get(code, scale, 0);
+}
+
+/* ------------------------------------------------------------------------------------------- items, among threads */
+static void vg_item(VgDescent *d, uint64_t ticket) {
+    const ptrdiff_t which = (ptrdiff_t)(ticket & 0xffff);
+    if (ticket >> 32 & 1) vg_block(d, which);
+    else vg_range(d, which);
+}
+
+#if VG_HAS_THREADS
+static inline void vg_pause(int64_t *looks) {
+#if VG_HAS_X86
+    __builtin_ia32_pause();
+#endif
+    if (++*looks > VG_AWAKE) sched_yield();
+}
+
+/* Take items as long as there are any. */
+static void vg_take_items(VgDescent *d) {
+    uint64_t ticket = __atomic_load_n(&d->ticket, __ATOMIC_ACQUIRE);
+    while ((ticket & 0xffff) < (ticket >> 16 & 0xffff)) {
+        if (!__atomic_compare_exchange_n(&d->ticket, &ticket, ticket + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            continue;
+        vg_item(d, ticket);
+        __atomic_add_fetch(&d->finished, 1, __ATOMIC_RELEASE);
+        ticket = __atomic_load_n(&d->ticket, __ATOMIC_ACQUIRE);
+    }
+}
+
+static void vg_help_descent(void *argument) {
+    VgDescent *const d = (VgDescent *)argument;
+    int64_t looks = 0;
+    while (!__atomic_load_n(&d->over, __ATOMIC_ACQUIRE)) {
+        const uint64_t ticket = __atomic_load_n(&d->ticket, __ATOMIC_ACQUIRE);
+        if ((ticket & 0xffff) < (ticket >> 16 & 0xffff)) vg_take_items(d), looks = 0;
+        else vg_pause(&looks);
+    }
+}
+#endif
+
+/* Do the items of a phase: odd ones are blocks, even ones ranges. */
+static void vg_phase(VgDescent *d, ptrdiff_t items, int threads) {
+#if VG_HAS_THREADS
+    const uint64_t phase = (d->ticket >> 32) + 1;
+    int64_t looks = 0;
+    if (threads > 1) {
+        d->finished = 0;
+        __atomic_store_n(&d->ticket, phase << 32 | (uint64_t)items << 16, __ATOMIC_RELEASE);
+        vg_take_items(d);
+        while (__atomic_load_n(&d->finished, __ATOMIC_ACQUIRE) < items) vg_pause(&looks);
+        return;
+    }
+#else
+    const uint64_t phase = (d->ticket >> 32) + 1;
+#endif
+    d->ticket = phase << 32;
+    for (ptrdiff_t i = 0; i < items; i++) vg_item(d, d->ticket | (uint64_t)i);
+}
+
+/* ------------------------------------------------------------------------------------------------------- steps */
+/* One step; 0: its loss is not finite, and nothing was changed (or there is an error). */
+static int vg_descend_step(VgDescent *d, ptrdiff_t step, int threads) {
+    const ptrdiff_t blocks = (ptrdiff_t)(d->first[step + 1] - d->first[step]);
+    const double *const row = d->rows + 3 * step;
+    double loss = 0.0;
+    d->blocks = d->block + d->first[step];
+    vg_phase(d, blocks, threads);
+    if (d->error) return 0;
+    for (ptrdiff_t b = 0; b < blocks; b++) loss += vg_get(d->update, vg_gradient(d, b), d->parameters);
+    d->losses[step] = loss / row[2];
+    if (!isfinite(d->losses[step])) return 0;
+    d->numbers[0] = row[0];
+    d->numbers[1] = row[1];
+    d->numbers[2] = 1.0 / row[2];
+    d->summed = (int32_t)blocks;
+    if (d->clip != NULL) {
+        vg_sum_blocks(d, 0, d->parameters);
+        d->summed = 1;
+    }
+    d->numbers[3] = vg_scale(d);
+    d->range = d->parameters;
+    if (threads > 1) { /* two each, so that the last one to come has little left to do */
+        d->range = (d->parameters / (2 * threads) + 63) & ~(ptrdiff_t)63;
+        if (d->range < VG_LEAST_RANGE) d->range = VG_LEAST_RANGE;
+    }
+    vg_phase(d, (d->parameters + d->range - 1) / d->range, threads);
+    return !d->error;
+}
+
+/* Do the steps; the caller has checked the arrays.  *done: so many, before one whose loss is not finite.  Needs no
+ * GIL.  0, or VG_NO_MEMORY: then the state means nothing. */
+static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
+    ptrdiff_t most = 1;
+    *done = 0;
+    for (ptrdiff_t k = 0; k < d->steps; k++)
+        if (d->first[k + 1] - d->first[k] > most) most = (ptrdiff_t)(d->first[k + 1] - d->first[k]);
+    d->row = vg_aligned((size_t)(d->parameters + 1) * d->update->item);
+    char *const memory = (char *)malloc((size_t)most * d->row + 64);
+    if (memory == NULL) return VG_NO_MEMORY;
+    d->gradients = memory + (vg_aligned((size_t)(uintptr_t)memory) - (size_t)(uintptr_t)memory);
+    d->error = 0;
+    d->ticket = 0;
+    d->over = d->finished = 0;
+    if (most == 1) threads = 1;
+    if (threads > VG_MOST_THREADS) threads = VG_MOST_THREADS;
+#if VG_HAS_THREADS
+    VgHelp help;
+    if (threads > 1) vg_begin_help(&help, threads - 1, vg_help_descent, d);
+#endif
+    while (*done < d->steps && vg_descend_step(d, *done, threads)) ++*done;
+#if VG_HAS_THREADS
+    __atomic_store_n(&d->over, 1, __ATOMIC_RELEASE);
+    if (threads > 1) vg_end_help(&help);
+#endif
+    free(memory);
+    return d->error;
+}
+
+#endif
