@@ -149,41 +149,78 @@ static inline void vg_unlock(VgJob *job) {
 #endif
 }
 
-/* One vector or two, as machine code takes them, are copied without a call of memcpy. */
-static inline void vg_copy_lanes(char *to, const char *from, size_t bytes) {
-    if (bytes == VG_BLOCK_BYTES) memcpy(to, from, VG_BLOCK_BYTES);
-    else if (bytes == 2 * VG_BLOCK_BYTES) memcpy(to, from, 2 * VG_BLOCK_BYTES);
-    else memcpy(to, from, bytes);
-}
-
 /* Bytes of a slot: machine code for several vectors has them that wide whether or not all are in use. */
 static inline size_t vg_slot_bytes(const VgCode *code, const VgContext *c) {
     const int is_whole = code->is_compiled && c->lanes > code->vector;
     return (size_t)(is_whole ? code->block : c->lanes) * code->item;
 }
 
-/* A block's inputs into the frame; what is missing to a whole number of vectors repeats the last lane. */
-static void vg_load(const VgJob *job, VgContext *c, ptrdiff_t from) {
+/* Vectors are copied as vectors: machine code that reads one at once would wait for several small writes. */
+#ifdef __GNUC__
+typedef char VgBytes __attribute__((vector_size(VG_BLOCK_BYTES), aligned(1), may_alias));
+#define VG_ALWAYS_INLINE static inline __attribute__((always_inline))
+#else
+typedef struct { char byte[VG_BLOCK_BYTES]; } VgBytes;
+#define VG_ALWAYS_INLINE static inline
+#endif
+VG_ALWAYS_INLINE void vg_copy_vectors(char *to, const char *from, size_t bytes) {
+    for (size_t at = 0; at < bytes; at += VG_BLOCK_BYTES) *(VgBytes *)(to + at) = *(const VgBytes *)(from + at);
+}
+
+/* All columns of a block of `bytes` a column, a whole number of vectors. */
+VG_ALWAYS_INLINE void vg_copy_columns(const VgJob *job, const VgContext *c, size_t offset, size_t bytes, int out) {
     const VgCode *const code = job->code;
-    const size_t item = code->item, bytes = (size_t)c->valid * item, slot = vg_slot_bytes(code, c);
-    for (int32_t i = 0; i < code->lane_input_count; i++) {
-        const VgColumn column = code->lane_inputs[i];
-        char *const to = (char *)c->frame + (size_t)column.slot * slot;
-        const ptrdiff_t which = job->packed ? column.rank : column.position;
-        vg_copy_lanes(to, job->inputs[which] + (size_t)from * item, bytes);
-        for (size_t at = bytes; at < (size_t)c->lanes * item; at += item) memcpy(to + at, to + bytes - item, item);
+    const VgColumn *const columns = out ? code->lane_outputs : code->lane_inputs;
+    const int32_t count = out ? code->lane_output_count : code->lane_input_count;
+    const size_t slot = vg_slot_bytes(code, c);
+    const int is_packed = job->packed != NULL;
+    for (int32_t i = 0; i < count; i++) {
+        const VgColumn *const column = &columns[i];
+        const int32_t which = is_packed ? column->rank : column->position;
+        char *const inside = (char *)c->frame + (size_t)column->slot * slot;
+        if (out) vg_copy_vectors(job->outputs[which] + offset, inside, bytes);
+        else vg_copy_vectors(inside, job->inputs[which] + offset, bytes);
     }
 }
 
-static void vg_store(const VgJob *job, const VgContext *c, ptrdiff_t from) {
+/* Likewise of any number of lanes; what is missing to a whole number of vectors repeats the last lane. */
+VG_ALWAYS_INLINE void vg_copy_part(const VgJob *job, const VgContext *c, size_t offset, size_t bytes, int out) {
     const VgCode *const code = job->code;
-    const size_t item = code->item, bytes = (size_t)c->valid * item, slot = vg_slot_bytes(code, c);
-    for (int32_t i = 0; i < code->lane_output_count; i++) {
-        const VgColumn column = code->lane_outputs[i];
-        const ptrdiff_t which = job->packed ? column.rank : column.position;
-        const char *const numbers = (const char *)c->frame + (size_t)column.slot * slot;
-        vg_copy_lanes(job->outputs[which] + (size_t)from * item, numbers, bytes);
+    const VgColumn *const columns = out ? code->lane_outputs : code->lane_inputs;
+    const size_t item = code->item, slot = vg_slot_bytes(code, c);
+    for (int32_t i = 0; i < (out ? code->lane_output_count : code->lane_input_count); i++) {
+        const int32_t which = job->packed ? columns[i].rank : columns[i].position;
+        char *const inside = (char *)c->frame + (size_t)columns[i].slot * slot;
+        if (out) memcpy(job->outputs[which] + offset, inside, bytes);
+        else memcpy(inside, job->inputs[which] + offset, bytes);
+        for (size_t at = bytes; !out && at < (size_t)c->lanes * item; at += item)
+            memcpy(inside + at, inside + bytes - item, item);
     }
+}
+
+/* Between the arrays and the frame, a block from lane `from` on. */
+VG_ALWAYS_INLINE void vg_copy_block(const VgJob *job, const VgContext *c, ptrdiff_t from, int out) {
+    const size_t item = job->code->item, offset = (size_t)from * item, bytes = (size_t)c->valid * item;
+    if (bytes == 2 * VG_BLOCK_BYTES && c->lanes == c->valid) vg_copy_columns(job, c, offset, 2 * VG_BLOCK_BYTES, out);
+    else if (bytes % VG_BLOCK_BYTES == 0 && c->lanes == c->valid) vg_copy_columns(job, c, offset, bytes, out);
+    else vg_copy_part(job, c, offset, bytes, out);
+}
+
+VG_TARGET_AVX512 static void vg_load_avx512(const VgJob *job, VgContext *c, ptrdiff_t from) {
+    vg_copy_block(job, c, from, 0);
+}
+VG_TARGET_AVX512 static void vg_store_avx512(const VgJob *job, const VgContext *c, ptrdiff_t from) {
+    vg_copy_block(job, c, from, 1);
+}
+
+static void vg_load(const VgJob *job, VgContext *c, ptrdiff_t from) {
+    if (vg_processor_level() == VG_AVX512) vg_load_avx512(job, c, from);
+    else vg_copy_block(job, c, from, 0);
+}
+
+static void vg_store(const VgJob *job, const VgContext *c, ptrdiff_t from) {
+    if (vg_processor_level() == VG_AVX512) vg_store_avx512(job, c, from);
+    else vg_copy_block(job, c, from, 1);
 }
 
 /* Tell the caller which guards failed: -1 stands in all lanes before the first one is written. */
