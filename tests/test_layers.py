@@ -114,7 +114,7 @@ def test_a_wrong_import_would_be_seen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for kind in ("py", "pyx", "h") for path in sorted(SOURCE.glob(f"valuegrad/**/*.{kind}"))],
+    [path for kind in ("py", "pyx", "pxi", "h") for path in sorted(SOURCE.glob(f"valuegrad/**/*.{kind}"))],
     ids=lambda path: path.name,
 )
 def test_a_file_has_at_most_500_lines(path: Path) -> None:

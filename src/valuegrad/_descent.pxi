@@ -114,15 +114,15 @@ cdef class Descent:
         cdef int64_t room
         cdef int error
         cdef Py_ssize_t width = state.shape[1] if isinstance(state, numpy.ndarray) and state.ndim == 2 else -1
-        cdef Arrays held = Arrays.__new__(Arrays, 2)
+        cdef Arrays held = Arrays.__new__(Arrays, "Descent.run()", 2)
         cdef VgSteps of_state
-        held.add_steps(&of_state, state, "state", self.update.kind, update.item, self.arrays, width, True)
-        held.add(numbers, "numbers", self.update.kind, update.item, len(numbers), False)
         if width < self.parameters or threads < 1 or rows.shape[1] != 3:
             raise ShapeError(
-                f"Descent.run() got a state of shape {state.shape}, threads={threads} and {rows.shape[1]} numbers a "
-                f"step; expected at least {self.parameters} columns, 1 thread or more and 3 numbers"
+                f"Descent.run() got {kind_of(state)} for state, threads={threads} and {rows.shape[1]} numbers a step; "
+                f"expected at least {self.parameters} columns, 1 thread or more and 3 numbers"
             )
+        held.add_steps(&of_state, state, "state", self.update.kind, update.item, self.arrays, width, True)
+        held.add(numbers, "numbers", self.update.kind, update.item, len(numbers), False)
         if (
             first.shape[0] != steps + 1
             or losses.shape[0] != steps

@@ -89,86 +89,7 @@ cdef extern from "_iterate.h":
 cdef dict BACKENDS = {"auto": VG_BACKEND_AUTO, "jit": VG_BACKEND_JIT, "interpreter": VG_BACKEND_INTERPRETER}
 
 
-cdef class Arrays:
-    """The memory of a list of arrays, held while a run uses it."""
-
-    cdef Py_buffer *views
-    cdef const char **pointers
-    cdef Py_ssize_t count
-
-    def __cinit__(self, Py_ssize_t room):
-        self.views = <Py_buffer *>calloc(room + 1, sizeof(Py_buffer))
-        self.pointers = <const char **>calloc(room + 1, sizeof(char *))
-        if self.views == NULL or self.pointers == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.count):
-            PyBuffer_Release(&self.views[i])
-        free(self.views)
-        free(self.pointers)
-
-    cdef int add(self, object array, str what, char kind, Py_ssize_t item, Py_ssize_t length, bint writable) except -1:
-        """One more; it must be 1-D, contiguous, of `kind` and `length`."""
-        cdef Py_buffer *view = &self.views[self.count]
-        if not isinstance(array, numpy.ndarray):
-            raise ValueTypeError(f"Code.run() got a {type(array).__name__} for {what}; expected a NumPy array")
-        if writable and not array.flags.writeable:
-            raise ValueArgumentError(f"Code.run() got a read-only array for {what}; expected one it can write to")
-        PyObject_GetBuffer(array, view, PyBUF_FORMAT | PyBUF_ND | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
-        self.count += 1
-        if view.ndim != 1 or view.itemsize != item or view.format[0] != kind or view.format[1] != 0:
-            expected = "float64" if kind == c"d" else "float32"
-            raise ValueTypeError(f"Code.run() got {kind_of(array)} for {what}; expected {expected}[{length}]")
-        if view.shape[0] != length:
-            raise ShapeError(f"Code.run() got {view.shape[0]} numbers for {what}; expected {length}")
-        if length > 1 and view.strides[0] != item:
-            raise ValueArgumentError(
-                f"Code.run() got strides of {view.strides[0]} bytes for {what}; expected {item}: "
-                "pass numpy.ascontiguousarray(...)"
-            )
-        self.pointers[self.count - 1] = <const char *>view.buf
-        return 0
-
-    cdef int add_steps(self, VgSteps *to, object array, str what, char kind, Py_ssize_t item, Py_ssize_t steps,
-                       Py_ssize_t length, bint writable) except -1:
-        """An array with the steps along its first axis, each step's `length` numbers side by side; if it is not
-        written, it may be 1-D: the same at all steps."""
-        cdef Py_buffer *view = &self.views[self.count]
-        expected = f"{'float64' if kind == c'd' else 'float32'}[{steps}, {length}]"
-        if not isinstance(array, numpy.ndarray) or (writable and not array.flags.writeable):
-            raise ValueTypeError(f"Code.iterate() got a {kind_of(array)} for {what}; expected {expected}")
-        PyObject_GetBuffer(array, view, PyBUF_FORMAT | PyBUF_ND | PyBUF_STRIDES | (PyBUF_WRITABLE if writable else 0))
-        self.count += 1
-        cdef Py_ssize_t axes = view.ndim
-        if view.itemsize != item or view.format[0] != kind or view.format[1] != 0 or axes < 1 + writable or axes > 2:
-            raise ValueTypeError(f"Code.iterate() got {kind_of(array)} for {what}; expected {expected}")
-        if view.shape[axes - 1] != length or (axes == 2 and view.shape[0] != steps):
-            raise ShapeError(f"Code.iterate() got {kind_of(array)} for {what}; expected {expected}")
-        if length > 1 and view.strides[axes - 1] != item:
-            raise ValueArgumentError(
-                f"Code.iterate() got strides of {view.strides[axes - 1]} bytes for {what}; expected {item}: "
-                "pass numpy.ascontiguousarray(...)"
-            )
-        to.numbers = <char *>view.buf
-        to.stride = view.strides[0] if axes == 2 else 0
-        to.count = <int32_t>length
-        return 0
-
-
-cdef class Steps:
-    """Memory for a list of VgSteps."""
-
-    cdef VgSteps *first
-
-    def __cinit__(self, Py_ssize_t room):
-        self.first = <VgSteps *>calloc(room + 1, sizeof(VgSteps))
-        if self.first == NULL:
-            raise MemoryError
-
-    def __dealloc__(self):
-        free(self.first)
+include "_arrays.pxi"
 
 
 cdef class Code:
@@ -316,8 +237,8 @@ cdef class Code:
                 f"Code.run() got {len(inputs)} inputs and {len(outputs)} outputs; "
                 f"expected {code.lowered.inputs} and {code.lowered.outputs}"
             )
-        cdef Arrays read = Arrays.__new__(Arrays, len(inputs))
-        cdef Arrays write = Arrays.__new__(Arrays, len(outputs))
+        cdef Arrays read = Arrays.__new__(Arrays, "Code.run()", len(inputs))
+        cdef Arrays write = Arrays.__new__(Arrays, "Code.run()", len(outputs))
         for i in range(len(inputs)):
             read.add(inputs[i], f"input {i}", self.kind, code.item, 1 if code.lowered.uniform_input[i] else n, False)
         for i in range(len(outputs)):
@@ -345,9 +266,9 @@ cdef class Code:
                 f"Code.run_packed() got {len(lanes)} inputs and {len(others)} outputs of lanes; "
                 f"expected {self.lane_inputs} and {self.lane_outputs}"
             )
-        cdef Arrays packed = Arrays.__new__(Arrays, 2)
-        cdef Arrays read = Arrays.__new__(Arrays, len(lanes))
-        cdef Arrays write = Arrays.__new__(Arrays, len(others))
+        cdef Arrays packed = Arrays.__new__(Arrays, "Code.run_packed()", 2)
+        cdef Arrays read = Arrays.__new__(Arrays, "Code.run_packed()", len(lanes))
+        cdef Arrays write = Arrays.__new__(Arrays, "Code.run_packed()", len(others))
         packed.add(uniform, "uniform", self.kind, code.item, count, False)
         packed.add(own, "own", self.kind, code.item, own_count, True)
         for i in range(len(lanes)):
@@ -437,7 +358,7 @@ cdef class Code:
                 f"expected {it.lane_inputs - it.arrays} and {it.lane_outputs - (size - it.numbers)}"
             )
         cdef Py_ssize_t uniforms = code.lowered.inputs - it.lane_inputs
-        cdef Arrays held = Arrays.__new__(Arrays, 3 + len(lanes) + len(rows) + len(extras))
+        cdef Arrays held = Arrays.__new__(Arrays, "Code.iterate()", 3 + len(lanes) + len(rows) + len(extras))
         cdef Steps lane_steps = Steps.__new__(Steps, len(lanes))
         cdef Steps row_steps = Steps.__new__(Steps, len(rows))
         cdef Steps extra_steps = Steps.__new__(Steps, len(extras))
