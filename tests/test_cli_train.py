@@ -111,12 +111,12 @@ TO_ITSELF = f"""
 import os, sys
 from valuegrad.cli import main, progress
 
-def step(self, report, original=progress.Progress.step):
-    original(self, report)
-    if report.step == {SIGNALLED_AT}:
+def steps(self, reports, original=progress.Progress.steps):
+    original(self, reports)
+    if reports[-1].step == {SIGNALLED_AT}:
         os.kill(os.getpid(), int(sys.argv.pop()))
 
-progress.Progress.step = step
+progress.Progress.steps = steps
 main(sys.argv[1:-1], prog_name="valuegrad")
 """
 

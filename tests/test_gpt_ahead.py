@@ -147,8 +147,7 @@ def test_an_interrupt_leaves_the_run_as_it_was(monkeypatch: pytest.MonkeyPatch, 
     with monkeypatch.context() as patch:
         patch.setattr(Steps, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            for _ in range(40):
-                run.train_step()
+            list(run)
     list(run)
     assert run.losses == step_by_step(trainer(batch=2), 40).losses
 

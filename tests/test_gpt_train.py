@@ -330,8 +330,9 @@ def test_a_checkpoint_may_be_moved(saved, tmp_path_factory):
 def test_a_log_has_a_line_of_json_for_each_step_at_full_precision(tmp_path):
     path, losses = tmp_path / "log", [1 / 3, 5e-324, 1e300]
     with Log(path) as log:
-        for step, loss in enumerate(losses, 1):
-            log.write(step, loss, 0.1 if step == 3 else None)
+        log.write([(1, losses[0])])
+        log.write([])
+        log.write([(2, losses[1]), (3, losses[2])], 0.1)
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     assert [(line["step"], line["loss"]) for line in lines] == list(enumerate(losses, 1))
     assert [line.get("eval_loss") for line in lines] == [None, None, 0.1]
@@ -341,7 +342,7 @@ def test_a_log_that_goes_on_is_made_whole(tmp_path):
     path = tmp_path / "log"
     path.write_text('{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25}\n{"step": 3, "lo')
     with Log(path, [0.5, 0.25], [(2, 0.3)]) as log:
-        log.write(3, 0.125)
+        log.write([(3, 0.125)])
     assert path.read_text() == (
         '{"step": 1, "loss": 0.5}\n{"step": 2, "loss": 0.25, "eval_loss": 0.3}\n{"step": 3, "loss": 0.125}\n'
     )

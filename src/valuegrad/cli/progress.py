@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,9 +101,10 @@ class Progress:
         self.pace = Pace(trainer)
         self.shown_at = time.perf_counter()
 
-    def step(self, report: StepReport) -> None:
-        """A step is done."""
-        self.pace.tokens += report.tokens
+    def steps(self, reports: Sequence[StepReport]) -> None:
+        """Some steps are done."""
+        report = reports[-1]
+        self.pace.tokens += sum([report.tokens for report in reports])
         if time.perf_counter() - self.shown_at > PLAIN_LINE_AFTER:
             self.line(self.numbers(report))
 
@@ -134,9 +135,10 @@ class Bar(Progress):
         self.bar = bar
         self.task = bar.add_task("", total=trainer.settings.steps, completed=trainer.step, numbers="")
 
-    def step(self, report: StepReport) -> None:
-        """A step is done."""
-        self.pace.tokens += report.tokens
+    def steps(self, reports: Sequence[StepReport]) -> None:
+        """Some steps are done."""
+        report = reports[-1]
+        self.pace.tokens += sum([report.tokens for report in reports])
         now = time.perf_counter()
         if now - self.shown_at > REDRAW_AFTER or report.step == self.trainer.settings.steps:
             self.shown_at = now

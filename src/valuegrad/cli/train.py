@@ -256,11 +256,12 @@ def _loop(trainer: Trainer, output: Output, log: Log, stop: Stop, shown: Progres
     saved = trainer.step
     try:
         while trainer.step < steps and not stop.signal:
-            report = trainer.train_step()
+            reports = trainer.train_some(_next_stop(trainer.step, report_every, output.checkpoint_every))
+            report = reports[-1]
             reporting = report.step % report_every == 0 or report.step == steps
             eval_loss = trainer.evaluate(EVALUATED_ON) if reporting else None
-            log.write(report.step, report.loss, eval_loss)
-            shown.step(report)
+            log.write([(report.step, report.loss) for report in reports], eval_loss)
+            shown.steps(reports)
             if reporting:
                 shown.report(report, eval_loss, trainer.samples(SHOWN_SAMPLES))
             if report.step % output.checkpoint_every == 0:
@@ -272,6 +273,11 @@ def _loop(trainer: Trainer, output: Output, log: Log, stop: Stop, shown: Progres
         _save_unless(saved, trainer, output)  # what was learned is kept
         raise
     _save_unless(saved, trainer, output)
+
+
+def _next_stop(step: int, *intervals: int) -> int:
+    """The next step after which there is something to do."""
+    return min(step // interval * interval + interval for interval in intervals)
 
 
 def _save_unless(saved: int, trainer: Trainer, output: Output) -> None:

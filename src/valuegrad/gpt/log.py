@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,10 +27,8 @@ __all__ = ["Log", "is_log", "line"]
 
 def line(step: int, loss: float, eval_loss: float | None = None) -> str:
     """The line of one step."""
-    fields = {"step": step, "loss": loss}
-    if eval_loss is not None:
-        fields["eval_loss"] = eval_loss
-    return json.dumps(fields, allow_nan=False) + "\n"
+    begin = f'{{"step": {step}, "loss": {float(loss)!r}'  # as json.dumps writes it: steps are quick, and many
+    return begin + ("}\n" if eval_loss is None else f', "eval_loss": {json.dumps(eval_loss, allow_nan=False)}}}\n')
 
 
 def is_log(path: Path) -> bool:
@@ -77,11 +75,19 @@ class Log:
         write_atomically(path, so_far.encode())
         self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
 
-    def write(self, step: int, loss: float, eval_loss: float | None = None) -> None:
-        """Add the line of one step; it is handed to the system at once."""
+    def write(self, steps: Sequence[tuple[int, float]], eval_loss: float | None = None) -> None:
+        """Add the lines of some steps; they are handed to the system at once.
+
+        Args:
+            steps: for each its number and its loss.
+            eval_loss: the loss on held-out documents after the last one.
+        """
         if self._file is not None:
+            lines = [line(step, loss) for step, loss in steps]
+            if steps:
+                lines[-1] = line(*steps[-1], eval_loss)
             try:
-                self._file.write(line(step, loss, eval_loss))
+                self._file.write("".join(lines))
             except OSError as error:
                 error.filename = self._file.name  # the disk is full: which one?
                 raise
