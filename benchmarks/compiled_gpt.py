@@ -5,6 +5,7 @@ Processor time a document, on one thread: forward, backward, Adam, and laying ou
 
 - C++ tape (``tape.cpp``): a scalar Value in C++, a node an operation.
 - PyTorch: tensors over the batch, padded to its longest document; Adam is the fused kernel.
+- valuegrad: all steps of a measurement run in one go, as in training; laying out their documents is part of it.
 - JAX: the step is one jitted program, padded likewise and compiled for each length beforehand; "scan" runs all steps
   of a measurement inside one program, padded to 16 positions.
 
@@ -97,23 +98,29 @@ def our_model(batches: Batches) -> tuple[Any, Any]:
 
 
 def ours(batches: Batches) -> tuple[str, Train]:
-    """Compiled training: the same scalar code, with its optimiser, recorded once for each length."""
+    """Compiled training: the same scalar code, recorded once for each length, and its optimiser; all steps of a
+    measurement in one go, as ``valuegrad train`` takes them."""
     import valuegrad as vg
 
     if not hasattr(vg, "compile"):
         raise ImportError("this valuegrad has no compile()")
+    from valuegrad.gpt.batches import Documents
     from valuegrad.gpt.compiled import Steps
 
     steps = Steps(*our_model(batches), dtype=batches.dtype)
     for longest in range(2, BLOCK + 1):  # so that no recording falls into a measurement
         steps.step([[0] * (longest + 1)] * batches.size, 0.0, 1)
     steps.read()
+    documents = Documents.of_tokens(batches.tokens, BLOCK, batches.vocabulary)
 
-    def step() -> float:
-        chosen, rate = batches.next()
-        return steps.step([batches.tokens[i] for i in chosen], rate, batches.step)
+    def train(count: int) -> list[float]:
+        first = batches.step + 1
+        chosen, rates = zip(*(batches.next() for _ in range(count)))
+        plan = documents.plan(np.stack(chosen), batches.dtype)
+        steps.state, losses = steps.run(plan, rates, first, steps.state)
+        return losses.tolist()
 
-    return vg.__version__, steps_of(step)
+    return vg.__version__, train
 
 
 def ours_eager(batches: Batches) -> tuple[str, Train]:
