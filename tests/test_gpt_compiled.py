@@ -264,7 +264,7 @@ def test_a_run_says_that_it_is_eager_for_want_of_compiled_modules(not_built):
 @needs_programs
 def test_a_run_says_how_its_steps_run():
     text = progress.introduction(trainer(batch=16, dtype="float32", threads=2), Path("runs"))
-    assert "compiled: a step is one recorded program, in float32, 2 threads" in text
+    assert "compiled: steps are recorded programs, in float32, 2 threads" in text
     assert "12 steps of 16 documents" in text
     text = progress.introduction(trainer(engine="eager"), Path("runs"))
     assert f"eager, on {vg.engine} Values" in text

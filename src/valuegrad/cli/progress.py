@@ -57,7 +57,7 @@ def _engine(trainer: Trainer) -> str:
     settings = trainer.settings
     if trainer.engine == "compiled":
         threads = f", {trainer.threads} threads" if trainer.threads > 1 else ""
-        return f"compiled: a step is one recorded program, in {settings.dtype}{threads}"
+        return f"compiled: steps are recorded programs, in {settings.dtype}{threads}"
     values = f"{vg.engine} Values" + (f" ({vg.engine_reason})" if vg.engine == "readable" else "")
     if settings.engine == "eager":
         return f"eager, on {values}"

@@ -36,7 +36,7 @@ DEFAULTS = {field.name: field.default for kind in (ModelSettings, TrainingSettin
 SETTINGS: dict[str, tuple[Any, str]] = {  # option: type, help; the names are those of the settings' classes
     "steps": (int, "How many steps."),
     "batch": (int, "How many documents a step learns from; its loss is the mean of theirs."),
-    "engine": (click.Choice(ENGINES), "A step is one compiled program, or every number a Value made anew (slower)."),
+    "engine": (click.Choice(ENGINES), "Steps are compiled programs, or every number is a Value made anew (slower)."),
     "dtype": (click.Choice(DTYPES), "What the compiled program computes in; float32 is quicker for large batches."),
     "seed": (int, "Seed of the documents' order, the starting weights and the samples."),
     "n_embd": (int, "Length of the vectors; a multiple of --n-head."),

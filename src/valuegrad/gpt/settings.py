@@ -79,7 +79,7 @@ class TrainingSettings:
     Args:
         steps: how many steps.
         batch: how many documents a step learns from; its loss is the mean of theirs.
-        engine: "compiled" runs a step as one recorded program, "eager" makes each number a Value anew at every step.
+        engine: "compiled" runs steps as recorded programs, "eager" makes each number a Value anew at every step.
         dtype: what the compiled program computes in, "float64" or "float32".
         seed: of the order of the documents, the starting weights and the samples at the end.
         learning_rate: how far a step goes, at its largest.
