@@ -123,6 +123,7 @@ typedef struct VgJob {
     int32_t before; /* the guard that failed for all lanes, or VG_PASSED */
     ptrdiff_t chunk, chunks, next;
     char *totals; /* of each chunk */
+    int is_shared; /* there may be other threads: only then is anything locked */
 #if VG_HAS_THREADS
     pthread_mutex_t mutex;
 #endif
@@ -135,7 +136,7 @@ static inline int vg_has_totals_in_place(const VgJob *job) {
 
 static inline void vg_lock(VgJob *job) {
 #if VG_HAS_THREADS
-    pthread_mutex_lock(&job->mutex);
+    if (job->is_shared) pthread_mutex_lock(&job->mutex);
 #else
     (void)job;
 #endif
@@ -143,7 +144,7 @@ static inline void vg_lock(VgJob *job) {
 
 static inline void vg_unlock(VgJob *job) {
 #if VG_HAS_THREADS
-    pthread_mutex_unlock(&job->mutex);
+    if (job->is_shared) pthread_mutex_unlock(&job->mutex);
 #else
     (void)job;
 #endif
@@ -329,11 +330,16 @@ static void vg_run_lanes(VgJob *job, VgContext *c, int threads) {
     if (most > VG_MOST_THREADS) most = VG_MOST_THREADS;
     if (job->code->piece[VG_MAIN].interpreted.has_calls) most = 1.0; /* others would wait for the GIL */
     const int others = most > 1.0 ? (int)most - 1 : 0;
-    pthread_mutex_init(&job->mutex, NULL);
-    if (others > 0) vg_begin_help(&help, others, vg_help, job);
+    job->is_shared = others > 0;
+    if (others > 0) {
+        pthread_mutex_init(&job->mutex, NULL);
+        vg_begin_help(&help, others, vg_help, job);
+    }
     vg_run_chunks(job, c);
-    if (others > 0) vg_end_help(&help);
-    pthread_mutex_destroy(&job->mutex);
+    if (others > 0) {
+        vg_end_help(&help);
+        pthread_mutex_destroy(&job->mutex);
+    }
 #else
     (void)threads;
     vg_run_chunks(job, c);
