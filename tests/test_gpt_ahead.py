@@ -187,6 +187,42 @@ def test_train_some_reports_what_train_step_does() -> None:
     assert found == list(other)
 
 
+@needs_programs
+def test_lengths_get_finer_with_the_documents_and_not_with_time(
+    monkeypatch: pytest.MonkeyPatch, step_by_step: Any
+) -> None:
+    monkeypatch.setattr(batches, "FINENESS", ((0, 8), (10, 4), (31, 2)))
+    run, other = trainer(batch=2), step_by_step(trainer(batch=2), 40)
+    lengths = []
+    real = Steps.run
+
+    def noted(self: Any, plan: Any, *rest: Any) -> Any:
+        lengths.extend([[plan.lengths[k] for k in plan.program[a:b]] for a, b in zip(plan.first, plan.first[1:])])
+        return real(self, plan, *rest)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Steps, "run", noted)
+        list(run)
+    for step, found in enumerate(lengths):
+        multiple = 8 if 2 * step < 10 else 4 if 2 * step < 31 else 2
+        assert all(length % multiple == 0 for length in found)
+    assert {length for found in lengths for length in found} == {8, 6}
+    assert run.losses == other.losses
+    resumed = trainer(batch=2)
+    for _ in range(13):
+        resumed.train_step()
+    resumed = gpt.Trainer.resume(resumed.checkpoint(), DOCUMENTS)
+    list(resumed)
+    assert resumed.losses == run.losses
+
+
+def test_there_are_few_lengths_at_first() -> None:
+    assert [len({batches.padded(n, 16, batches.fineness(seen)[0]) for n in range(1, 17)}) for seen in (0, 10**9)] == [
+        1,
+        8,
+    ]
+
+
 # ------------------------------------------------------------------------------------------------- documents
 def tokens_of(documents: Documents, i: int) -> list[int]:
     return documents.tokens[documents.starts[i] :][: documents.positions[i] + 1].tolist()

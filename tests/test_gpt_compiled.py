@@ -120,7 +120,7 @@ def test_positions_that_are_not_there_get_no_gradient(batch):
 def test_how_far_documents_are_filled_up_changes_nothing(monkeypatch, batch):
     usual = trainer(batch=batch)
     list(usual)
-    for filled in (lambda positions, most: positions, lambda positions, most: most):
+    for filled in (lambda positions, most, finest: positions, lambda positions, most, finest: most):
         monkeypatch.setattr(batches, "padded", filled)
         run = trainer(batch=batch)
         assert losses(run) == pytest.approx(usual.losses, rel=1e-12)

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from valuegrad.gpt.batches import Documents, Plan
+from valuegrad.gpt.batches import Documents, Plan, fineness
 from valuegrad.gpt.compiled import Steps
 
 __all__ = ["Ahead", "Taken"]
@@ -138,11 +138,14 @@ class Ahead:
 
     def _taken(self, step: int, known: int) -> _Go:
         """One more go."""
+        finest, end = fineness(step * self.batch)
         size = max(min(self._size, known - step), 1)
+        if size * self.batch > end - step * self.batch:  # which it is, depends on the step alone
+            size = -(-int(end - step * self.batch) // self.batch)
         state = self.steps.state if self._go is None else self._go.after
         first = step * self.batch
         batches = np.arange(first, first + size * self.batch).reshape(size, self.batch) % self.count
-        plan = self.documents.plan(batches, self.steps.dtype)
+        plan = self.documents.plan(batches, self.steps.dtype, finest)
         rates = [self.rate(k) for k in range(step, step + size)]
         self.steps.prepare(plan)
         began = perf_counter()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,24 +29,46 @@ if TYPE_CHECKING:
 
     from valuegrad.gpt.tokenizer import Tokenizer
 
-__all__ = ["Documents", "Plan", "batch_arrays", "padded"]
+__all__ = ["Documents", "Plan", "batch_arrays", "fineness", "padded"]
 
-FINEST = 2  # lengths are multiples of this
+FINENESS = ((0, 16), (16_384, 8), (131_072, 4), (1_048_576, 2))
+"""From so many documents on lengths are multiples of so much: more programs are recorded when they have time to pay.
+
+To record one takes as long as some 10,000 documents.  This depends on the step alone, never on time: so a run gives the
+same numbers each time, also one that goes on."""
+FINEST = FINENESS[-1][1]
 VECTOR_BYTES = 64  # of lanes that are computed side by side
 MOST_BLOCKS = 64  # of a step: each has a gradient of its own, until they are added
 
 
-def padded(positions: int, most: int) -> int:
+def fineness(seen: int) -> tuple[int, float]:
+    """Of which number lengths are multiples after so many documents, and until how many.
+
+    Example:
+        >>> fineness(0), fineness(100_000), fineness(10**9)
+        ((16, 16384), (8, 131072), (2, inf))
+    """
+    found = [(multiple, end) for (_, multiple), (end, _) in zip(FINENESS, (*FINENESS[1:], (inf, 0)))]
+    return next((multiple, end) for multiple, end in found if seen < end)
+
+
+def padded(positions: int, most: int, finest: int = FINEST) -> int:
     """The length that a document is filled up to: 2, 4, 6 ... 16, 20 ... 32, 40 ... 64, but never more than ``most``.
 
     Filling costs time at every step, recording once for each length.  A run on names meets 14 lengths.  Half of them
-    are recorded, which fills up one position in two documents; of longer documents an eighth at most is filling.
+    are recorded in the end, which fills up one position in two documents; of longer documents an eighth at most is
+    filling.
+
+    Args:
+        positions: how many are predicted.
+        most: how many may be.
+        finest: of this the length is a multiple at least.
 
     Example:
         >>> [padded(n, 60) for n in (1, 5, 16, 17, 25, 33, 58)]
         [2, 6, 16, 20, 28, 40, 60]
     """
-    step = max(FINEST, 1 << max((positions - 1).bit_length() - 3, 0))
+    step = max(finest, 1 << max((positions - 1).bit_length() - 3, 0))
     return min(-(-positions // step) * step, most)
 
 
@@ -145,7 +168,6 @@ class Documents:
         self.positions = np.minimum(lengths - 1, most)
         self.starts = np.cumsum(lengths) - lengths
         self.tokens = np.append(tokens, np.zeros(most + 1, dtype=tokens.dtype))  # so that every row may be read
-        self.padded = np.array([0, *(padded(n, most) for n in range(1, most + 1))])
 
     @classmethod
     def of_texts(cls, texts: Iterable[str], tokenizer: Tokenizer, most: int) -> Documents:
@@ -168,12 +190,13 @@ class Documents:
         tokens = np.array([token for document in documents for token in document], dtype=np.int64)
         return cls(tokens, np.array([len(document) for document in documents]), most, vocabulary)
 
-    def plan(self, batches: NDArray[np.int64], dtype: Any) -> Plan:
+    def plan(self, batches: NDArray[np.int64], dtype: Any, finest: int = FINEST) -> Plan:
         """The blocks of steps.
 
         Args:
             batches: int64[steps, documents], the documents of each step.
             dtype: of the numbers.
+            finest: of this the lengths of programs are multiples at least.
         """
         steps, batch = batches.shape
         positions = self.positions[batches]
@@ -182,7 +205,8 @@ class Documents:
             order = np.argsort(-positions, axis=1, kind="stable")
             batches, positions = np.take_along_axis(batches, order, 1), np.take_along_axis(positions, order, 1)
         width = _width(batch, np.dtype(dtype).itemsize)
-        lengths = self.padded[positions[:, ::width]]  # of the blocks: of the longest document in each
+        to = np.array([0, *(padded(n, self.most, finest) for n in range(1, self.most + 1))])
+        lengths = to[positions[:, ::width]]  # of the blocks: of the longest document in each
         count = lengths.shape[1]
         lanes = np.full(count, width)
         lanes[-1] = batch - (count - 1) * width
