@@ -169,6 +169,22 @@ def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, data):
     assert_resumed_run_is_the_whole_one(tmp_path, "--data", data, "--steps", 30)
 
 
+@pytest.mark.parametrize(("seconds", "more"), [(-1.0, True), (1e9, False)])
+def test_checkpoints_are_written_when_some_time_has_passed(tmp_path, data, monkeypatch, seconds, more):
+    from valuegrad import gpt
+    from valuegrad.cli import train as command_line
+
+    steps = []
+    real = gpt.Checkpoint.save
+    monkeypatch.setattr(gpt.Checkpoint, "save", lambda self, folder: (steps.append(self.step), real(self, folder)))
+    monkeypatch.setattr(command_line, "SAVED_AFTER", seconds)
+    result = run("train", "--data", data, "--steps", 9, "--report-every", 3, "--out", tmp_path / "run", *SMALL)
+    assert result.exit_code == 0, result.output
+    assert steps[0] == 0
+    assert steps[-1] == 9
+    assert bool(set(steps) & set(range(1, 9))) == more
+
+
 def test_resuming_a_finished_run_gives_its_samples_again(trained):
     before = (trained / "samples.txt").read_text()
     result = run("train", "--out", trained, "--resume", "--samples", 3, "--no-plot")

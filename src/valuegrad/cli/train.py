@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import signal
+import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import FrameType
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 DEFAULT_DATA = "names"
 EVALUATED_ON = 64  # held-out documents; all of them would take longer than the training between two reports
 SHOWN_SAMPLES = 3
+SAVED_AFTER = 1.0  # seconds between checkpoints: to write one takes as long as some hundred steps
 OURS = re.compile(r"checkpoint\.json|weights-\d+-[0-9a-f]{8}\.safetensors|samples\.txt|loss\.png")
 
 DEFAULTS = {field.name: field.default for kind in (ModelSettings, TrainingSettings) for field in fields(kind)}
@@ -69,7 +71,7 @@ class Output:
     log: Path | None
     samples: int
     report_every: int | None
-    checkpoint_every: int
+    checkpoint_every: int | None
     plot: bool
 
 
@@ -119,9 +121,7 @@ class Output:
     "--checkpoint-every",
     type=click.IntRange(min=1),
     metavar="STEPS",
-    default=100,
-    show_default=True,
-    help="How often to write a checkpoint; one is also written at the end and on Ctrl-C.",
+    help="How often to write a checkpoint; one is also written at the end and on Ctrl-C.  [default: every second]",
 )
 @click.option("--plot/--no-plot", default=True, show_default=True, help="Draw the losses here and in loss.png.")
 def train(
@@ -133,7 +133,7 @@ def train(
     samples: int,
     log: Path | None,
     report_every: int | None,
-    checkpoint_every: int,
+    checkpoint_every: int | None,
     plot: bool,
     **given: Any,
 ) -> None:
@@ -253,7 +253,7 @@ def _train_on(trainer: Trainer, output: Output) -> None:
 def _loop(trainer: Trainer, output: Output, log: Log, stop: Stop, shown: Progress) -> None:
     steps = trainer.settings.steps
     report_every = output.report_every or max(1, steps // 10)
-    saved = trainer.step
+    saved, saved_at = trainer.step, time.perf_counter()
     try:
         while trainer.step < steps and not stop.signal:
             reports = trainer.train_some(_next_stop(trainer.step, report_every, output.checkpoint_every))
@@ -264,9 +264,10 @@ def _loop(trainer: Trainer, output: Output, log: Log, stop: Stop, shown: Progres
             shown.steps(reports)
             if reporting:
                 shown.report(report, eval_loss, trainer.samples(SHOWN_SAMPLES))
-            if report.step % output.checkpoint_every == 0:
+            every, now = output.checkpoint_every, time.perf_counter()
+            if report.step % every == 0 if every else now - saved_at > SAVED_AFTER:
                 trainer.checkpoint().save(output.folder)
-                saved = report.step
+                saved, saved_at = report.step, now
     except Interrupted:
         raise  # perhaps in the middle of a step: the last checkpoint is the one to go on from
     except Exception:
@@ -275,9 +276,9 @@ def _loop(trainer: Trainer, output: Output, log: Log, stop: Stop, shown: Progres
     _save_unless(saved, trainer, output)
 
 
-def _next_stop(step: int, *intervals: int) -> int:
+def _next_stop(step: int, *intervals: int | None) -> int:
     """The next step after which there is something to do."""
-    return min(step // interval * interval + interval for interval in intervals)
+    return min(step // interval * interval + interval for interval in intervals if interval)
 
 
 def _save_unless(saved: int, trainer: Trainer, output: Output) -> None:
