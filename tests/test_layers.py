@@ -21,7 +21,7 @@ LAYERS = [
     ["arguments"],
     ["reference", "_native", "graph", "_passes", "_replay"],
     ["value"],
-    ["transforms"],
+    ["transforms", "roll"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
     ["batch", "comparison", "custom", "structures", "cache", "descriptions", "listing"],
     ["higher", "math", "drawing", "files", "replaying"],

@@ -32,6 +32,7 @@ typedef struct {
 
 typedef struct VgWorkspace {
     struct VgWorkspace *next; /* in a list of idle ones */
+    int32_t slots; /* of its frame: a function that is installed later may need more */
     VgContext context;
     void *memory; /* what free() wants; the context's pointers are aligned parts of it */
 } VgWorkspace;
@@ -59,7 +60,8 @@ typedef struct VgCode {
     size_t block_bytes;
     VgColumn *lane_inputs, *lane_outputs;
     int32_t lane_input_count, lane_output_count;
-    int is_float32, is_compiled;
+    VgSegmentFunction single; /* `main` for one lane, whose sums go to their scalars at once; NULL: there is none */
+    int is_float32, is_compiled, is_rolled;
     int32_t slots, scratch;
     ptrdiff_t vector, block; /* lanes: V, and as many as one pass over the program takes */
     int32_t length; /* the operations of `main` */
@@ -132,6 +134,7 @@ static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
     }
     char *at = (char *)w->memory;
     at += vg_aligned((size_t)(uintptr_t)at) - (size_t)(uintptr_t)at;
+    w->slots = code->slots;
     w->context.frame = at;
     w->context.accumulators = at + frame;
     w->context.uniform = uniform ? uniform : at + frame + sums;
@@ -154,7 +157,7 @@ static VgWorkspace *vg_acquire(VgCode *code) {
 }
 
 static void vg_release(VgCode *code, VgWorkspace *w) {
-    if (code->idle == NULL) code->idle = w;
+    if (code->idle == NULL && w->slots >= code->slots) code->idle = w;
     else vg_free_workspace(w);
 }
 
@@ -235,21 +238,22 @@ static int vg_find_runs(VgRuns *runs, const int32_t *all, const uint8_t *uniform
     return 0;
 }
 
-enum { VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER };
+enum { VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER, VG_BACKEND_ROLLED };
 enum { VG_NO_BACKEND = -3, VG_UNKNOWN_OPERATION = -4 }; /* besides those of _lower.h */
 
 /* A program from a checked graph.  Otherwise NULL, with *error and *where, the node or operation at fault. */
 static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, PyObject *calls, int *error,
                            int32_t *where) {
     VgCode *const code = (VgCode *)calloc(1, sizeof *code);
-    int compiled = backend != VG_BACKEND_INTERPRETER && vg_jit_available();
+    const int is_rolled = backend == VG_BACKEND_ROLLED;
+    int compiled = is_rolled || (backend != VG_BACKEND_INTERPRETER && vg_jit_available());
     *error = VG_NO_MEMORY;
     if (code == NULL) return NULL;
     code->is_float32 = is_float32;
     code->item = is_float32 ? sizeof(float) : sizeof(double);
     code->vector = (ptrdiff_t)(VG_BLOCK_BYTES / code->item);
     code->calls = calls;
-    *error = vg_lower(graph, &code->lowered, where);
+    *error = vg_lower(graph, &code->lowered, where, !is_rolled);
     if (*error != VG_LOWERED) goto failed;
     for (int32_t i = 0; i < code->lowered.segment[VG_MAIN].count; i++)
         code->length += code->lowered.segment[VG_MAIN].op[i] < VG_OP_count;
@@ -260,7 +264,7 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
         code->pieces = 0;
         goto failed;
     }
-    for (int k = 0; k < code->pieces && compiled; k++) compiled = vg_compile_segment(code, k, strict);
+    for (int k = 0; k < code->pieces && compiled && !is_rolled; k++) compiled = vg_compile_segment(code, k, strict);
     *error = VG_NO_BACKEND;
     if (!compiled && backend == VG_BACKEND_JIT) goto failed;
     for (int k = 0; k < code->pieces && !compiled; k++) { /* all, so that `block` fits all */
@@ -274,8 +278,11 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
         if (result != 0) goto failed;
     }
     code->is_compiled = compiled;
+    code->is_rolled = is_rolled;
     code->block = code->vector;
-    if (compiled) {
+    if (is_rolled) {
+        code->slots = code->lowered.slots;
+    } else if (compiled) {
         vg_compile_block(code, strict);
     } else {
         ptrdiff_t vectors = VG_FRAME_BYTES / (VG_BLOCK_BYTES * ((ptrdiff_t)code->slots + 1));
@@ -295,6 +302,31 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
 failed:
     vg_free_code(code);
     return NULL;
+}
+
+/* Whether dots are fused multiply-adds here: what VG_FMA of the interpreter's kernels is. */
+static int vg_has_fma(void) {
+#ifdef __FP_FAST_FMA
+    return 1;
+#else
+    return vg_processor_level() >= VG_AVX2;
+#endif
+}
+
+/* Let a function made elsewhere run segment k: V lanes, or one alone.  The frame grows to its slots. */
+static void vg_install(VgCode *code, int k, VgSegmentFunction function, int single, int32_t slots) {
+    if (k == VG_MAIN && single) code->single = function;
+    else code->piece[k].function = function;
+    if (slots > code->slots) code->slots = slots;
+    vg_free_workspace(code->idle);
+    code->idle = NULL;
+    vg_free_workspaces(code->own);
+    code->own = NULL;
+    while (code->helpers != NULL) {
+        VgWorkspace *const next = code->helpers->next;
+        vg_free_workspace(code->helpers);
+        code->helpers = next;
+    }
 }
 
 #endif

@@ -75,7 +75,8 @@ static char *vg_gradient(const VgDescent *d, ptrdiff_t block) {
 
 /* Run a program on a workspace of this thread's own.  The first error of all is kept. */
 static void vg_run_alone(VgDescent *d, VgJob *job) {
-    VgWorkspace *const free = vg_first_of(&job->code->own), *const w = free ? free : vg_new_workspace(job->code, NULL);
+    VgWorkspace *const free = vg_first_of(job->code, &job->code->own);
+    VgWorkspace *const w = free ? free : vg_new_workspace(job->code, NULL);
     const int error = w == NULL ? VG_NO_MEMORY : vg_run(job, w, 1);
     if (w != NULL) vg_put_first(&job->code->own, w);
     if (error) d->error = error;

@@ -8,8 +8,6 @@
 
 #include "_graph.h"
 
-enum { VG_SELECTED = 64 }; /* a gather of so many entries or fewer becomes a chain of selects */
-
 /* Which nodes the roots depend on.  Inputs always stay. */
 static void vg_mark_live(const VgGraph *g, const int32_t *roots, int32_t root_count, int32_t inputs, uint8_t *live) {
     memset(live, 0, g->count);
@@ -33,9 +31,10 @@ static int32_t vg_select_entry(VgGraph *g, const int32_t *o, int32_t n) {
     return found;
 }
 
-/* Expand all live nodes of g into `to`; at[v] is where node v is. */
+/* Expand all live nodes of g into `to`; at[v] is where node v is.  A gather of `selected` entries or fewer becomes a
+ * chain of selects. */
 static void vg_expand(const VgGraph *g, const VgTemplates *t, const int32_t *templates, int32_t inputs,
-                      const uint8_t *live, VgGraph *to, int32_t *at, int32_t *buffer) {
+                      const uint8_t *live, int32_t selected, VgGraph *to, int32_t *at, int32_t *buffer) {
     int32_t result[1];
     for (int32_t v = 0; v < g->count && !to->failed; v++) {
         if (!live[v]) continue;
@@ -50,7 +49,7 @@ static void vg_expand(const VgGraph *g, const VgTemplates *t, const int32_t *tem
             at[v] = result[0];
         } else if (g->op[v] == VG_OP_custom) {
             at[v] = buffer[0];
-        } else if (g->op[v] == VG_OP_gather && n <= VG_SELECTED + 1) {
+        } else if (g->op[v] == VG_OP_gather && n <= selected + 1) {
             at[v] = vg_select_entry(to, buffer, n);
         } else {
             at[v] = vg_emit(to, g->op[v], g->number[v], buffer, n);
@@ -154,7 +153,7 @@ static int vg_compact(const VgGraph *g, int32_t *roots, int32_t root_count, int3
 
 /* The machine graph of g; roots (outputs, then guards) become their places in it.  -1 without memory. */
 static int vg_machine(const VgGraph *g, const VgTemplates *t, const int32_t *templates, int32_t template_room,
-                      int32_t inputs, int32_t *roots, int32_t root_count, VgGraph *result) {
+                      int32_t inputs, int32_t *roots, int32_t root_count, int32_t selected, VgGraph *result) {
     VgGraph expanded, fused;
     memset(&expanded, 0, sizeof(expanded));
     memset(&fused, 0, sizeof(fused));
@@ -165,7 +164,7 @@ static int vg_machine(const VgGraph *g, const VgTemplates *t, const int32_t *tem
     int ok = live && at && buffer && vg_graph_init(&expanded, g->count, g->start[g->count]) == 0;
     if (ok) {
         vg_mark_live(g, roots, root_count, inputs, live);
-        vg_expand(g, t, templates, inputs, live, &expanded, at, buffer);
+        vg_expand(g, t, templates, inputs, live, selected, &expanded, at, buffer);
         for (int32_t i = 0; i < root_count && !expanded.failed; i++) roots[i] = at[roots[i]];
         ok = !expanded.failed;
     }

@@ -247,7 +247,8 @@ static int32_t vg_emit3(VgGraph *g, uint16_t op, int32_t a, int32_t b, int32_t c
 }
 
 /* A node that is equal to the last bit, or -1.  Each line is an identity of IEEE-754 arithmetic that holds for
- * every operand, nan, infinities and both zeros included. */
+ * every operand, nan, infinities and both zeros included.  A sum or a maximum of one stays: where others of its kind
+ * have more (a softmax over the positions so far), they are alike, and can be one loop (_group.h). */
 static int32_t vg_simplified(VgGraph *g, uint16_t op, const int32_t *o, int32_t n) {
     double x, y;
     switch (op) {
@@ -290,17 +291,13 @@ static int32_t vg_simplified(VgGraph *g, uint16_t op, const int32_t *o, int32_t 
             if (g->op[o[0]] == VG_OP_not) return vg_emit3(g, VG_OP_select, vg_operands_of(g, o[0])[0], o[2], o[1]);
             return o[1] == o[2] ? o[1] : -1;
         case VG_OP_sum:
-            if (n == 0) return vg_const(g, 0.0);
-            return n == 1 ? o[0] : -1; /* two stay a sum: the machine pass may make a dot of them */
+            return n == 0 ? vg_const(g, 0.0) : -1; /* two stay a sum: the machine pass may make a dot of them */
         case VG_OP_dot:
             if (n == 0) return vg_const(g, 0.0);
             return n == 2 ? vg_emit2(g, VG_OP_mul, o[0], o[1]) : -1;
         case VG_OP_prod:
             if (n == 0) return vg_const(g, 1.0);
             return n == 1 ? o[0] : n == 2 ? vg_emit2(g, VG_OP_mul, o[0], o[1]) : -1;
-        case VG_OP_maximum:
-        case VG_OP_minimum:
-            return n == 1 ? o[0] : -1;
         default:
             return -1;
     }

@@ -416,8 +416,9 @@ done:
     return result;
 }
 
-/* Cut a graph, whose arrays have been checked, into segments.  VG_SUM_IN_LANES: *where is the node at fault. */
-static int vg_lower(const VgGraph *g, VgLowered *lowered, int32_t *where) {
+/* Cut a graph, whose arrays have been checked, into segments; `loops`: what is done alike for many parameters becomes
+ * loops here already.  VG_SUM_IN_LANES: *where is the node at fault. */
+static int vg_lower(const VgGraph *g, VgLowered *lowered, int32_t *where, int loops) {
     int result;
     VgRolled rolled;
     VgPlace *const places = (VgPlace *)malloc(((size_t)g->count + 1) * sizeof *places);
@@ -427,7 +428,7 @@ static int vg_lower(const VgGraph *g, VgLowered *lowered, int32_t *where) {
     result = vg_classify(g, places, where);
     if (result != VG_LOWERED) goto done;
     result = VG_NO_MEMORY;
-    vg_roll(g, places, &rolled);
+    vg_roll(g, places, &rolled, loops);
     if (rolled.of == NULL) goto done;
     vg_mark_last(g, places, &rolled);
     vg_place(g, places, lowered, &rolled);
@@ -456,7 +457,7 @@ static int vg_lower(const VgGraph *g, VgLowered *lowered, int32_t *where) {
         lowered->output[i] = lowered->uniform_output[i] ? place->uniform : place->slot;
     }
     result = vg_emit_all(g, places, lowered, &rolled);
-    if (result == VG_LOWERED) vg_tile(&lowered->segment[VG_MAIN]);
+    if (result == VG_LOWERED && loops) vg_tile(&lowered->segment[VG_MAIN]);
     if (result == VG_LOWERED) result = vg_emit_loops(g, places, &rolled, lowered);
 done:
     vg_free_rolled(&rolled);

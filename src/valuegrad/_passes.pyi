@@ -31,7 +31,13 @@ class Builder:
         outputs: NDArray[np.int32],
     ) -> NDArray[np.int32]: ...
     def machine(
-        self, templates: Templates, which: NDArray[np.int32], room: int, inputs: int, roots: NDArray[np.int32]
+        self,
+        templates: Templates,
+        which: NDArray[np.int32],
+        room: int,
+        inputs: int,
+        roots: NDArray[np.int32],
+        selected: int,
     ) -> tuple[NDArray[Any], ...]: ...
 
 class Templates:

@@ -32,7 +32,7 @@ cdef extern from "_expand.h":
     int32_t vg_append_node(VgGraph *g, uint16_t op, double number, const int32_t *operands, int32_t n)
     void vg_table_insert(VgGraph *g, int32_t node)
     int vg_machine(const VgGraph *g, const VgTemplates *t, const int32_t *templates, int32_t template_room,
-                   int32_t inputs, int32_t *roots, int32_t root_count, VgGraph *result) nogil
+                   int32_t inputs, int32_t *roots, int32_t root_count, int32_t selected, VgGraph *result) nogil
 
 cdef extern from "_transforms.h":
     int vg_adjoint(VgGraph *g, int32_t nodes, const VgTemplates *t, const int32_t *templates, const int32_t *outputs,
@@ -103,15 +103,16 @@ cdef class Builder:
         return found
 
     def machine(self, Templates templates, const int32_t[::1] which, int32_t room, int32_t inputs,
-                int32_t[::1] roots):
-        """The arrays of the machine graph; ``roots`` become their places in it."""
+                int32_t[::1] roots, int32_t selected):
+        """The arrays of the machine graph; ``roots`` become their places in it; a gather of so many entries as `selected`
+        or fewer becomes a chain of selects."""
         cdef VgGraph result
         cdef int failed
         if roots.shape[0] == 0 or which.shape[0] == 0:
             raise ValueError("machine needs nodes and outputs")
         with nogil:
             failed = vg_machine(&self.graph, &templates.c, &which[0], room, inputs, &roots[0],
-                                <int32_t>roots.shape[0], &result)
+                                <int32_t>roots.shape[0], selected, &result)
         if failed:
             vg_graph_free(&result)
             raise MemoryError()

@@ -64,6 +64,26 @@ class Code:
         threads: int = 1,
     ) -> int: ...
     def call(self, args: tuple[float, ...]) -> tuple[float, ...] | None: ...
+    @property
+    def totals(self) -> NDArray[np.int32]: ...
+    def segment(
+        self, k: int
+    ) -> tuple[
+        NDArray[np.uint16],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.float64],
+        NDArray[np.int32],
+        int,
+        int,
+        int,
+    ]: ...
+    def install(self, k: int, address: int, single: bool, slots: int, keep: object) -> None: ...
+    def build_with(self, builder: Callable[[bool], None]) -> None: ...
+    @staticmethod
+    def has_fma() -> bool: ...
+    @staticmethod
+    def function(op: int, dtype: str, strict: bool) -> int: ...
 
 @final
 class Descent:

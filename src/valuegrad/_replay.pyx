@@ -9,7 +9,8 @@ Where to start reading: ``Code``.
 """
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t, uintptr_t
+from libc.string cimport memcpy
 from libc.stdlib cimport calloc, free
 
 import numpy
@@ -18,75 +19,11 @@ from valuegrad.errors import GraphError, ShapeError, ValueArgumentError, ValueTy
 from valuegrad.lower.checking import check_arrays, kind_of
 from valuegrad.primitives.opcodes import OPS
 
-cdef extern from "_iterate.h":
-    enum:
-        VG_LOWERED, VG_NO_MEMORY, VG_SUM_IN_LANES, VG_NO_BACKEND, VG_UNKNOWN_OPERATION
-        VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER
-    ctypedef struct VgGraph:
-        int32_t count, inputs, outputs, guards
-        const uint16_t *op
-        const int32_t *start
-        const int32_t *operand
-        const int32_t *output
-        const int32_t *guard_node
-        const double *number
-        const uint8_t *guard_expected
-        const uint8_t *uniform
-    ctypedef struct VgSegment:
-        int32_t count
-    ctypedef struct VgLoop:
-        VgSegment segment
-        int32_t members
-    ctypedef struct VgLowered:
-        int32_t inputs, outputs, guards, loops
-        VgSegment segment[4]
-        VgLoop *loop
-        uint8_t *uniform_input
-        uint8_t *uniform_output
-    ctypedef struct VgCode:
-        VgLowered lowered
-        int is_compiled
-        int32_t slots
-        Py_ssize_t block
-        size_t item, code_bytes
-    ctypedef struct VgWorkspace
-    ctypedef struct VgJob:
-        VgCode *code
-        Py_ssize_t n
-        const char **inputs
-        char **outputs
-        const char *packed
-        char *packed_out
-        int32_t *failed
-        int has_failed
-    ctypedef struct VgSteps:
-        char *numbers
-        Py_ssize_t stride
-        int32_t first, count
-    ctypedef struct VgIteration:
-        VgCode *code
-        Py_ssize_t n, steps
-        int32_t size
-        char *uniform
-        char *state
-        VgSteps *rows
-        int32_t row_count
-        VgSteps *lanes
-        VgSteps own
-        VgSteps *extras
-        int32_t arrays, numbers, filled, own_outputs, lane_inputs, lane_outputs
-    void vg_count_state(VgIteration *iteration)
-    int vg_iterate(VgIteration *iteration, VgWorkspace *workspace, int threads, Py_ssize_t *done) nogil
-    VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,
-                        int32_t *where)
-    void vg_free_code(VgCode *code)
-    VgWorkspace *vg_acquire(VgCode *code)
-    void vg_release(VgCode *code, VgWorkspace *workspace)
-    int vg_run(VgJob *job, VgWorkspace *workspace, int threads) nogil
-    object vg_call(VgCode *code, tuple arguments)
+include "_declarations.pxi"
 
 
-cdef dict BACKENDS = {"auto": VG_BACKEND_AUTO, "jit": VG_BACKEND_JIT, "interpreter": VG_BACKEND_INTERPRETER}
+cdef dict BACKENDS = {"auto": VG_BACKEND_AUTO, "jit": VG_BACKEND_JIT, "interpreter": VG_BACKEND_INTERPRETER,
+                      "rolled": VG_BACKEND_ROLLED}
 
 
 include "_arrays.pxi"
@@ -103,10 +40,10 @@ cdef class Code:
         dtype: "float64" or "float32".
         strict: equal to the engines to the last bit; else transcendental functions may be 4 ulp off, and faster.
         calls: the Python functions of "call" nodes.
-        backend: "auto", "jit" or "interpreter".
+        backend: "auto", "jit" or "interpreter"; or "rolled": nothing runs it until each segment has been installed.
 
     Attributes:
-        backend: what runs it: "jit" or "interpreter".
+        backend: what runs it: "jit", "interpreter" or "rolled".
         block: how many lanes one pass over the program computes.
         code_bytes: the size of the machine code, or of the interpreter's steps.
         frame_bytes: the size of a block's numbers.
@@ -121,6 +58,8 @@ cdef class Code:
     cdef readonly tuple calls
     cdef readonly str dtype
     cdef readonly object uniform_outputs
+    cdef list kept
+    cdef object builder
     cdef char kind
     cdef int32_t lane_inputs, lane_outputs  # how many inputs and outputs are those of lanes
 
@@ -135,6 +74,7 @@ cdef class Code:
             raise ValueArgumentError(f"Code() got dtype {dtype!r}; expected 'float64' or 'float32'")
         if backend not in BACKENDS:
             raise ValueArgumentError(f"Code() got backend {backend!r}; expected one of {sorted(BACKENDS)}")
+        self.kept = []
         self.calls = tuple(calls)
         self.dtype = dtype
         self.kind = c"d" if dtype == "float64" else c"f"
@@ -182,8 +122,9 @@ cdef class Code:
 
     @property
     def backend(self):
-        """What runs it: "jit" or "interpreter"."""
-        return "jit" if self.made().is_compiled else "interpreter"
+        """What runs it: "jit", "interpreter" or "rolled"."""
+        cdef VgCode *code = self.made()
+        return "rolled" if code.is_rolled else "jit" if code.is_compiled else "interpreter"
 
     @property
     def block(self):
@@ -208,6 +149,65 @@ cdef class Code:
     def frame_bytes(self):
         """The size of a block's numbers."""
         return self.made().slots * self.made().block * self.made().item
+
+    def segment(self, int k):
+        """The instructions of segment k (0 pre, 1 main, 2 post, 3 last), for roll.groups.Segment: ops, starts, operands
+        in the order of their groups, numbers, each one's group; how many groups, scalars and slots of its own it has."""
+        cdef VgCode *code = self.made()
+        if not 0 <= k < 4:
+            raise ValueArgumentError(f"Code.segment() got {k}; expected 0 to 3")
+        cdef const VgSegment *segment = &code.lowered.segment[k]
+        cdef Py_ssize_t count = segment.count, operands = segment.start[count]
+        ops, starts, group = numpy.empty(count, numpy.uint16), numpy.empty(count + 1, numpy.int32), numpy.empty(count + 1, numpy.int32)
+        references, numbers = numpy.empty(operands + 1, numpy.int32), numpy.empty(count)
+        cdef uint16_t[::1] to_ops = ops
+        cdef int32_t[::1] to_starts = starts, to_references = references, to_group = group
+        cdef double[::1] to_numbers = numbers
+        memcpy(&to_starts[0], segment.start, (count + 1) * sizeof(int32_t))
+        if count:
+            memcpy(&to_ops[0], segment.op, count * sizeof(uint16_t))
+            memcpy(&to_numbers[0], segment.number, count * sizeof(double))
+        if operands:
+            memcpy(&to_references[0], segment.operand, operands * sizeof(int32_t))
+        cdef int32_t groups = vg_find_groups(segment, &to_references[0], &to_group[0])
+        if groups < 0:
+            raise MemoryError("Code.segment(): no memory for the groups")
+        return ops, starts, references[:operands], numbers, group[:count], groups, segment.uniforms, segment.slots
+
+    @property
+    def totals(self):
+        """int32[sums]: the scalar in which each sum over the lanes ends."""
+        cdef VgCode *code = self.made()
+        return numpy.array([code.lowered.total[k] for k in range(code.lowered.accumulators)], numpy.int32)
+
+    def install(self, int k, uintptr_t address, bint single, int32_t slots, keep):
+        """Run segment k by the function at this address in a frame of so many slots; `single`: it computes one lane,
+        else V.  `keep` owns the function's memory."""
+        self.kept.append(keep)
+        vg_install(self.made(), k, <VgSegmentFunction>address, single, slots)
+
+    def build_with(self, builder):
+        """Let builder(single) install what runs the lanes, or a single one, when it is wanted for the first time."""
+        self.builder = builder
+
+    cdef int ensure(self, Py_ssize_t n) except -1:
+        """Have a rolled program's functions for n lanes made."""
+        cdef VgCode *code = self.code
+        if code.is_rolled and n and (code.single == NULL if n == 1 else code.piece[1].function == NULL):
+            if self.builder is None:
+                raise ValueArgumentError("Code(backend='rolled') runs before its segments were installed; expected after")
+            self.builder(n == 1)
+        return 0
+
+    @staticmethod
+    def has_fma():
+        """Whether dots that are not strict are fused multiply-adds on this processor."""
+        return bool(vg_has_fma())
+
+    @staticmethod
+    def function(int op, str dtype, bint strict):
+        """The address of the function that computes an operation on V lanes, (a, b, out, number); 0: there is none."""
+        return <uintptr_t>vg_vector_function(<uint16_t>op, dtype == "float32", strict)
 
     cdef VgCode *made(self) except NULL:
         """The program, or an error where __init__ was left out or failed."""
@@ -285,7 +285,7 @@ cdef class Code:
             raise ValueArgumentError(f"Code.run() got n = {n}; expected a number of lanes, from 0 on")
         if threads < 1:
             raise ValueArgumentError(f"Code.run() got threads={threads}; expected at least 1")
-        return 0
+        return self.ensure(n)
 
     cdef object execute(self, Py_ssize_t n, const char **inputs, const char **outputs, const char *packed,
                         char *packed_out, int threads):
@@ -402,6 +402,8 @@ cdef class Code:
         if code == NULL or len(args) != code.lowered.inputs:
             self.made()
             raise ShapeError(f"Code.call() got {len(args)} arguments; expected {code.lowered.inputs}")
+        if code.is_rolled:
+            self.ensure(1)
         return vg_call(code, args)
 
 

@@ -217,8 +217,8 @@ static void vg_only_independent(const VgGraph *g, VgRolled *r) {
     free(after);
 }
 
-/* Find the bundles of a graph whose nodes have their segments; without memory there are none. */
-static void vg_roll(const VgGraph *g, const VgPlace *places, VgRolled *r) {
+/* Find the bundles of a graph whose nodes have their segments; without memory, or unless `wanted`, there are none. */
+static void vg_roll(const VgGraph *g, const VgPlace *places, VgRolled *r, int wanted) {
     const size_t n = (size_t)g->count + 1;
     int32_t eligible = 0;
     memset(r, 0, sizeof *r);
@@ -233,7 +233,7 @@ static void vg_roll(const VgGraph *g, const VgPlace *places, VgRolled *r) {
     if (!r->of || !r->at || !may || !component || !own || !nodes || !outside || !found) goto done;
     vg_eligible(g, places, may);
     for (int32_t i = 0; i < g->count; i++) eligible += may[i];
-    if (eligible < VG_FEWEST_MEMBERS) goto done;
+    if (eligible < VG_FEWEST_MEMBERS || !wanted) goto done;
     const int32_t count = vg_components(g, may, component, own, nodes, found);
     for (int32_t c = 0; c < count; c++)
         found[c].hash = found[c].size > VG_LARGEST_MEMBER

@@ -1,4 +1,4 @@
-/* Running a program: over the lanes of a batch in blocks, on one thread or several, and for a single lane.
+/* Running a program over the lanes of a batch, in blocks, on one thread or several.
  *
  * Results never depend on threads or on how a batch is cut.  The lanes are cut into chunks whose size depends on
  * their number and the program alone; a sum over the lanes is added block by block in a chunk, then over the block's
@@ -7,7 +7,7 @@
  * Data structures
  *   VgJob        one run: the arrays, and what its threads share.
  *
- * Where to start reading: vg_run, then vg_run_lanes; vg_call is the short way for a single lane. */
+ * Where to start reading: vg_run, then vg_run_lanes.  _call.h has the short way for a single lane. */
 #ifndef VALUEGRAD_RUN_H
 #define VALUEGRAD_RUN_H
 
@@ -275,16 +275,20 @@ static void vg_run_chunks(VgJob *job, VgContext *c) {
     }
 }
 
-/* Lists of workspaces that are free, without the GIL. */
-static VgWorkspace *vg_first_of(VgWorkspace **list) {
+/* Lists of workspaces that are free, without the GIL.  One whose frame has become too small is not taken again. */
+static VgWorkspace *vg_first_of(const VgCode *code, VgWorkspace **list) {
 #if VG_HAS_THREADS
     pthread_mutex_lock(&vg_pool.mutex);
 #endif
-    VgWorkspace *const w = *list;
+    VgWorkspace *w = *list;
     if (w != NULL) *list = w->next;
 #if VG_HAS_THREADS
     pthread_mutex_unlock(&vg_pool.mutex);
 #endif
+    if (w != NULL && w->slots < code->slots) {
+        vg_free_workspace(w);
+        w = NULL;
+    }
     return w;
 }
 
@@ -302,7 +306,7 @@ static void vg_put_first(VgWorkspace **list, VgWorkspace *w) {
 #if VG_HAS_THREADS
 /* A workspace that a thread left for the next run, or a new one. */
 static VgWorkspace *vg_take_helper(VgCode *code, void *uniform) {
-    VgWorkspace *const w = vg_first_of(&code->helpers);
+    VgWorkspace *const w = vg_first_of(code, &code->helpers);
     if (w == NULL) return vg_new_workspace(code, uniform);
     w->context.uniform = uniform;
     return w;
@@ -366,6 +370,19 @@ static ptrdiff_t vg_least_chunk(const VgCode *code, ptrdiff_t blocks) {
     return blocks < 4 ? (blocks < 1 ? 1 : blocks) : half < together ? half : together;
 }
 
+/* One lane by code of its own: its sums are in their scalars afterwards. */
+static void vg_run_single(VgJob *job, VgContext *c) {
+    const VgCode *const code = job->code;
+    c->valid = 1;
+    c->lanes = code->vector;
+    vg_load(job, c, 0);
+    c->failed[0] = job->before;
+    code->single(c->frame, c->uniform, c->accumulators, c->failed, 1);
+    vg_store(job, c, 0);
+    job->has_failed = c->failed[0] != VG_PASSED;
+    if (job->has_failed) job->failed[0] = c->failed[0];
+}
+
 /* Run a program; the caller has checked the arrays and filled in job's first five members.  Needs no GIL, but a
  * workspace that was acquired with it.  0; or 1 if a Python function raised, VG_NO_MEMORY. */
 static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
@@ -374,6 +391,7 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     VgContext *const c = &w->context;
     const ptrdiff_t blocks = job->n / code->vector + (job->n % code->vector != 0);
     const ptrdiff_t least = vg_least_chunk(code, blocks);
+    const int is_single = job->n == 1 && code->single != NULL;
     ptrdiff_t chunk_blocks = blocks / VG_MOST_CHUNKS + (blocks % VG_MOST_CHUNKS != 0);
     chunk_blocks = (chunk_blocks + least - 1) / least * least;
     job->chunk = chunk_blocks * code->vector;
@@ -382,9 +400,9 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     job->totals = NULL;
     job->next = 0;
     job->has_failed = job->error = 0;
-    if (vg_has_totals_in_place(job)) {
+    if (vg_has_totals_in_place(job) && !is_single) {
         job->totals = (char *)c->uniform + (size_t)code->totals.run[0].uniform * code->item;
-    } else if (l->accumulators > 0 && job->chunks > 0) {
+    } else if (l->accumulators > 0 && job->chunks > 0 && !is_single) {
         job->totals = (char *)malloc((size_t)job->chunks * (size_t)l->accumulators * code->item);
         if (job->totals == NULL) return VG_NO_MEMORY;
     }
@@ -397,10 +415,11 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
                 vg_copy_number(code, (char *)c->uniform + (size_t)l->input[i] * code->item, job->inputs[i]);
     if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, (double)job->n);
     job->before = vg_uniform_segment(code, VG_PRE, c, VG_PASSED);
-    if (!c->error && job->n > 0 && (l->segment[VG_MAIN].count > 0 || code->lane_output_count > 0 || l->guards > 0))
+    if (is_single && !c->error) vg_run_single(job, c);
+    else if (!c->error && job->n > 0 && (l->segment[VG_MAIN].count > 0 || code->lane_output_count > 0 || l->guards > 0))
         vg_run_lanes(job, c, threads);
     if (!c->error) {
-        vg_add_chunks(job, c);
+        if (!is_single) vg_add_chunks(job, c);
         int32_t after = vg_uniform_segment(code, VG_POST, c, job->before);
         vg_run_loops(code, c);
         after = vg_uniform_segment(code, VG_LAST, c, after);
@@ -421,65 +440,6 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     if (!vg_has_totals_in_place(job)) free(job->totals);
     job->totals = NULL;
     return c->error ? c->error : job->error;
-}
-
-/* ----------------------------------------------------------------------------------------------- a single lane */
-/* A tuple of floats for one of floats; None if an argument is no float or a guard fails; NULL with Python's exception.
- * The GIL is held throughout: a call takes less time than to give it away. */
-static PyObject *vg_call(VgCode *code, PyObject *arguments) {
-    const VgLowered *const l = &code->lowered;
-    PyObject *result = NULL;
-    VgWorkspace *const w = vg_acquire(code);
-    if (w == NULL) return PyErr_NoMemory();
-    VgContext *const c = &w->context;
-    const ptrdiff_t vector = code->vector;
-    c->error = 0;
-    for (int32_t i = 0; i < l->inputs; i++) {
-        PyObject *const argument = PyTuple_GET_ITEM(arguments, i);
-        const int32_t to = l->input[i];
-        if (!PyFloat_CheckExact(argument)) goto none;
-        if (to < 0) continue;
-        const double x = PyFloat_AS_DOUBLE(argument);
-        if (l->uniform_input[i]) vg_put(code, c->uniform, to, x);
-        else if (code->is_float32)
-            for (ptrdiff_t j = 0; j < vector; j++) ((float *)c->frame)[(ptrdiff_t)to * vector + j] = (float)x;
-        else
-            for (ptrdiff_t j = 0; j < vector; j++) ((double *)c->frame)[(ptrdiff_t)to * vector + j] = x;
-    }
-    if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, 1.0);
-    if (vg_uniform_segment(code, VG_PRE, c, VG_PASSED) != VG_PASSED) goto none;
-    if (!c->error && l->segment[VG_MAIN].count > 0) {
-        c->lanes = vector;
-        c->valid = 1;
-        for (ptrdiff_t i = 0; i < vector; i++) c->failed[i] = VG_PASSED;
-        vg_segment(code, VG_MAIN, c);
-        for (int32_t k = 0; k < l->accumulators; k++) { /* the sum over one lane: the others are still -0.0 */
-            vg_put(code, c->uniform, l->total[k], vg_get(code, c->accumulators, k * vector));
-            vg_put(code, c->accumulators, k * vector, -0.0);
-        }
-        if (c->failed[0] != VG_PASSED && !c->error) goto none;
-    }
-    if (!c->error && vg_uniform_segment(code, VG_POST, c, VG_PASSED) != VG_PASSED) goto none;
-    vg_run_loops(code, c);
-    if (!c->error && vg_uniform_segment(code, VG_LAST, c, VG_PASSED) != VG_PASSED) goto none;
-    if (c->error) goto done;
-    result = PyTuple_New(l->outputs);
-    for (int32_t i = 0; result != NULL && i < l->outputs; i++) {
-        const int32_t from = l->output[i];
-        PyObject *const number = PyFloat_FromDouble(l->uniform_output[i] ? vg_get(code, c->uniform, from)
-                                                                         : vg_get(code, c->frame, from * vector));
-        if (number == NULL) Py_CLEAR(result);
-        else PyTuple_SET_ITEM(result, i, number);
-    }
-    goto done;
-none:
-    if (!c->error) {
-        result = Py_None;
-        Py_INCREF(result);
-    }
-done:
-    vg_release(code, w);
-    return result;
 }
 
 #endif

@@ -91,7 +91,7 @@ static int32_t vg_total(VgContributions *c, VgGraph *g, int32_t of) {
     if (n == 0) return -1;
     if (vg_buffer(c, g, n) == NULL) return -1;
     for (int32_t at = c->first[of]; at >= 0; at = c->term[at].next) c->buffer[i++] = c->term[at].node;
-    return vg_emit(g, VG_OP_sum, 0.0, c->buffer, n);
+    return n == 1 ? c->buffer[0] : vg_emit(g, VG_OP_sum, 0.0, c->buffer, n);
 }
 
 static int32_t vg_both(VgGraph *g, int32_t reach, int32_t condition) {
@@ -253,7 +253,7 @@ static int32_t vg_forward_node(VgContributions *c, VgGraph *g, const VgTemplates
                 terms[count++] = vg_emit2(g, VG_OP_mul, results[k], tangents[o[k]]);
     }
 #undef VG_TANGENT
-    return count ? vg_emit(g, VG_OP_sum, 0.0, terms, count) : -1;
+    return count > 1 ? vg_emit(g, VG_OP_sum, 0.0, terms, count) : count ? terms[0] : -1;
 }
 
 /* Forward mode: add to the graph the tangents of outputs when inputs move by the given nodes.  found: for each

@@ -13,12 +13,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from valuegrad.graph import Graph
 from valuegrad.lower.readable import ReadableCode
+from valuegrad.lower.rolled import rolled_code, rolls
 from valuegrad.lower.stored import machine_graph
 from valuegrad.primitives.opcodes import OPCODE
 
@@ -137,26 +139,43 @@ def lower(
         strict: whether results must be the engines' to the last bit.
         cache: whether the machine graph is kept on disk, or the folder where.
     """
-    lowered = machine_graph(with_sums(graph, summed), strict, _MACHINE, cache if HAS_PASSES else False)
+    rolled = ENGINE == "native" and HAS_PASSES and rolls(len(graph))
+    transform = partial(_MACHINE, selected=0) if rolled else _MACHINE
+    lowered = machine_graph(with_sums(graph, summed), strict, transform, cache if HAS_PASSES else False)
     first: dict[tuple[int, bool], int] = {}  # a condition that was asked before is not asked again
     for k, guard in enumerate(lowered.guards):
         first.setdefault((guard.node, guard.expected), k)
-    nodes = np.array([node for node, _ in first], dtype=np.int32)
-    expected = np.array([outcome for _, outcome in first], dtype=np.uint8)
-    code = _CODE(
-        lowered.ops,
-        lowered.starts,
-        lowered.operands,
-        lowered.numbers,
-        lowered.outputs,
-        nodes,
-        expected,
+    code = rolled_code(partial(_code, lowered, [*first], uniform, dtype, strict), strict) if rolled else None
+    if code is None:
+        if rolled:
+            lowered = _MACHINE(lowered, strict=strict)
+        code = _code(
+            lowered,
+            [(lowered.guards[k].node, lowered.guards[k].expected) for k in first.values()],
+            uniform,
+            dtype,
+            strict,
+        )
+    return Lowered(code, np.array([*first.values()], dtype=np.int32), len(lowered), uniform, dtype)
+
+
+def _code(
+    graph: Graph, guards: Sequence[tuple[int, bool]], uniform: bytes, dtype: str, strict: bool, **options: str
+) -> Any:
+    return _CODE(
+        graph.ops,
+        graph.starts,
+        graph.operands,
+        graph.numbers,
+        graph.outputs,
+        np.array([node for node, _ in guards], dtype=np.int32),
+        np.array([expected for _, expected in guards], dtype=np.uint8),
         np.frombuffer(uniform, dtype=np.uint8),
         dtype=dtype,
         strict=strict,
-        calls=lowered.calls,
+        calls=graph.calls,
+        **options,
     )
-    return Lowered(code, np.array([*first.values()], dtype=np.int32), len(lowered), uniform, dtype)
 
 
 def run_once(graph: Graph, inputs: Sequence[float]) -> list[float]:

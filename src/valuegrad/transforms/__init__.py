@@ -129,12 +129,13 @@ def derivatives(
     return _with_nodes(graph, builder.arrays()), found
 
 
-def machine(graph: Graph, *, strict: bool = True) -> Graph:
+def machine(graph: Graph, *, strict: bool = True, selected: int = 64) -> Graph:
     """The same calculation in machine operations alone, simplified.
 
     Args:
         graph: rows and structural operations.
         strict: to the last bit what the engines compute; else within 4 ulp an operation.
+        selected: a gather of so many entries or fewer becomes a chain of selects.
 
     Returns:
         A graph of ``MACHINE`` operations with the same inputs, outputs and guards, in the same order.
@@ -146,7 +147,7 @@ def machine(graph: Graph, *, strict: bool = True) -> Graph:
     _, _, references, _, node_end, _, _ = pool.arrays()
     room = int(np.diff(node_end).max(initial=0)) + len(references) + 4
     roots = _positions([*graph.outputs.tolist(), *[guard.node for guard in graph.guards]])
-    arrays = _builder(graph).machine(templates, which, room, graph.inputs, roots)
+    arrays = _builder(graph).machine(templates, which, room, graph.inputs, roots, selected)
     outputs, conditions = roots[: len(graph.outputs)], roots[len(graph.outputs) :].tolist()
     guards = tuple([Guard(node, guard.expected, guard.line) for node, guard in zip(conditions, graph.guards)])
     return replace(_with_nodes(graph, arrays), outputs=outputs, guards=guards)

@@ -1,0 +1,89 @@
+# What _replay.pyx uses of the C headers.  Each name is explained where it is defined.
+
+cdef extern from "_iterate.h":
+    enum:
+        VG_LOWERED, VG_NO_MEMORY, VG_SUM_IN_LANES, VG_NO_BACKEND, VG_UNKNOWN_OPERATION
+        VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER, VG_BACKEND_ROLLED
+    ctypedef struct VgGraph:
+        int32_t count, inputs, outputs, guards
+        const uint16_t *op
+        const int32_t *start
+        const int32_t *operand
+        const int32_t *output
+        const int32_t *guard_node
+        const double *number
+        const uint8_t *guard_expected
+        const uint8_t *uniform
+    ctypedef void (*VgSegmentFunction)(void *frame, void *uniform, void *accumulators, int32_t *failed,
+                                       uint64_t valid_bits) noexcept
+    ctypedef void (*VgVectorFunction)(const void *a, const void *b, void *out, double number) noexcept
+    VgVectorFunction vg_vector_function(uint16_t op, int is_float32, int strict)
+    ctypedef struct VgSegment:
+        int32_t count, uniforms, slots
+        const uint16_t *op
+        const int32_t *start
+        const int32_t *operand
+        const double *number
+    ctypedef struct VgPiece:
+        VgSegmentFunction function
+    ctypedef struct VgLoop:
+        VgSegment segment
+        int32_t members
+    ctypedef struct VgLowered:
+        int32_t inputs, outputs, guards, loops, accumulators
+        int32_t *total
+        VgSegment segment[4]
+        VgLoop *loop
+        uint8_t *uniform_input
+        uint8_t *uniform_output
+    ctypedef struct VgCode:
+        VgLowered lowered
+        VgPiece *piece
+        VgSegmentFunction single
+        int is_compiled, is_rolled
+        int32_t slots
+        Py_ssize_t block
+        size_t item, code_bytes
+    ctypedef struct VgWorkspace
+    ctypedef struct VgJob:
+        VgCode *code
+        Py_ssize_t n
+        const char **inputs
+        char **outputs
+        const char *packed
+        char *packed_out
+        int32_t *failed
+        int has_failed
+    ctypedef struct VgSteps:
+        char *numbers
+        Py_ssize_t stride
+        int32_t first, count
+    ctypedef struct VgIteration:
+        VgCode *code
+        Py_ssize_t n, steps
+        int32_t size
+        char *uniform
+        char *state
+        VgSteps *rows
+        int32_t row_count
+        VgSteps *lanes
+        VgSteps own
+        VgSteps *extras
+        int32_t arrays, numbers, filled, own_outputs, lane_inputs, lane_outputs
+    void vg_count_state(VgIteration *iteration)
+    int vg_iterate(VgIteration *iteration, VgWorkspace *workspace, int threads, Py_ssize_t *done) nogil
+    void vg_install(VgCode *code, int k, VgSegmentFunction function, int single, int32_t slots)
+    VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,
+                        int32_t *where)
+    int vg_has_fma()
+    void vg_free_code(VgCode *code)
+    VgWorkspace *vg_acquire(VgCode *code)
+    void vg_release(VgCode *code, VgWorkspace *workspace)
+    int vg_run(VgJob *job, VgWorkspace *workspace, int threads) nogil
+
+
+cdef extern from "_group.h":
+    int32_t vg_find_groups(const VgSegment *segment, int32_t *operand, int32_t *group)
+
+cdef extern from "_call.h":
+    object vg_call(VgCode *code, tuple arguments)

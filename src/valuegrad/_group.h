@@ -1,0 +1,152 @@
+/* Which instructions of a segment are alike: the first step from a list of instructions back to loops (roll/).
+ *
+ * Why: a recording has an instruction for every number, although a person wrote a loop.  Instructions that do the same
+ * with operands that are alike can run as one loop again.
+ *
+ * How: an instruction's key is its operation with the groups of its operands, so that a group's members have the same
+ * history, and no member can depend on another one.  Of a list of operands the key has the groups in the order in
+ * which they occur, not how often each does: members of a group may differ in length.  A product counts as a dot of
+ * one pair, an addition as a sum of two (that is exact), and factors stand in the order of their groups.
+ *
+ * Data structures: VgGrouping, a hash table over the keys of the groups so far.  A group's number is larger than those
+ * of the groups that it depends on.
+ *
+ * Where to start reading: vg_find_groups. */
+#ifndef VALUEGRAD_GROUP_H
+#define VALUEGRAD_GROUP_H
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include "_machine.h"
+
+enum { VG_CLASS_UNIFORM, VG_CLASS_SLOT, VG_CLASS_GROUP }; /* of an operand; from the last one on: results of a group */
+
+typedef struct VgGrouping {
+    int32_t *table, *start, *key; /* group k has the key from start[k] to start[k + 1] */
+    uint32_t mask;
+    int32_t groups, room, key_room;
+} VgGrouping;
+
+static int32_t vg_class_of(const VgSegment *s, const int32_t *group, int32_t reference) {
+    if (reference >= 0) return group[reference] + VG_CLASS_GROUP;
+    return ~reference < s->uniforms ? VG_CLASS_UNIFORM : VG_CLASS_SLOT;
+}
+
+static uint32_t vg_hash_key(const int32_t *key, int32_t n) {
+    uint64_t h = 0x9E3779B97F4A7C15u;
+    for (int32_t i = 0; i < n; i++) h = (h ^ (uint32_t)key[i]) * 0xFF51AFD7ED558CCDu, h ^= h >> 32;
+    return (uint32_t)h;
+}
+
+/* Grow the tables so that one more group with a key of n parts fits; -1 without memory. */
+static int vg_room_for_group(VgGrouping *g, int32_t n) {
+    const int32_t used = g->start[g->groups];
+    if (used + n > g->key_room) {
+        int32_t *const key = (int32_t *)realloc(g->key, 2 * ((size_t)used + (size_t)n) * sizeof *key);
+        if (key == NULL) return -1;
+        g->key = key;
+        g->key_room = 2 * (used + n);
+    }
+    if (g->groups + 1 < g->room) return 0;
+    const size_t size = 4 * (size_t)g->room;
+    int32_t *const start = (int32_t *)realloc(g->start, (2 * (size_t)g->room + 1) * sizeof *start);
+    if (start != NULL) g->start = start;
+    int32_t *const table = (int32_t *)malloc(size * sizeof *table);
+    if (start == NULL || table == NULL) {
+        free(table);
+        return -1;
+    }
+    memset(table, 0xff, size * sizeof *table);
+    free(g->table);
+    g->table = table;
+    g->mask = (uint32_t)(size - 1);
+    g->room *= 2;
+    for (int32_t k = 0; k < g->groups; k++) {
+        uint32_t at = vg_hash_key(g->key + g->start[k], g->start[k + 1] - g->start[k]) & g->mask;
+        while (table[at] >= 0) at = (at + 1) & g->mask;
+        table[at] = k;
+    }
+    return 0;
+}
+
+/* The group with this key, perhaps a new one; -1 without memory. */
+static int32_t vg_group_with(VgGrouping *g, const int32_t *key, int32_t n) {
+    const uint32_t hash = vg_hash_key(key, n);
+    uint32_t at = hash & g->mask;
+    for (int32_t k; (k = g->table[at]) >= 0; at = (at + 1) & g->mask)
+        if (g->start[k + 1] - g->start[k] == n && memcmp(g->key + g->start[k], key, (size_t)n * sizeof *key) == 0)
+            return k;
+    if (vg_room_for_group(g, n) < 0) return -1;
+    at = hash & g->mask;
+    while (g->table[at] >= 0) at = (at + 1) & g->mask;
+    memcpy(g->key + g->start[g->groups], key, (size_t)n * sizeof *key);
+    g->start[g->groups + 1] = g->start[g->groups] + n;
+    g->table[at] = g->groups;
+    return g->groups++;
+}
+
+/* The key of instruction i, whose operands come in the order of their groups where they commute. */
+static int32_t vg_key_of(const VgSegment *s, const int32_t *group, int32_t i, int32_t *operand, int32_t *key) {
+    const int32_t n = s->start[i + 1] - s->start[i], half = n / 2;
+    const uint16_t op = s->op[i];
+    const int is_dot = op == VG_OP_dot || op == VG_OP_mul, is_sum = op == VG_OP_sum || op == VG_OP_add;
+    const int is_list = is_sum || op == VG_OP_prod || op == VG_OP_maximum || op == VG_OP_minimum || op == VG_OP_norm ||
+                        op == VG_OP_gather;
+    const int commutes = op == VG_OP_add || op == VG_OP_eq || op == VG_OP_and || op == VG_OP_or;
+    double number = s->number[i];
+    int32_t parts = 3;
+    if (op == VG_STORE || op == VG_STORE_UNIFORM || op == VG_REDUCE || is_dot || is_sum) number = 0.0;
+    if (op == VG_GUARD) number = (double)((int64_t)number & 1);
+    key[0] = is_dot ? VG_OP_dot : is_sum ? VG_OP_sum : op;
+    memcpy(key + 1, &number, sizeof number);
+    if (commutes && vg_class_of(s, group, operand[0]) > vg_class_of(s, group, operand[1])) {
+        const int32_t other = operand[0];
+        operand[0] = operand[1];
+        operand[1] = other;
+    }
+    for (int32_t k = 0; k < (is_dot ? half : n); k++) {
+        int32_t x = vg_class_of(s, group, operand[k]), y = is_dot ? vg_class_of(s, group, operand[k + half]) : 0;
+        if (is_dot && x > y) {
+            const int32_t other = operand[k], class = x;
+            operand[k] = operand[k + half];
+            operand[k + half] = other;
+            x = y;
+            y = class;
+        }
+        const int repeats = parts > 3 && key[parts - (is_dot ? 2 : 1)] == x && (!is_dot || key[parts - 1] == y);
+        const int of_list = (is_list && !(op == VG_OP_gather && k == n - 1)) || is_dot;
+        if (of_list && repeats) continue;
+        key[parts++] = x;
+        if (is_dot) key[parts++] = y;
+    }
+    return parts;
+}
+
+/* For each instruction its group, numbered in an order in which they can run; `operand`, a copy of the segment's, is
+ * put in the order of groups.  How many groups there are; -1 without memory. */
+static int32_t vg_find_groups(const VgSegment *s, int32_t *operand, int32_t *group) {
+    VgGrouping g = {NULL, NULL, NULL, 4095, 0, 1024, 1 << 14};
+    int32_t widest = 0, result = -1;
+    for (int32_t i = 0; i < s->count; i++)
+        if (s->start[i + 1] - s->start[i] > widest) widest = s->start[i + 1] - s->start[i];
+    int32_t *const key = (int32_t *)malloc(((size_t)widest + 8) * sizeof *key);
+    g.table = (int32_t *)malloc(4096 * sizeof *g.table);
+    g.start = (int32_t *)calloc(1025, sizeof *g.start);
+    g.key = (int32_t *)malloc((size_t)g.key_room * sizeof *g.key);
+    if (key == NULL || g.table == NULL || g.start == NULL || g.key == NULL) goto done;
+    memset(g.table, 0xff, 4096 * sizeof *g.table);
+    for (int32_t i = 0; i < s->count; i++) {
+        group[i] = vg_group_with(&g, key, vg_key_of(s, group, i, operand + s->start[i], key));
+        if (group[i] < 0) goto done;
+    }
+    result = g.groups;
+done:
+    free(key);
+    free(g.table);
+    free(g.start);
+    free(g.key);
+    return result;
+}
+
+#endif

@@ -1,0 +1,135 @@
+"""From a segment's kernels to LLVM IR.
+
+How: each nest becomes a function, and the segment's function calls one after the other.  What a kernel leaves for
+others lies in the frame after the segment's slots, where nobody needs any more what was there.
+
+Where to start reading: ``emit_segment``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from valuegrad.lower.loops import ARGUMENTS, Loops
+from valuegrad.lower.vectors import BLOCK
+from valuegrad.roll.kernels import Column, Kernel
+from valuegrad.roll.nests import nests_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["emit_segment", "place_groups"]
+
+ATTRIBUTES = 'attributes #0 = { nounwind "prefer-vector-width"="512" }'
+
+
+def emit_segment(
+    kernels: list[Kernel],
+    sizes: list[int],
+    slots: int,
+    *,
+    name: str,
+    dtype: str,
+    single: bool,
+    strict: bool,
+    fma: bool,
+    totals: NDArray[Any],
+    functions: Callable[[int], int],
+) -> tuple[str, int]:
+    """The LLVM IR of a function that runs a segment.
+
+    Args:
+        kernels: of the segment, in order.
+        sizes: for each group how many members it has.
+        slots: of the segment's own in the frame.
+        name: of the function.
+        dtype: "float64" or "float32".
+        single: it computes one lane; else V.
+        strict, fma, functions: as for ``Vectors``.
+        totals: for each sum over the lanes the scalar in which it ends; with one lane it goes there at once.
+
+    Returns:
+        The module, and how many slots the frame has in all.
+    """
+    lanes = BLOCK // (8 if dtype == "float64" else 4)
+    storage, end = place_groups(kernels, sizes, lanes if single else 1)
+    loops = Loops(dtype, single, strict, fma, functions, slots, storage)
+    names = []
+    for i, kernel in enumerate(kernels):
+        columns = [_total(column, totals) for column in kernel.columns] if single else kernel.columns
+        for j, nest in enumerate(nests_of(Kernel(kernel.members, kernel.bodies, columns))):
+            names.append(f"{name}_{i}_{j}")
+            loops.function(names[-1], nest)
+    calls = [f"  call void @{nest}({ARGUMENTS.replace(' noalias', '')})" for nest in names]
+    main = [f"define void @{name}({ARGUMENTS}) #0 {{", *calls, "  ret void", "}"]
+    text = "\n".join([*sorted(loops.declared), *loops.tables, *loops.written, *main, ATTRIBUTES])
+    return text, slots + (-(-end // lanes) if single else end)
+
+
+def _total(column: Column, totals: NDArray[Any]) -> Column:
+    """Where a sum over the lanes goes if there is but one."""
+    return Column("uniform", -1, totals[column.at].astype(np.int64)) if column.space == "sum" else column
+
+
+def place_groups(kernels: list[Kernel], sizes: list[int], whole: int) -> tuple[dict[int, int], int]:
+    """Storage for the groups that kernels leave for others.
+
+    Args:
+        kernels: in order.
+        sizes: for each group how many members it has.
+        whole: each group's storage is a multiple of so many elements.
+
+    Returns:
+        For each group its first element, and how many elements there are in all.
+    """
+    begins: dict[int, int] = {}
+    ends: dict[int, int] = {}
+    for i, kernel in enumerate(kernels):
+        for column in kernel.columns:
+            if column.group >= 0:
+                begins.setdefault(column.group, i)
+                ends[column.group] = i
+    at: list[list[int]] = [[] for _ in kernels]
+    after: list[list[int]] = [[] for _ in kernels]
+    for g, i in begins.items():
+        at[i].append(g)
+        after[ends[g]].append(g)
+    free, storage, end = _Free(), {}, 0
+    for i in range(len(kernels)):
+        for g in at[i]:
+            size = -(-sizes[g] // whole) * whole
+            storage[g], end = free.take(size, end)
+        for g in after[i]:
+            free.give(storage[g], -(-sizes[g] // whole) * whole)
+    return storage, end
+
+
+class _Free:
+    """Stretches of storage that nobody needs, in order: (first element, how many)."""
+
+    def __init__(self) -> None:
+        self.stretches: list[tuple[int, int]] = []
+
+    def take(self, size: int, end: int) -> tuple[int, int]:
+        """Room for `size` elements, the first that is large enough; the end of all storage, perhaps a new one."""
+        for i, (first, room) in enumerate(self.stretches):
+            if room >= size:
+                self.stretches[i] = (first + size, room - size)
+                return first, end
+        if self.stretches and sum(self.stretches[-1]) == end:
+            first, _ = self.stretches.pop()
+            return first, first + size
+        return end, end + size
+
+    def give(self, first: int, size: int) -> None:
+        """Give room back; neighbours become one."""
+        joined: list[tuple[int, int]] = []
+        for begin, room in sorted([*self.stretches, (first, size)]):
+            if joined and sum(joined[-1]) == begin:
+                joined[-1] = (joined[-1][0], joined[-1][1] + room)
+            elif room:
+                joined.append((begin, room))
+        self.stretches = joined

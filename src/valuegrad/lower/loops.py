@@ -1,0 +1,406 @@
+"""Loops over the boxes of a nest, as LLVM IR.
+
+Why: what makes a loop fast is which dimension runs along the vector, and how many members are side by side in
+registers: a matrix product that loads two numbers for each multiply-add is four times as slow as one that keeps sixteen
+totals and loads eight numbers for sixteen multiply-adds.
+
+How: what is the same for all boxes of a nest is a constant in the code, the rest is read from a table.  With V lanes a
+vector is one member's lanes; with one lane it runs along the dimension in which most columns are contiguous.  Then come
+tiles, then the other dimensions as loops around them.
+
+Data structures: ``Box``, addresses, extents and strides of a box, in bytes: numbers, or names in the code.
+
+Where to start reading: ``Loops.function``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from valuegrad.lower.vectors import BLOCK, BROADCAST, SIDE_BY_SIDE, Value, Vectors
+from valuegrad.lower.writer import Whole, Writer
+from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
+from valuegrad.roll.kernels import GATHER, Body
+from valuegrad.roll.nests import Nest
+
+__all__ = ["Loops"]
+
+UNROLLED = 4  # a piece of so many terms is no loop
+TILE = 16  # totals in registers; the other half is for what they are made of
+ELEMENTWISE = 24  # values in registers, roughly, of members side by side without lists
+APART = 16.0  # what a vector of numbers that are not contiguous costs, in loads
+LEAVES = frozenset((STORE, STORE_UNIFORM, REDUCE, GUARD))
+
+Place = dict[int, int]
+"""Which member of a tile: for each dimension that is tiled how far."""
+
+
+@dataclass
+class Box:
+    """Members whose accesses are affine; everything in bytes.
+
+    Args:
+        bases: where each column begins.
+        extents: of each dimension, outermost first.
+        strides: of each dimension, for each column.
+        lengths: of each piece of a list.
+        inner: for each piece the strides of x and y along it.
+    """
+
+    bases: list[Whole]
+    extents: list[Whole]
+    strides: list[list[Whole]]
+    lengths: list[Whole]
+    inner: list[tuple[Whole, Whole]]
+
+
+class Loops(Vectors):
+    """Code for the nests of a segment.
+
+    Args:
+        frame: slots of the frame before the groups' storage.
+        storage: for each group its first element there.
+        (the others): as for ``Vectors``.
+
+    Attributes:
+        tables: constants that the functions read.
+        written: the functions.
+    """
+
+    def __init__(
+        self,
+        dtype: str,
+        single: bool,
+        strict: bool,
+        fma: bool,
+        functions: Callable[[int], int],
+        frame: int,
+        storage: dict[int, int],
+    ) -> None:
+        super().__init__(dtype, single, strict, fma, functions)
+        self.frame, self.storage = frame, storage
+        self.tables: list[str] = []
+        self.written: list[str] = []
+
+    def function(self, name: str, nest: Nest) -> None:
+        """Write the function that runs a nest."""
+        self.nest, self.kernel = nest, nest.kernel
+        self.w = w = Writer()
+        self.counts_lanes = self.calls = False
+        wide = self.item if self.single else BLOCK
+        groups = self.frame * BLOCK
+        spaces = {
+            "uniform": ("%uniform", self.item),
+            "slot": ("%frame", BLOCK),
+            "group": ("%frame", wide),
+            "sum": ("%sums", BLOCK),
+            "number": ("", 1),
+        }
+        found = [spaces[column.space] for column in self.kernel.columns]
+        self.memory, self.units = [memory for memory, _ in found], [unit for _, unit in found]
+        begin = [groups + self.storage[c.group] * wide if c.space == "group" else 0 for c in self.kernel.columns]
+        w.at("body")
+        self._boxes(name, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64))
+        w.do("ret void")
+        head = ["entry:"]
+        if self.counts_lanes:
+            head.append(f"  %bits = trunc i64 %valid to i{self.lanes}")
+            head.append(f"  %lanes = bitcast i{self.lanes} %bits to <{self.lanes} x i1>")
+        for room in ("a", "b", "out") if self.calls else ():
+            head.append(f"  %{room} = alloca [{self.lanes} x {self.scalar}], align {BLOCK}")
+            head.append(f"  store [{self.lanes} x {self.scalar}] zeroinitializer, ptr %{room}, align {BLOCK}")
+        lines = [f"define internal void @{name}({ARGUMENTS}) #0 {{", *head, "  br label %body", *w.lines, "}"]
+        self.written.append("\n".join(lines))
+
+    def _boxes(self, name: str, units: np.ndarray, begin: np.ndarray) -> None:
+        """The loop over the boxes."""
+        w, nest, columns = self.w, self.nest, len(self.kernel.columns)
+        pieces = [xy for table in nest.pieces.values() for xy in table]
+        count, rank = nest.extents.shape
+        inner = nest.inner.copy()
+        for p, (x, y) in enumerate(pieces):
+            inner[:, p] *= [units[x], units[y] if y >= 0 else 0]
+        parts = nest.bases * units + begin, nest.extents, nest.strides * units, nest.lengths, inner
+        rows = np.concatenate([part.reshape(count, -1) for part in parts], 1).astype(np.int64)
+        varies = (rows != rows[0]).any(0)
+        width = int(varies.sum())
+        position = np.cumsum(varies) - 1
+        if width:
+            numbers = ", ".join(f"i64 {x}" for x in rows[:, varies].ravel().tolist())
+            self.tables.append(f"@t_{name} = private unnamed_addr constant [{count * width} x i64] [{numbers}]")
+
+        def box(b: Whole, _: list[str]) -> list[str]:
+            row = w(f"getelementptr i64, ptr @t_{name}, i64 {w.mul(b, width)}") if width else ""
+            known: list[Whole] = []
+            for i in range(rows.shape[1]):
+                at = f"getelementptr i64, ptr {row}, i64 {position[i]}"
+                known.append(w(f"load i64, ptr {w(at)}") if varies[i] else int(rows[0, i]))
+            take = iter(known)
+            self._vector(
+                Box(
+                    [next(take) for _ in range(columns)],
+                    [next(take) for _ in range(rank)],
+                    [[next(take) for _ in range(columns)] for _ in range(rank)],
+                    [next(take) for _ in pieces],
+                    [(next(take), next(take)) for _ in pieces],
+                )
+            )
+            return []
+
+        w.loop(count, [], box)
+
+    # ------------------------------------------------------------------------------------- along the vector
+    def _vector(self, box: Box) -> None:
+        """Choose what a vector is."""
+        w, everything = self.w, list(range(len(box.extents)))
+        self.mask = None
+        if not self.single:
+            self.width = self.lanes
+            self.along = [BROADCAST if memory == "%uniform" else SIDE_BY_SIDE for memory in self.memory]
+            return self._tiles(box, everything)
+        d = self._dimension(box)
+        if d is None:
+            self.width = 1
+            self.along = [BROADCAST] * len(self.memory)
+            return self._tiles(box, everything)
+        self.width = v = self.lanes
+        strides, extent = box.strides[d], box.extents[d]
+        self.along = [BROADCAST if s == 0 else SIDE_BY_SIDE if s == self.item else s for s in strides]
+        vectors = [[w.mul(s, v) for s in row] if i == d else row for i, row in enumerate(box.strides)]
+
+        def of(extent: Whole, first: Whole) -> Box:
+            """The box with so many vectors in place of the dimension's members, from one of them on."""
+            extents = [extent if i == d else e for i, e in enumerate(box.extents)]
+            bases = [w.add(base, w.mul(s, first)) for base, s in zip(box.bases, strides)]
+            return replace(box, bases=bases, extents=extents, strides=vectors)
+
+        if isinstance(extent, int):
+            full, rest = divmod(extent, v)
+            if full:
+                self._tiles(of(full, 0), everything)
+            if rest:
+                self.mask = "<" + ", ".join(f"i1 {int(i < rest)}" for i in range(v)) + ">"
+                self._tiles(of(1, full * v), everything)
+            return None
+
+        def part(i: Whole, _: list[str]) -> list[str]:
+            left = w(f"sub i64 {extent}, {w.mul(i, v)}")
+            self.mask = w(f"icmp slt {self.type('i64')} {self.iota()}, {self.splat('i64', left)}")
+            self._tiles(of(1, w.mul(i, v)), [x for x in everything if x != d])
+            return []
+
+        w.loop(w(f"lshr i64 {w.add(extent, v - 1)}, {v.bit_length() - 1}"), [], part)
+        return None
+
+    def _dimension(self, box: Box) -> int | None:
+        """The dimension along which vectors do most for what they load; None where there is none."""
+        best, found = 0.0, None
+        if any(body.op == GUARD for body in self.kernel.bodies):
+            return None
+        for d, extent in enumerate(box.extents):
+            members = extent if isinstance(extent, int) else self.lanes - 2  # a guess
+            if members < 2:
+                continue
+            cost = sum(
+                1.0 if s == 0 or (s == self.item and unit == self.item) else APART / 2
+                for s, unit in zip(box.strides[d], self.units)
+            )
+            gain = members / -(-members // self.lanes) / cost
+            if gain > best:
+                best, found = gain, d
+        return found
+
+    # ------------------------------------------------------------------------------------------------- tiles
+    def _tiles(self, box: Box, dimensions: list[int]) -> None:
+        """Loops over dimensions, those that are tiled innermost."""
+        w = self.w
+        sizes = {d: e for d in dimensions if isinstance(e := box.extents[d], int) and e > 1}
+        tile: Place = {}
+        if box.lengths and sizes:
+            tile = self._best_tile(box, sizes)
+        elif sizes:
+            d = list(sizes)[-1]
+            tile[d] = _even(sizes[d], max(1, min(4, ELEMENTWISE // (len(self.kernel.bodies) + len(self.memory)))))
+        tile = {d: t for d, t in tile.items() if t > 1}
+        order = [d for d in dimensions if d not in tile] + list(tile)
+
+        def level(k: int, bases: list[Whole], shape: Place) -> None:
+            if k == len(order):
+                self._members(replace(box, bases=bases), shape)
+                return
+            d = order[k]
+            t, extent, strides = tile.get(d, 1), box.extents[d], box.strides[d]
+            full, rest = divmod(extent, t) if isinstance(extent, int) else (extent, 0)
+
+            def inside(i: Whole, _: list[str]) -> list[str]:
+                moved = [w.add(base, w.mul(i, w.mul(s, t))) for base, s in zip(bases, strides)]
+                level(k + 1, moved, {**shape, d: t} if t > 1 else shape)
+                return []
+
+            w.loop(full, [], inside)
+            if rest:
+                moved = [w.add(base, w.mul(s, w.mul(full, t))) for base, s in zip(bases, strides)]
+                level(k + 1, moved, {**shape, d: rest} if rest > 1 else shape)
+
+        level(0, box.bases, {})
+
+    def _best_tile(self, box: Box, sizes: Place) -> Place:
+        """How many members of two dimensions are side by side: of all that fit, what takes the fewest cycles."""
+        columns = [c for xy in next(iter(self.nest.pieces.values())) for c in xy if c >= 0]
+        columns = columns[:2]  # the other pieces are alike
+        price = {c: 1.0 if self.along[c] in (BROADCAST, SIDE_BY_SIDE) else APART for c in columns}
+
+        def step(shape: Place) -> float:
+            """Cycles a term: two multiply-adds or two loads a cycle, and at least the latency of one."""
+            members, loads = 1, 0.0
+            for t in shape.values():
+                members *= t
+            for c in columns:
+                distinct = 1
+                for d, t in shape.items():
+                    distinct *= 1 if box.strides[d][c] == 0 else t
+                loads += distinct * price[c]
+            return max(4.0, members / 2, loads / 2) + 1.0
+
+        def cycles(d: int, t: int, e: int, u: int) -> float:
+            """For all members, those of incomplete tiles at the ends too."""
+            total = 0.0
+            for wide, times in ((t, sizes[d] // t), (sizes[d] % t, 1)):
+                for deep, often in ((u, sizes[e] // u), (sizes[e] % u, 1)) if e != d else ((1, 1),):
+                    if wide and deep:
+                        total += times * often * step({d: wide} if e == d else {d: wide, e: deep})
+            for other, extent in sizes.items():
+                total *= extent if other not in (d, e) else 1
+            return total
+
+        dimensions = list(sizes)
+        pairs = [(d, e) for i, d in enumerate(dimensions) for e in dimensions[i + 1 :]] or [(dimensions[0],) * 2]
+        choices = [
+            (d, t, e, u)
+            for d, e in pairs
+            for t in range(1, min(sizes[d], TILE) + 1)
+            for u in range(1, (min(sizes[e], TILE // t) if e != d else 1) + 1)
+        ]
+        d, t, e, u = min(choices, key=lambda choice: cycles(*choice))
+        return {d: t} if e == d else {d: t, e: u}
+
+    # ------------------------------------------------------------------------------------------- the members
+    def _members(self, box: Box, shape: Place) -> None:
+        """All bodies for the members of a tile."""
+        places: list[Place] = [{}]
+        for d, size in shape.items():
+            places = [{**place, d: i} for place in places for i in range(size)]
+        access = _Access(self, box)
+        values: list[dict[int, Value]] = [{} for _ in places]
+        for i, body in enumerate(self.kernel.bodies):
+            if body.variants and body.op != GATHER:
+                for value, total in zip(values, self._totals(body, self.nest.pieces[i], places, access)):
+                    value[i] = "number", total
+            for place, value in zip(places, values):
+                if body.variants and body.op != GATHER:
+                    pass
+                elif body.op == GATHER:
+                    ((x, _),) = self.nest.pieces[i]
+                    entry = access.read(body.args[0][1], place)
+                    where = access.where(x, place)[1]
+                    value[i] = "number", self.gather(x, where, box.lengths[0], box.inner[0][0], entry)
+                else:
+                    args = [value[x] if kind == "value" else ("number", access.read(x, place)) for kind, x in body.args]
+                    if body.op in LEAVES:
+                        at = "" if body.op == GUARD else access.where(body.out, place)[1]
+                        self.leave(body, args[0], at, self.w.add(*access.offset(body.out, place)))
+                        continue
+                    value[i] = self.operation(body, args)
+                if body.out >= 0:
+                    self.store(body.out, access.where(body.out, place)[1], self.number(value[i]))
+
+    def _totals(self, body: Body, pieces: list[tuple[int, int]], places: list[Place], access: _Access) -> list[str]:
+        """A list's totals for the members of a tile, all of them side by side."""
+        w, box = self.w, access.box
+        totals: list[str | None] = [None] * len(places)
+        for p, (x, y) in enumerate(pieces):
+            length, (step_x, step_y) = box.lengths[p], box.inner[p]
+
+            def term(
+                k: Whole, now: list[str | None], x: int = x, y: int = y, sx: Whole = step_x, sy: Whole = step_y
+            ) -> list[str]:
+                loaded: dict[object, str] = {}
+
+                def get(column: int, step: Whole, place: Place) -> str:
+                    key, at = access.where(column, place)
+                    if key not in loaded:
+                        far = w.mul(k, step)
+                        at = at if far == 0 else w(f"getelementptr i8, ptr {at}, i64 {far}")
+                        loaded[key] = self.load(column, at)
+                    return loaded[key]
+
+                return [
+                    self.joined(body.op, total, get(x, sx, place), get(y, sy, place) if y >= 0 else None)
+                    for place, total in zip(places, now)
+                ]
+
+            for place in places:  # addresses are computed before the loop
+                access.where(x, place)
+                if y >= 0:
+                    access.where(y, place)
+            if isinstance(length, int) and length <= UNROLLED:
+                for k in range(length):
+                    totals = list(term(k, totals))
+            else:
+                carried = [(self.type(), total or self.beginning(body.op)) for total in totals]
+                totals = list(w.loop(length, carried, lambda k, now, term=term: term(k, list(now))))  # type: ignore[misc]
+        return [total or self.beginning(body.op) for total in totals]
+
+
+class _Access:
+    """Addresses and numbers of a tile's columns, each computed and read once."""
+
+    def __init__(self, loops: Loops, box: Box) -> None:
+        self.loops, self.box = loops, box
+        self.addresses: dict[object, str] = {}
+        self.loaded: dict[object, str] = {}
+
+    def offset(self, column: int, place: Place) -> tuple[Whole, int]:
+        """How far a member's number is from the beginning of its space: so far, and so many bytes more."""
+        base, more = self.box.bases[column], 0
+        for d, i in place.items():
+            s = self.box.strides[d][column]
+            if isinstance(s, int):
+                more += i * s
+            else:
+                base = self.loops.w.add(base, self.loops.w.mul(s, i))
+        return base, more
+
+    def where(self, column: int, place: Place) -> tuple[object, str]:
+        """The address of a member's number; the key that it shares with members that have the same one."""
+        strides, w = self.box.strides, self.loops.w
+        key = (column, *[(d, i) for d, i in place.items() if strides[d][column] != 0])
+        if key not in self.addresses:
+            base, more = self.offset(column, place)
+            memory = self.loops.memory[column]
+            if isinstance(base, int):
+                at = w(f"getelementptr i8, ptr {memory}, i64 {base + more}")
+            else:
+                at = w(f"getelementptr i8, ptr {memory}, i64 {base}")
+                at = w(f"getelementptr i8, ptr {at}, i64 {more}") if more else at
+            self.addresses[key] = at
+        return key, self.addresses[key]
+
+    def read(self, column: int, place: Place) -> str:
+        """A member's number."""
+        key, at = self.where(column, place)
+        if key not in self.loaded:
+            self.loaded[key] = self.loops.load(column, at)
+        return self.loaded[key]
+
+
+def _even(extent: int, most: int) -> int:
+    """A divisor of the extent, no more than `most` and more than half of it; `most` if there is none."""
+    return next((t for t in range(most, most // 2, -1) if extent % t == 0), most)
+
+
+ARGUMENTS = "ptr noalias %frame, ptr noalias %uniform, ptr noalias %sums, ptr noalias %failed, i64 %valid"
+"""Of each function, as VgSegmentFunction of _machine.h has them."""

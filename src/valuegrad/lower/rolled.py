@@ -1,0 +1,133 @@
+"""Rolled programs: their loops become machine code by LLVM.
+
+Why: straight-line code is as long as the calculation, and a single lane leaves a vector's other lanes idle.  Loops over
+alike instructions (``roll``) are short, stay in the first cache, and run along the lanes of a batch or, for one lane,
+along the members of a group.
+
+How: each segment of a program becomes a function, ``main`` two: for V lanes and for one.  They are made when they are
+wanted first.  llvmlite is imported here alone, and only when a program is worth it.
+
+Data structures: ``Rolled`` holds a program's segments as kernels until all its functions are made.
+
+Where to start reading: ``rolled_code``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from typing import Any
+
+from valuegrad.lower.emit import emit_segment
+from valuegrad.roll.groups import Groups, Segment
+from valuegrad.roll.kernels import Kernel, kernels_of
+
+__all__ = ["rolled_code", "rolls"]
+
+PRE, MAIN, POST, LAST = range(4)
+LONG = 4000  # operations of a recording that may be worth it
+RATIO = 6  # instructions that share a group, at least, on average
+MOST = 3000  # groups: LLVM takes longer than in proportion
+HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
+
+
+def rolls(operations: int) -> bool:
+    """Whether a recording of so many operations may be rolled: VALUEGRAD_ROLL says "on" (all are), "off" (none is) or
+    "auto", where it is long enough for loops to pay."""
+    wish = os.environ.get("VALUEGRAD_ROLL", "auto")
+    return HAS_LLVM and wish != "off" and (wish == "on" or operations >= LONG)
+
+
+class Rolled:
+    """What is not compiled yet of a program.
+
+    Args:
+        code: a Code with backend "rolled".
+        strict: as the code's.
+    """
+
+    def __init__(self, code: Any, strict: bool) -> None:
+        self.code = code
+        self.strict = strict
+        self.segments = [Segment(*code.segment(k)) for k in range(4)]
+        count = sum(segment.groups for segment in self.segments)
+        instructions = sum(len(segment.ops) for segment in self.segments)
+        if count > MOST or (instructions < RATIO * count and os.environ.get("VALUEGRAD_ROLL") != "on"):
+            raise NotImplementedError("too few alike")
+        self.kernels: list[tuple[list[Kernel], list[int]]] = []
+        for segment in self.segments:
+            groups = Groups(segment)
+            self.kernels.append((kernels_of(groups), groups.sizes))
+
+    def build(self, single: bool, segments: tuple[int, ...] = (MAIN,)) -> None:
+        """Make the functions of segments and install them."""
+        code = self.code
+        texts, slots = [], {}
+        for k in segments:
+            kernels, sizes = self.kernels[k]
+            text, slots[k] = emit_segment(
+                kernels,
+                sizes,
+                self.segments[k].slots,
+                name=f"segment{k}",
+                dtype=code.dtype,
+                single=single,
+                strict=self.strict,
+                fma=code.has_fma(),
+                totals=code.totals,
+                functions=lambda op: code.function(op, code.dtype, self.strict),
+            )
+            texts.append(text)
+        engine = _compiled(texts)
+        for k in segments:
+            code.install(k, engine.get_function_address(f"segment{k}"), single, slots[k], engine)
+
+
+def rolled_code(make: Callable[..., Any], strict: bool) -> Any:
+    """A program's code in loops; None where it is not worth it or has operations that loops do not know.
+
+    Args:
+        make: a Code for a backend.
+        strict: whether it is to be exact.
+    """
+    code = make(backend="rolled")
+    try:
+        rolled = Rolled(code, strict)
+        rolled.build(True, (PRE, POST, LAST))
+    except NotImplementedError:
+        return None
+    code.build_with(rolled.build)
+    return code
+
+
+_host: list[Any] = []  # LLVM's target, and what this processor is and has
+
+
+def _target_machine() -> Any:
+    """LLVM for this processor; each engine owns one."""
+    import llvmlite.binding as llvm
+
+    if not _host:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        _host.append(llvm.Target.from_default_triple())
+        _host.append({"cpu": llvm.get_host_cpu_name(), "features": llvm.get_host_cpu_features().flatten(), "opt": 2})
+    return _host[0].create_target_machine(**_host[1])
+
+
+def _compiled(texts: list[str]) -> Any:
+    """An engine with the functions of some modules."""
+    import llvmlite.binding as llvm
+
+    machine = _target_machine()
+    engine = None
+    for text in texts:
+        module = llvm.parse_assembly(text)
+        if engine is None:
+            engine = llvm.create_mcjit_compiler(module, machine)
+        else:
+            engine.add_module(module)
+    assert engine is not None
+    engine.finalize_object()
+    return engine

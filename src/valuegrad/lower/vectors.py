@@ -1,0 +1,277 @@
+"""Operations of a loop's body on vectors, as LLVM IR: loads and stores, arithmetic, choices, calls.
+
+How: a value is a number or, as long as only choices and conditions need it, a mask.  What each operation gives at every
+edge is what the interpreter's kernels (``_interpreter.h``, ``_kernels.h``) give, to the last bit.
+
+Where to start reading: ``Vectors.operation``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from valuegrad.lower.writer import Whole, Writer
+from valuegrad.primitives.opcodes import OPS
+from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
+from valuegrad.roll.kernels import Body
+
+__all__ = ["BLOCK", "BROADCAST", "SIDE_BY_SIDE", "Value", "Vectors"]
+
+BLOCK = 64  # bytes of a vector, VG_BLOCK_BYTES of _machine.h
+COMPARE = {"lt": "olt", "le": "ole", "eq": "oeq"}
+ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
+BEGIN = {"dot": -0.0, "sum": -0.0, "prod": 1.0, "maximum": -float("inf"), "minimum": float("inf")}
+"""What leaves the first term of a list as it is."""
+
+BROADCAST, SIDE_BY_SIDE = "broadcast", "side by side"
+"""How a vector's elements lie: one for all, contiguous; else so many bytes apart."""
+
+Value = tuple[str, str]
+"""("number" or "mask", its name)."""
+
+
+class Vectors:
+    """What the body of a loop is written with.
+
+    Args:
+        dtype: "float64" or "float32".
+        single: one lane, and vectors run along members; else vectors are V lanes.
+        strict: to the last bit what the engines compute.
+        fma: dots are fused multiply-adds, where they are not strict.
+        functions: the address of the function that computes an operation on V numbers; 0: there is none.
+
+    Attributes:
+        w: the function being written.
+        width: elements of a vector; 1: a scalar.
+        mask: of which elements there are; None: all.
+        along: for each column how a vector's elements lie.
+    """
+
+    def __init__(self, dtype: str, single: bool, strict: bool, fma: bool, functions: Callable[[int], int]) -> None:
+        self.scalar = "double" if dtype == "float64" else "float"
+        self.bits = 64 if dtype == "float64" else 32
+        self.item = self.bits // 8
+        self.lanes = BLOCK // self.item
+        self.single, self.strict, self.fma = single, strict, fma
+        self.functions = functions
+        self.declared: set[str] = set()
+        self.w = Writer()
+        self.width = self.lanes
+        self.mask: str | None = None
+        self.along: list[Whole] = []
+        self.counts_lanes = self.calls = False  # whether the function needs %lanes, and room for calls
+
+    # ------------------------------------------------------------------------------------- types and constants
+    def type(self, scalar: str | None = None) -> str:
+        """The type of a vector of scalars."""
+        scalar = scalar or self.scalar
+        return scalar if self.width == 1 else f"<{self.width} x {scalar}>"
+
+    def splat(self, scalar: str, value: Whole) -> str:
+        """A vector that is the same everywhere."""
+        if self.width == 1:
+            return str(value)
+        t = self.type(scalar)
+        one = self.w(f"insertelement {t} poison, {scalar} {value}, i64 0")
+        return self.w(f"shufflevector {t} {one}, {t} poison, <{self.width} x i32> zeroinitializer")
+
+    def constant(self, x: float) -> str:
+        """A vector of one number."""
+        text = f"0x{_bits(_single(x) if self.bits == 32 else x):016X}"
+        return text if self.width == 1 else "<" + ", ".join([f"{self.scalar} {text}"] * self.width) + ">"
+
+    def iota(self, step: int = 1) -> str:
+        """0, step, 2 step ..."""
+        return "<" + ", ".join(f"i64 {i * step}" for i in range(self.width)) + ">"
+
+    def intrinsic(self, name: str, *arguments: str, result: str | None = None, types: list[str] | None = None) -> str:
+        """A call of one of LLVM's functions on vectors; its result has the vectors' type."""
+        t = result or self.type()
+        kinds = types or [t] * len(arguments)
+        suffix = f"v{self.width}f{self.bits}" if self.width > 1 else f"f{self.bits}"
+        self.declared.add(f"declare {t} @llvm.{name}.{suffix}({', '.join(kinds)})")
+        pairs = ", ".join(f"{kind} {argument}" for kind, argument in zip(kinds, arguments))
+        return f"call {t} @llvm.{name}.{suffix}({pairs})"
+
+    # ------------------------------------------------------------------------------------------------- memory
+    def masked(self, name: str, result: str, suffix: str, *pairs: tuple[str, str]) -> str:
+        """A call that reads or writes the elements that there are."""
+        full = f"@llvm.masked.{name}.v{self.width}f{self.bits}.{suffix}"
+        self.declared.add(f"declare {result} {full}({', '.join(kind for kind, _ in pairs)})")
+        return f"call {result} {full}({', '.join(f'{kind} {argument}' for kind, argument in pairs)})"
+
+    def all_or_mask(self) -> tuple[str, str]:
+        """A mask with its type, for calls that need one."""
+        return f"<{self.width} x i1>", self.mask or "<" + ", ".join(["i1 1"] * self.width) + ">"
+
+    def pointers(self, column: int, where: str, offset: str | None = None) -> str:
+        """Addresses of elements that are not contiguous; `offset`: so many bytes further, element by element."""
+        w, how = self.w, self.along[column]
+        step: Whole = 0 if how == BROADCAST else self.item if how == SIDE_BY_SIDE else how
+        if isinstance(step, int):
+            moves = self.iota(step)
+        else:
+            moves = w(f"mul {self.type('i64')} {self.iota()}, {self.splat('i64', step)}")
+        if offset is not None:
+            moves = w(f"add {self.type('i64')} {moves}, {offset}")
+        return w(f"getelementptr i8, ptr {where}, {self.type('i64')} {moves}")
+
+    def gathered(self, pointers: str) -> str:
+        """Elements from anywhere."""
+        w, t, v = self.w, self.type(), self.width
+        address = f"<{v} x ptr>", pointers
+        align = "i32", str(self.item)
+        return w(self.masked("gather", t, f"v{v}p0", address, align, self.all_or_mask(), (t, "zeroinitializer")))
+
+    def load(self, column: int, where: str) -> str:
+        """A column's elements."""
+        w, t, how = self.w, self.type(), self.along[column]
+        if self.width == 1 or how == BROADCAST:
+            return self.splat(self.scalar, w(f"load {self.scalar}, ptr {where}, align {self.item}"))
+        if how != SIDE_BY_SIDE:
+            return self.gathered(self.pointers(column, where))
+        if self.mask is None:
+            return w(f"load {t}, ptr {where}, align {self.item if self.single else BLOCK}")
+        align = "i32", str(self.item)
+        return w(self.masked("load", t, "p0", ("ptr", where), align, self.all_or_mask(), (t, "zeroinitializer")))
+
+    def store(self, column: int, where: str, value: str) -> None:
+        """A column's elements."""
+        t, how, v = self.type(), self.along[column], self.width
+        align = "i32", str(self.item)
+        if v == 1 or (how == SIDE_BY_SIDE and self.mask is None):
+            self.w.do(f"store {t} {value}, ptr {where}, align {self.item if self.single or v == 1 else BLOCK}")
+        elif how == SIDE_BY_SIDE:
+            self.w.do(self.masked("store", "void", "p0", (t, value), ("ptr", where), align, self.all_or_mask()))
+        else:
+            to = f"<{v} x ptr>", self.pointers(column, where)
+            self.w.do(self.masked("scatter", "void", f"v{v}p0", (t, value), to, align, self.all_or_mask()))
+
+    # --------------------------------------------------------------------------------------------- operations
+    def number(self, value: Value) -> str:
+        """A value as a number: 1.0 or 0.0 where it is a mask."""
+        kind, name = value
+        if kind == "number":
+            return name
+        t = self.type()
+        return self.w(f"select {self.type('i1')} {name}, {t} {self.constant(1.0)}, {t} {self.constant(0.0)}")
+
+    def condition(self, value: Value) -> str:
+        """A value as a mask: where it is not zero."""
+        kind, name = value
+        return name if kind == "mask" else self.w(f"fcmp une {self.type()} {name}, {self.constant(0.0)}")
+
+    def multiply_add(self, a: str, b: str, c: str) -> str:
+        """a * b + c, in one rounding where that is allowed."""
+        if self.fma and not self.strict:
+            return self.w(self.intrinsic("fma", a, b, c))
+        return self.w(f"fadd {self.type()} {self.w(f'fmul {self.type()} {a}, {b}')}, {c}")
+
+    def beginning(self, op: int) -> str:
+        """What a list's total begins with."""
+        return self.constant(BEGIN[OPS[op]])
+
+    def joined(self, op: int, total: str | None, x: str, y: str | None) -> str:
+        """A list's total with one more term, of a dot x * y; None: it is the first."""
+        w, t, name = self.w, self.type(), OPS[op]
+        if name == "dot":
+            return w(f"fmul {t} {x}, {y}") if total is None else self.multiply_add(x, str(y), total)
+        if total is None:
+            return x
+        if name in ("sum", "prod"):
+            return w(f"{'fadd' if name == 'sum' else 'fmul'} {t} {total}, {x}")
+        better = w(f"fcmp {'ogt' if name == 'maximum' else 'olt'} {t} {x}, {total}")
+        takes = w(f"or {self.type('i1')} {better}, {w(f'fcmp uno {t} {x}, {x}')}")  # a nan stays
+        return w(f"select {self.type('i1')} {takes}, {t} {x}, {t} {total}")
+
+    def operation(self, body: Body, args: list[Value]) -> Value:
+        """What a body computes of its operands."""
+        w, t, i1, name = self.w, self.type(), self.type("i1"), OPS[body.op]
+        if name in COMPARE:
+            return "mask", w(f"fcmp {COMPARE[name]} {t} {self.number(args[0])}, {self.number(args[1])}")
+        if name in ("and", "or"):
+            return "mask", w(f"{name} {i1} {self.condition(args[0])}, {self.condition(args[1])}")
+        if name == "not":
+            return "mask", w(f"xor {i1} {self.condition(args[0])}, {self.splat('i1', 1)}")
+        if name == "select":
+            chosen = self.condition(args[0])
+            return "number", w(f"select {i1} {chosen}, {t} {self.number(args[1])}, {t} {self.number(args[2])}")
+        numbers = [self.number(arg) for arg in args]
+        if name in ARITHMETIC:
+            return "number", w(f"{ARITHMETIC[name]} {t} {numbers[0]}, {numbers[1]}")
+        if name == "neg":
+            return "number", w(f"fneg {t} {numbers[0]}")
+        if name in ("abs", "sqrt"):
+            return "number", w(self.intrinsic("fabs" if name == "abs" else "sqrt", numbers[0]))
+        if name in BEGIN:
+            terms = len(numbers) // 2 if name == "dot" else len(numbers)
+            total: str | None = None
+            for k in range(terms):
+                total = self.joined(body.op, total, numbers[k], numbers[k + terms] if name == "dot" else None)
+            return "number", total or self.beginning(body.op)
+        return "number", self.call(body.op, body.number, numbers)
+
+    def call(self, op: int, number: float, numbers: list[str]) -> str:
+        """An elementary function, which takes V numbers from memory and leaves its results there."""
+        w, t = self.w, self.type()
+        address = self.functions(op)
+        if not address:
+            raise NotImplementedError(f"{OPS[op]} in loops")
+        self.calls = True
+        align = BLOCK if self.width > 1 else self.item
+        for room, x in zip("ab", numbers):
+            w.do(f"store {t} {x}, ptr %{room}, align {align}")
+        function = w(f"inttoptr i64 {address} to ptr")
+        second = "%b" if len(numbers) > 1 else "%a"
+        w.do(f"call void {function}(ptr %a, ptr {second}, ptr %out, double 0x{_bits(number):016X})")
+        return w(f"load {t}, ptr %out, align {align}")
+
+    def gather(self, column: int, where: str, length: Whole, step: Whole, index: str) -> str:
+        """The entry at an index: from the end if negative; outside of the list its nearest entry, for nan the first."""
+        w, t, i64, i1 = self.w, self.type(), self.type("i64"), self.type("i1")
+        zero = "0" if self.width == 1 else "zeroinitializer"
+        count = self.splat("i64", length)
+        size = w(f"sitofp {i64} {count} to {t}")
+        inside = w(f"fcmp ogt {t} {index}, {w(f'fneg {t} {size}')}")
+        beyond = w(f"fcmp oge {t} {index}, {size}")
+        entry = w(f"select {i1} {inside}, {i64} {w(f'fptosi {t} {index} to {i64}')}, {i64} {zero}")
+        last = w(f"sub {i64} {count}, {self.splat('i64', 1)}")
+        entry = w(f"select {i1} {beyond}, {i64} {last}, {i64} {entry}")
+        front = w(f"add {i64} {entry}, {count}")
+        entry = w(f"select {i1} {w(f'icmp slt {i64} {entry}, {zero}')}, {i64} {front}, {i64} {entry}")
+        offset = w(f"mul {i64} {entry}, {self.splat('i64', step)}")
+        if self.width == 1:
+            at = w(f"getelementptr i8, ptr {where}, i64 {offset}")
+            return w(f"load {t}, ptr {at}, align {self.item}")
+        return self.gathered(self.pointers(column, where, offset))
+
+    def leave(self, body: Body, value: Value, where: str, number: Whole) -> None:
+        """What goes out of the segment: to memory at `where`; of a guard its `number`."""
+        w, t, i1 = self.w, self.type(), self.type("i1")
+        if body.op in (STORE, STORE_UNIFORM, REDUCE):
+            name = self.number(value)
+            if body.op == REDUCE and not self.single:
+                self.counts_lanes = True
+                before = w(f"load {t}, ptr {where}, align {BLOCK}")
+                counted = w(f"select {i1} %lanes, {t} {name}, {t} {self.constant(-0.0)}")
+                name = w(f"fadd {t} {before}, {counted}")
+            self.store(body.out, where, name)
+            return
+        assert body.op == GUARD
+        holds, words = self.condition(value), self.type("i32")
+        fails = w(f"xor {i1} {holds}, {self.splat('i1', 1)}") if body.number else holds
+        guard = self.splat("i32", w(f"trunc i64 {number} to i32"))
+        before = w(f"load {words}, ptr %failed, align 4")
+        first = w(f"and {i1} {fails}, {w(f'icmp slt {words} {guard}, {before}')}")
+        w.do(f"store {words} {w(f'select {i1} {first}, {words} {guard}, {words} {before}')}, ptr %failed, align 4")
+
+
+def _bits(x: float) -> int:
+    number: int = struct.unpack("Q", struct.pack("d", x))[0]
+    return number
+
+
+def _single(x: float) -> float:
+    number: float = struct.unpack("f", struct.pack("f", x))[0]
+    return number

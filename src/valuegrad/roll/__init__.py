@@ -1,0 +1,1 @@
+"""Finding the arrays in the scalars: from a list of instructions to loops over groups of alike ones."""

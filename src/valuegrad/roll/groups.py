@@ -1,0 +1,180 @@
+"""Groups of alike instructions, with the place of every result.
+
+Why: ``_group.h`` says which instructions are alike.  Here a group's members get an order and each result an address, so
+that numbers which a loop reads one after the other lie side by side.
+
+Data structures: ``Segment``, a segment's instructions as ``Code.segment`` gives them; ``Groups``, for each group its
+members in the order of their storage, for each instruction its place there.
+
+Where to start reading: ``Groups``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from valuegrad.primitives.opcodes import OPCODE, OPS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["GUARD", "LISTS", "MEMBER", "REDUCE", "SLOT", "STORE", "STORE_UNIFORM", "UNIFORM", "Groups", "Segment"]
+
+STORE, STORE_UNIFORM, REDUCE, GUARD = range(len(OPS), len(OPS) + 4)
+"""What a segment does besides computing (``_machine.h``)."""
+
+LISTS = frozenset(OPCODE[op] for op in ("sum", "dot", "prod", "maximum", "minimum"))
+"""Operations on lists of any length."""
+
+UNIFORM, SLOT, MEMBER = 0, 1, 2
+"""Classes of operands: a scalar, a slot of the frame; MEMBER + g: a result of group g (as in ``_group.h``)."""
+
+LEAST_PART, MOST_PARTS, SHORT = 64, 4, 4
+MOST_SLOTS = 64
+
+FACTORS = frozenset((OPCODE["dot"], OPCODE["mul"]))
+
+
+@dataclass
+class Segment:
+    """Instructions in SSA form, and which of them are alike.
+
+    Args:
+        ops: uint16[n].
+        starts: int32[n + 1]: instruction i has the operands from starts[i] to starts[i + 1].
+        operands: int32: an instruction, ~i for the scalar uniform[i], ~(uniforms + i) for slot i of the frame; where
+            they commute, in the order of their classes.
+        numbers: float64[n], static arguments.
+        group: int32[n]; a group depends on groups of smaller numbers alone.
+        groups: how many there are.
+        uniforms: how many scalars.
+        slots: how many slots of the frame are in use already.
+    """
+
+    ops: NDArray[np.uint16]
+    starts: NDArray[np.int32]
+    operands: NDArray[np.int32]
+    numbers: NDArray[np.float64]
+    group: NDArray[np.int32]
+    groups: int
+    uniforms: int
+    slots: int
+
+
+class Groups:
+    """The groups of a segment.
+
+    Args:
+        segment: its instructions.
+
+    Attributes:
+        members: for each group its instructions, in the order of their results' storage.
+        sizes: how many those are.
+        place: int64[n]: for each instruction where its result is among those of its group.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self.segment = segment = _split_by_users(segment)
+        order = np.argsort(segment.group, kind="stable")
+        bounds = np.searchsorted(segment.group[order], np.arange(segment.groups + 1))
+        self.members = [order[bounds[g] : bounds[g + 1]] for g in range(segment.groups)]
+        self.sizes = [len(members) for members in self.members]
+        self.place = np.zeros(len(segment.ops), dtype=np.int64)
+        for g in range(segment.groups):
+            members = self.members[g]
+            if len(members) > 1:
+                members = self.members[g] = self._in_order(members)
+            self.place[members] = np.arange(len(members))
+
+    def locate(self, references: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Operands by their class and their place within it.
+
+        Args:
+            references: int32[k].
+
+        Returns:
+            int64[k], the classes, and int64[k]: which scalar, slot or member.
+        """
+        s = self.segment
+        computed = references >= 0
+        index = np.where(computed, 0, ~references).astype(np.int64)
+        node = np.where(computed, references, 0)
+        scalar = index < s.uniforms
+        classes = np.where(computed, s.group[node].astype(np.int64) + MEMBER, np.where(scalar, UNIFORM, SLOT))
+        return classes, np.where(computed, self.place[node], np.where(scalar, index, index - s.uniforms))
+
+    def _in_order(self, members: NDArray[Any]) -> NDArray[Any]:
+        """Members by the places of their first operands, so that what is read in a loop lies side by side (the adjoint
+        of a loop then runs in the loop's own order, too); places of scalars count last."""
+        s = self.segment
+        first, count = s.starts[members], np.diff(s.starts)[members]
+        least = int(count.min())
+        if least == 0:
+            return members
+        op = int(s.ops[members[0]])
+        picks = [first + count - 1, first] if op == OPCODE["gather"] else [first, first + count // 2]
+        if op not in FACTORS and op != OPCODE["gather"]:
+            picks = [first + k for k in range(min(least, 3))]
+        keys = [self.locate(s.operands[pick]) for pick in picks]
+        keys.sort(key=lambda key: bool(key[0][0] == UNIFORM))
+        return members[np.lexsort([places for _, places in reversed(keys)])]
+
+
+def _split_by_users(s: Segment) -> Segment:
+    """Take apart groups whose members are used by different groups: then what uses them can be in one loop with them
+    (a momentum and a mean square, both decayed by a product, go different ways).
+
+    Only into large parts (what is in none of them stays together), and neither lists nor what lists read: their loops
+    are worth more than what could be in one with them.
+    """
+    count = len(s.ops)
+    arity = np.diff(s.starts)
+    owner = np.repeat(np.arange(count), arity)
+    inner = np.flatnonzero(s.operands >= 0)
+    slot = np.minimum(inner - s.starts[owner[inner]], MOST_SLOTS - 1)
+    users = s.group[owner[inner]].astype(np.int64) * MOST_SLOTS + slot
+    part = _components(s.operands[inner], s.group.astype(np.int64), users)
+    order = np.argsort(s.group, kind="stable")
+    bounds = np.searchsorted(s.group[order], np.arange(s.groups + 1))
+    label = np.zeros(count, dtype=np.int64)
+    in_lists = np.zeros(s.groups, dtype=bool)
+    in_lists[s.group[s.operands[inner]][arity[owner[inner]] > 2 * SHORT]] = True
+    for g in np.flatnonzero(np.diff(bounds) > LEAST_PART).tolist():
+        members = order[bounds[g] : bounds[g + 1]]
+        if in_lists[g] or arity[members].max() > SHORT:
+            continue
+        _, which, sizes = np.unique(part[members], return_inverse=True, return_counts=True)
+        large = np.flatnonzero(sizes >= LEAST_PART)
+        if len(sizes) > 1 and 1 <= len(large) <= MOST_PARTS:
+            names = np.zeros(len(sizes), dtype=np.int64)
+            names[large] = np.arange(1, len(large) + 1)
+            label[members] = names[which]
+    if not label.any():
+        return s
+    _, numbers = np.unique(s.group.astype(np.int64) * (MOST_PARTS + 1) + label, return_inverse=True)
+    return replace(s, group=numbers.astype(np.int32), groups=int(numbers.max()) + 1)
+
+
+def _components(results: NDArray[Any], group: NDArray[np.int64], users: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each instruction a label that it shares with the members of its group that are used in the same places, and
+    with what those share places with: operands in one place have to lie in one group.
+
+    Args:
+        results: int32[uses], which instruction is used.
+        group: int64[instructions].
+        users: int64[uses], by which group and in which place.
+    """
+    _, place = np.unique(users * (int(group.max(initial=0)) + 1) + group[results], return_inverse=True)
+    label = np.arange(int(place.max(initial=-1)) + 1, dtype=np.int64)
+    nobody = len(label)
+    while True:
+        of_result = np.full(len(group), nobody, dtype=np.int64)
+        np.minimum.at(of_result, results, label[place])
+        lower = label.copy()
+        np.minimum.at(lower, place, of_result[results])
+        if (lower == label).all():
+            return of_result
+        label = lower

@@ -1,0 +1,314 @@
+"""From groups to kernels: loops over members, each with as many operations as can share one.
+
+Why: a group alone is a loop with one operation, which reads its operands from memory and writes its result there.
+Where a member of one group only needs the same member of another, one loop computes both, and what nobody else reads
+never leaves the registers.
+
+How: a kernel's level is one more than the highest of those that it reads from, so kernels of one level do not depend on
+each other.  A group joins the highest kernels that it reads from, if it has as many members and reads member by member;
+are there several, they become one.
+
+Data structures
+    Column   where an operand or a result of each member lies.
+    Piece    a part of a list's operands, with a stride between them.
+    Body     one operation for a member: operands are columns, or results of the kernel's other bodies.
+    Kernel   a loop: how many members, columns, bodies.
+
+Where to start reading: ``kernels_of``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from valuegrad.primitives.opcodes import OPCODE
+from valuegrad.roll.groups import GUARD, LISTS, MEMBER, REDUCE, STORE, STORE_UNIFORM, UNIFORM, Groups
+from valuegrad.roll.pieces import pieces_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Body", "Column", "Kernel", "Piece", "kernels_of"]
+
+DOT, SUM, GATHER = OPCODE["dot"], OPCODE["sum"], OPCODE["gather"]
+SAME = {OPCODE["mul"]: DOT, OPCODE["add"]: SUM}
+"""A product is a dot of one pair, an addition a sum of two."""
+
+UNKNOWN = frozenset((OPCODE["norm"], OPCODE["call"]))
+"""Operations that loops do not know."""
+
+SHORT = 4  # lists of so many operands or fewer in all members are written out
+MOST_BODIES = 64  # in a kernel: more would not fit the registers
+TARGETS = {STORE: "slot", STORE_UNIFORM: "uniform", REDUCE: "sum", GUARD: "number"}
+"""Where what leaves a segment goes."""
+
+
+@dataclass
+class Column:
+    """Where an operand or a result of each member lies.
+
+    Args:
+        space: "uniform", "slot", "group" (results of a group), "sum" (sums over the lanes), or "number" (no memory: a
+            number itself).
+        group: of space "group", else -1.
+        at: int64[members], how far from the beginning of the space or of the group.
+    """
+
+    space: str
+    group: int
+    at: NDArray[np.int64]
+
+    def is_identity(self, members: int, size: int) -> bool:
+        """Whether each of so many members reads the same one of a group of this size."""
+        return size == members and bool((self.at == np.arange(members)).all())
+
+
+@dataclass
+class Piece:
+    """A part of a list's operands: terms x, of a dot x and y, from a column on.
+
+    Args:
+        x, y: columns; y is -1 where the list is no dot.
+        strides: int64[members, 2]: from a term to the next.
+        length: int64[members].
+    """
+
+    x: int
+    y: int
+    strides: NDArray[np.int64]
+    length: NDArray[np.int64]
+
+
+@dataclass
+class Body:
+    """One operation for a member.
+
+    Args:
+        op: its code; products are dots and additions sums.
+        number: the static argument.
+        group: whose members it computes.
+        args: ("column", which), or ("value", which body of the kernel) in order; of a list written as pieces none, of a
+            gather the index.
+        variants: of a list: the pieces, which may differ between members;
+        variant: int64[members]: which of them.
+        out: the column that the result goes to; -1: it stays in a register.
+    """
+
+    op: int
+    number: float
+    group: int
+    args: list[tuple[str, int]] = field(default_factory=list)
+    variants: list[list[Piece]] = field(default_factory=list)
+    variant: NDArray[np.int64] | None = None
+    out: int = -1
+
+
+@dataclass
+class Kernel:
+    """A loop over members; the bodies run one after the other for each."""
+
+    members: int
+    bodies: list[Body] = field(default_factory=list)
+    columns: list[Column] = field(default_factory=list)
+
+
+def kernels_of(groups: Groups) -> list[Kernel]:
+    """The kernels of a segment, in an order in which they can run.
+
+    Args:
+        groups: its groups.
+
+    Raises:
+        NotImplementedError: there is an operation that loops do not know.
+    """
+    bodies, columns = [], []
+    for g in range(groups.segment.groups):
+        body, own = _body_of(groups, g)
+        bodies.append(body)
+        columns.append(own)
+    homes = _homes(groups, bodies, columns)
+    wanted = {
+        c.group for g, own in enumerate(columns) for c in own if c.group >= 0 and homes.of[c.group] != homes.of[g]
+    }
+    return [_kernel(groups, sorted(homes.groups[k]), bodies, columns, wanted) for k in _in_order(homes, columns)]
+
+
+def column_of(groups: Groups, references: NDArray[Any]) -> Column:
+    """The column of operands that are all of one class."""
+    classes, at = groups.locate(references)
+    if (classes != classes[0]).any():
+        raise NotImplementedError("operands of one place in several spaces")
+    return _column(int(classes[0]), at)
+
+
+def _column(of: int, at: NDArray[np.int64]) -> Column:
+    return Column("group", of - MEMBER, at) if of >= MEMBER else Column("uniform" if of == UNIFORM else "slot", -1, at)
+
+
+def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
+    """What a group computes, alone: all its operands are columns."""
+    s, members = groups.segment, groups.members[g]
+    op = SAME.get(int(s.ops[members[0]]), int(s.ops[members[0]]))
+    if op in UNKNOWN:
+        raise NotImplementedError(f"operation {op} in loops")
+    number = float(s.numbers[members[0]])
+    body = Body(op, number % 2 if op == GUARD else number, g)
+    first, count = s.starts[members], np.diff(s.starts)[members]
+    columns: list[Column] = []
+    same = count.min() == count.max()
+    if op == GATHER or (op in LISTS and not (same and count[0] <= (2 * SHORT if op == DOT else SHORT))):
+        body.variant, found = pieces_of(groups, members, op)
+        for mine, pieces in found:
+            body.variants.append([])
+            for x, y, strides, length in pieces:
+                whole = np.zeros((len(members), 2), dtype=np.int64), np.zeros(len(members), dtype=np.int64)
+                whole[0][mine], whole[1][mine] = strides, length
+                piece = Piece(len(columns), -1 if y is None else len(columns) + 1, *whole)
+                for of, at in (x,) if y is None else (x, y):
+                    places = np.zeros(len(members), dtype=np.int64)
+                    places[mine] = at
+                    columns.append(_column(of, places))
+                body.variants[-1].append(piece)
+        if op == GATHER:
+            if any(len(pieces) != 1 for pieces in body.variants):
+                raise NotImplementedError("a gather from several places")
+            body.args.append(("column", len(columns)))
+            columns.append(column_of(groups, s.operands[first + count - 1]))
+    else:
+        for k in range(int(count[0])):
+            body.args.append(("column", len(columns)))
+            columns.append(column_of(groups, s.operands[first + k]))
+    if op in TARGETS:
+        numbers = s.numbers[members].astype(np.int64)
+        body.out = len(columns)
+        columns.append(Column(TARGETS[op], -1, numbers // 2 if op == GUARD else numbers))
+    return body, columns
+
+
+class _Homes:
+    """Which kernel each group is in.
+
+    Attributes:
+        of: for each group its kernel.
+        level: for each kernel its level.
+        groups: for each kernel its groups, in order; empty where it became part of another.
+    """
+
+    def __init__(self) -> None:
+        self.of: list[int] = []
+        self.level: list[int] = []
+        self.groups: list[list[int]] = []
+
+    def move(self, kernel: int, to: int) -> None:
+        """Make a kernel part of another."""
+        for g in self.groups[kernel]:
+            self.of[g] = to
+        self.groups[to] += self.groups[kernel]
+        self.groups[kernel] = []
+
+
+def _homes(groups: Groups, bodies: list[Body], columns: list[list[Column]]) -> _Homes:
+    homes = _Homes()
+    lists: list[bool] = []  # for each kernel whether it has a list
+    sizes = groups.sizes
+    for g, body in enumerate(bodies):
+        read = [column for column in columns[g] if column.group >= 0]
+        kernels = {homes.of[column.group] for column in read}
+        highest = max((homes.level[k] for k in kernels), default=-1)
+        top = sorted(k for k in kernels if homes.level[k] == highest)
+        joins = (
+            bool(top)
+            and not body.variants
+            and all(sizes[homes.groups[k][0]] == sizes[g] for k in top)
+            and sum(lists[k] for k in top) <= 1
+            and sum(len(homes.groups[k]) for k in top) < MOST_BODIES
+            and all(c.is_identity(sizes[g], sizes[c.group]) for c in read if homes.of[c.group] in top)
+        )
+        if joins:
+            home = top[0]
+            for other in top[1:]:
+                homes.move(other, home)
+                lists[home] |= lists[other]
+        else:
+            home = len(homes.level)
+            homes.level.append(highest + 1)
+            homes.groups.append([])
+            lists.append(bool(body.variants))
+        homes.groups[home].append(g)
+        homes.of.append(home)
+    _sink(groups, homes, lists, bodies, columns)
+    return homes
+
+
+def _sink(groups: Groups, homes: _Homes, lists: list[bool], bodies: list[Body], columns: list[list[Column]]) -> None:
+    """A kernel without a list that one other kernel reads, member by member, and nobody else, becomes part of that."""
+    sizes = groups.sizes
+    readers: list[set[int]] = [set() for _ in homes.level]
+    one_to_one = [True] * len(homes.level)
+    for g, own in enumerate(columns):
+        for column in own:
+            if column.group >= 0 and homes.of[column.group] != homes.of[g]:
+                readers[homes.of[column.group]].add(homes.of[g])
+                if bodies[g].variants or not column.is_identity(sizes[g], sizes[column.group]):
+                    one_to_one[homes.of[column.group]] = False
+    for k in range(len(homes.level) - 1, -1, -1):
+        if lists[k] or not one_to_one[k] or len(readers[k]) != 1 or not homes.groups[k]:
+            continue
+        (to,) = readers[k]
+        if len(homes.groups[k]) + len(homes.groups[to]) <= MOST_BODIES:
+            for others in readers:
+                if k in others:
+                    others.remove(k)
+                    others.add(to)
+            homes.move(k, to)
+
+
+def _in_order(homes: _Homes, columns: list[list[Column]]) -> list[int]:
+    """The kernels as they came, but each after those that it reads from."""
+    order: list[int] = []
+    state = [0] * len(homes.level)  # 1: begun, 2: done
+    for first in range(len(homes.level)):
+        stack = [first] if homes.groups[first] else []
+        while stack:
+            k = stack[-1]
+            if state[k] == 0:
+                state[k] = 1
+                needs = {homes.of[c.group] for g in homes.groups[k] for c in columns[g] if c.group >= 0}
+                stack += [n for n in sorted(needs, reverse=True) if state[n] == 0]
+            else:
+                stack.pop()
+                if state[k] == 1:
+                    order.append(k)
+                state[k] = 2
+    return order
+
+
+def _kernel(
+    groups: Groups, mine: list[int], bodies: list[Body], columns: list[list[Column]], wanted: set[int]
+) -> Kernel:
+    """A kernel of some groups; `wanted`: those that other kernels read."""
+    kernel = Kernel(groups.sizes[mine[0]])
+    place = {g: i for i, g in enumerate(mine)}
+    for g in mine:
+        body, own = bodies[g], columns[g]
+        shift: dict[int, int] = {}
+        for i, column in enumerate(own):
+            if column.group in place:
+                continue
+            shift[i] = len(kernel.columns)
+            kernel.columns.append(column)
+        body.args = [
+            ("value", place[own[c].group]) if own[c].group in place else ("column", shift[c]) for _, c in body.args
+        ]
+        for pieces in body.variants:
+            for piece in pieces:
+                piece.x, piece.y = shift[piece.x], shift[piece.y] if piece.y >= 0 else -1
+        body.out = shift[body.out] if body.out >= 0 else -1
+        if g in wanted:
+            body.out = len(kernel.columns)
+            kernel.columns.append(Column("group", g, np.arange(kernel.members)))
+        kernel.bodies.append(body)
+    return kernel

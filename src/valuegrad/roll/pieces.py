@@ -1,0 +1,88 @@
+"""Lists of operands as few pieces with a stride, and runs of numbers with a constant step.
+
+Why: a dot of 48 pairs reads three rows of a matrix: as pieces these are three loops, as operands 48 addresses.
+
+Where to start reading: ``pieces_of``; ``runs`` is what pieces and boxes (``nests.py``) are found with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from valuegrad.primitives.opcodes import OPCODE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from valuegrad.roll.groups import Groups
+
+__all__ = ["pieces_of", "runs"]
+
+DOT, GATHER = OPCODE["dot"], OPCODE["gather"]
+
+
+def runs(changed: NDArray[np.bool_], hard: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where runs of a constant step begin: where one must (hard), and where the step changes, unless a run has just
+    begun, whose step this is then.
+
+    Args:
+        changed: bool[n]: the step to this element is not the step to the one before; True where hard is.
+        hard: bool[n].
+    """
+    begins = hard.copy()
+    last = -2
+    for i in np.flatnonzero(changed).tolist():
+        if hard[i] or last != i - 1:
+            begins[i] = True
+            last = i
+    return begins
+
+
+def pieces_of(groups: Groups, members: NDArray[Any], op: int) -> tuple[NDArray[np.int64], list[Any]]:
+    """The lists of a group cut into pieces.
+
+    Args:
+        groups: all groups.
+        members: the group's.
+        op: of a dot the operands are x, then y; of a gather the last one is no entry.
+
+    Returns:
+        For each member its variant; for each variant its members, and its pieces: the class and the places of x, those
+        of y or None, the strides of both (int64[m, 2]), the lengths.
+    """
+    s = groups.segment
+    first = s.starts[members].astype(np.int64)
+    n = s.starts[members + 1].astype(np.int64) - first
+    n = n // 2 if op == DOT else n - 1 if op == GATHER else n
+    m, total = len(members), int(n.sum())
+    ends = np.cumsum(n)
+    owner = np.repeat(np.arange(m), n)
+    flat = first[owner] + np.arange(total) - (ends - n)[owner]
+    of_x, x = groups.locate(s.operands[flat])
+    of_y, y = groups.locate(s.operands[flat + n[owner]]) if op == DOT else (np.zeros_like(x), np.zeros_like(x))
+    hard = np.ones(total, dtype=bool)
+    hard[1:] = (np.diff(owner) != 0) | (np.diff(of_x) != 0) | (np.diff(of_y) != 0)
+    changed = hard.copy()
+    changed[2:] |= (np.diff(x, 2) != 0) | (np.diff(y, 2) != 0)
+    at = np.flatnonzero(runs(changed, hard))
+    length = np.diff(np.append(at, total))
+    after = np.minimum(at + 1, total - 1)
+    strides = np.where((length > 1)[:, None], np.stack([x[after] - x[at], y[after] - y[at]], 1), 0)
+    count = np.bincount(owner[at], minlength=m)
+    offset = np.cumsum(count) - count
+    classes = np.stack([of_x[at], of_y[at]], 1)
+    names: dict[bytes, int] = {}
+    keys = [classes[offset[i] : offset[i] + count[i]].tobytes() for i in range(m)]
+    variant = np.array([names.setdefault(key, len(names)) for key in keys], dtype=np.int64)
+    found = []
+    for v in range(len(names)):
+        mine = np.flatnonzero(variant == v)
+        pieces = []
+        for p in range(int(count[mine[0]])):
+            q = offset[mine] + p
+            one, other = (int(k) for k in classes[q[0]])
+            pieces.append(((one, x[at[q]]), (other, y[at[q]]) if op == DOT else None, strides[q], length[q]))
+        found.append((mine, pieces))
+    return variant, found
