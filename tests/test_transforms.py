@@ -12,7 +12,7 @@ import pytest
 from graphs import evaluate, on_values, outputs, random_graph
 
 import valuegrad as vg
-from valuegrad.graph import check
+from valuegrad.graph import Nodes, check
 from valuegrad.primitives.opcodes import MACHINE, OPS
 
 pytest.importorskip("valuegrad._passes")
@@ -90,3 +90,40 @@ def test_tangent_and_adjoint_agree(seed: int) -> None:
     if math.isfinite(expected) and math.isfinite(got):
         size = sum(abs(g * d) for g, d in zip(outputs(reverse, point), (1.0, -2.0, 0.5, 3.0)))
         assert got == pytest.approx(expected, rel=1e-6, abs=1e-9 * (1 + size))
+
+
+def operations(graph) -> list[str]:
+    return [OPS[code] for code in graph.ops.tolist() if OPS[code] != "input"]
+
+
+def test_additions_one_after_the_other_become_a_sum() -> None:
+    nodes = Nodes(inputs=12)
+    total = 0
+    for k in range(1, 12):
+        total = nodes.add("add", [total, k])
+    graph = transforms.machine(nodes.graph([total]))
+    assert operations(graph) == ["sum"]
+    numbers = [1e16, 1.0, -1e16, 3.0, 1e-8, 7.0, 1e16, 5.0, -1e16, 2.0, 0.1, -0.0]
+    assert outputs(graph, numbers) == [sum(numbers)]
+
+
+def test_an_addition_that_is_used_twice_ends_a_chain() -> None:
+    nodes = Nodes(inputs=20)
+    total = 0
+    for k in range(1, 10):
+        total = nodes.add("add", [total, k])
+    more = total
+    for k in range(10, 20):
+        more = nodes.add("add", [more, k])
+    graph = transforms.machine(nodes.graph([nodes.add("mul", [total, more])]))
+    assert operations(graph) == ["sum", "sum", "mul"]
+
+
+def test_products_in_a_chain_of_additions_stay_products() -> None:
+    nodes = Nodes(inputs=20)
+    total = 0
+    for k in range(1, 19):
+        total = nodes.add("add", [total, nodes.add("mul", [k, k + 1])])
+    graph = transforms.machine(nodes.graph([total]), strict=False)
+    assert "dot" not in operations(graph)
+    assert operations(graph).count("mul") == 18

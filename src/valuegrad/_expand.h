@@ -78,10 +78,53 @@ static int vg_becomes_dot(const VgGraph *g, const int32_t *uses, int32_t v) {
     return 2 * products >= n;
 }
 
+/* Additions one after the other, as Python's sum() leaves them, are a sum in the same order. */
+enum { VG_LONG_CHAIN = 8 }; /* terms; shorter ones stay as they were written */
+
+/* Where each addition's chain goes on (before[v]: an operand that is an addition nobody else needs, the longer one if
+ * both are; -1: nowhere), and for the end of a long chain how many terms it has (else 0).  The most terms there are. */
+static int32_t vg_find_chains(const VgGraph *g, const uint8_t *live, const int32_t *uses, int32_t *before,
+                              int32_t *terms, uint8_t *absorbed) {
+    int32_t most = 0;
+    for (int32_t v = 0; v < g->count; v++) {
+        before[v] = -1;
+        terms[v] = 0;
+        if (!live[v] || g->op[v] != VG_OP_add) continue;
+        const int32_t *o = vg_operands_of(g, v);
+        for (int k = 0; k < 2; k++) {
+            const int goes_on = g->op[o[k]] == VG_OP_add && uses[o[k]] == 1;
+            if (goes_on && (before[v] < 0 || terms[o[k]] > terms[before[v]])) before[v] = o[k];
+        }
+        terms[v] = before[v] < 0 ? 2 : terms[before[v]] + 1;
+    }
+    for (int32_t v = g->count - 1; v >= 0; v--) {
+        if (terms[v] < VG_LONG_CHAIN) terms[v] = 0;
+        if (terms[v] > most) most = terms[v];
+        for (int32_t at = terms[v] ? before[v] : -1; at >= 0; at = before[at]) {
+            absorbed[at] = 1;
+            terms[at] = 0;
+        }
+    }
+    return most;
+}
+
+/* The terms of the chain that ends at v, in their order. */
+static void vg_chain_terms(const VgGraph *g, const int32_t *before, int32_t v, int32_t count, int32_t *to) {
+    for (int32_t i = count - 1; i > 0; v = before[v]) {
+        const int32_t *o = vg_operands_of(g, v);
+        if (before[v] < 0) {
+            to[1] = o[1];
+            to[0] = o[0];
+            return;
+        }
+        to[i--] = o[0] == before[v] ? o[1] : o[0];
+    }
+}
+
 /* Copy g to `to`, fusing; at[v] is where node v is, and -1 where it went into a dot. */
-static void vg_fuse(const VgGraph *g, int32_t inputs, const uint8_t *live, const int32_t *uses, VgGraph *to,
-                    int32_t *at, uint8_t *absorbed, int32_t *buffer) {
-    memset(absorbed, 0, g->count);
+static void vg_fuse(const VgGraph *g, int32_t inputs, const uint8_t *live, const int32_t *uses,
+                    const int32_t *before, const int32_t *terms, VgGraph *to, int32_t *at, uint8_t *absorbed,
+                    int32_t *buffer) {
     for (int32_t v = inputs; v < g->count; v++) {
         if (!live[v] || !vg_becomes_dot(g, uses, v)) continue;
         const int32_t n = vg_arity_of(g, v), *o = vg_operands_of(g, v);
@@ -90,6 +133,12 @@ static void vg_fuse(const VgGraph *g, int32_t inputs, const uint8_t *live, const
     for (int32_t v = 0; v < g->count && !to->failed; v++) {
         const int32_t n = vg_arity_of(g, v), *o = vg_operands_of(g, v);
         if (!live[v] || absorbed[v]) continue;
+        if (terms[v]) {
+            vg_chain_terms(g, before, v, terms[v], buffer);
+            for (int32_t k = 0; k < terms[v]; k++) buffer[k] = at[buffer[k]];
+            at[v] = vg_shared(to, VG_OP_sum, 0.0, buffer, terms[v]);
+            continue;
+        }
         if (!vg_becomes_dot(g, uses, v)) {
             for (int32_t k = 0; k < n; k++) buffer[k] = at[o[k]];
             if (g->op[v] == VG_OP_sum && n == 2) at[v] = vg_emit(to, VG_OP_add, 0.0, buffer, 2);
@@ -159,7 +208,7 @@ static int vg_machine(const VgGraph *g, const VgTemplates *t, const int32_t *tem
     memset(&fused, 0, sizeof(fused));
     memset(result, 0, sizeof(*result));
     uint8_t *live = malloc(g->count + 1), *absorbed = NULL;
-    int32_t *at = malloc(((size_t)g->count + 1) * sizeof(*at)), *uses = NULL;
+    int32_t *at = malloc(((size_t)g->count + 1) * sizeof(*at)), *uses = NULL, *before = NULL;
     int32_t *buffer = malloc(((size_t)vg_widest(g) + template_room + 1) * sizeof(*buffer));
     int ok = live && at && buffer && vg_graph_init(&expanded, g->count, g->start[g->count]) == 0;
     if (ok) {
@@ -171,28 +220,35 @@ static int vg_machine(const VgGraph *g, const VgTemplates *t, const int32_t *tem
     free(live);
     free(at);
     free(buffer);
+    buffer = NULL;
     if (ok) {
         live = malloc(expanded.count + 1);
         absorbed = malloc(expanded.count + 1);
         at = malloc(((size_t)expanded.count + 1) * sizeof(*at));
         uses = calloc((size_t)expanded.count + 1, sizeof(*uses));
-        buffer = malloc((4 * (size_t)vg_widest(&expanded) + 8) * sizeof(*buffer));
-        ok = live && absorbed && at && uses && buffer &&
+        before = malloc(2 * ((size_t)expanded.count + 1) * sizeof(*before));
+        ok = live && absorbed && at && uses && before &&
              vg_graph_init(&fused, expanded.count, expanded.start[expanded.count]) == 0;
         if (ok) {
+            int32_t *const terms = before + expanded.count + 1;
             vg_mark_live(&expanded, roots, root_count, inputs, live);
             for (int32_t v = 0; v < expanded.count; v++)
                 if (live[v])
                     for (int32_t k = expanded.start[v]; k < expanded.start[v + 1]; k++) uses[expanded.operand[k]]++;
             for (int32_t i = 0; i < root_count; i++) uses[roots[i]] += 2; /* never absorbed */
-            vg_fuse(&expanded, inputs, live, uses, &fused, at, absorbed, buffer);
-            for (int32_t i = 0; i < root_count && !fused.failed; i++) roots[i] = at[roots[i]];
-            ok = !fused.failed;
+            memset(absorbed, 0, expanded.count);
+            const size_t longest = (size_t)vg_find_chains(&expanded, live, uses, before, terms, absorbed);
+            buffer = malloc((4 * (size_t)vg_widest(&expanded) + longest + 8) * sizeof(*buffer));
+            ok = buffer != NULL;
+            if (ok) vg_fuse(&expanded, inputs, live, uses, before, terms, &fused, at, absorbed, buffer);
+            for (int32_t i = 0; i < root_count && ok && !fused.failed; i++) roots[i] = at[roots[i]];
+            ok = ok && !fused.failed;
         }
         free(live);
         free(absorbed);
         free(at);
         free(uses);
+        free(before);
         free(buffer);
     }
     vg_graph_free(&expanded);
