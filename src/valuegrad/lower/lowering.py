@@ -140,8 +140,8 @@ def lower(
         cache: whether the machine graph is kept on disk, or the folder where.
     """
     rolled = ENGINE == "native" and HAS_PASSES and rolls(len(graph))
-    transform = partial(_MACHINE, selected=0) if rolled else _MACHINE
-    lowered = machine_graph(with_sums(graph, summed), strict, transform, cache if HAS_PASSES else False)
+    kept = {"selected": 0} if rolled else {}  # loops have gathers, and no chains of selects in their place
+    lowered = machine_graph(with_sums(graph, summed), strict, _MACHINE, cache if HAS_PASSES else False, **kept)
     first: dict[tuple[int, bool], int] = {}  # a condition that was asked before is not asked again
     for k, guard in enumerate(lowered.guards):
         first.setdefault((guard.node, guard.expected), k)

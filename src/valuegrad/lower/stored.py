@@ -36,7 +36,13 @@ LEAST = 20_000
 _LENGTHS = struct.Struct("=4q")  # nodes, operands, outputs, guards
 
 
-def machine_graph(graph: Graph, strict: bool, run: Callable[..., Graph], cache: bool | str | os.PathLike[str]) -> Graph:
+def machine_graph(
+    graph: Graph,
+    strict: bool,
+    run: Callable[..., Graph],
+    cache: bool | str | os.PathLike[str],
+    **options: int,
+) -> Graph:
     """A graph of machine operations, from the cache if it is there.
 
     Args:
@@ -44,17 +50,18 @@ def machine_graph(graph: Graph, strict: bool, run: Callable[..., Graph], cache: 
         strict: whether to the last bit.
         run: the pass: gives the graph of machine operations.
         cache: whether there is one, or its folder.
+        options: the pass's others; a graph that was made with other ones is another entry.
     """
     if cache is False or len(graph) < LEAST:
-        return run(graph, strict=strict)
+        return run(graph, strict=strict, **options)
     folder = Cache(None if cache is True else Path(cache))
     if folder.path is None:
-        return run(graph, strict=strict)
-    name = key(graph, {"strict": strict}, _build())
+        return run(graph, strict=strict, **options)
+    name = key(graph, {"strict": strict, **options}, _build())
     data = folder.get(name)
     found = None if data is None else _unpacked(data, graph)
     if found is None:
-        found = run(graph, strict=strict)
+        found = run(graph, strict=strict, **options)
         folder.put(name, _packed(found))
     return found
 
