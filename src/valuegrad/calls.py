@@ -150,10 +150,16 @@ class Call:
         for i, leaf in enumerate(self.leaves):
             name = self.where(i)
             if type(leaf) is Vector:
-                names += [f"{name}[{j}]" for j in range(min(leaf.array.size, 1000))]
+                size = leaf.array.size
+                names += [f"{name}[{j}]" for j in range(min(size, 1000))] + [name] * max(0, size - 1000)
             else:
                 names.append(name)
         return tuple(names)
+
+    def shapes(self) -> list[tuple[str, tuple[int, ...] | None]]:
+        """For each leaf how the user would write it, and the shape of an array that each lane gets as a whole."""
+        leaves = enumerate(self.leaves)
+        return [(self.where(i), leaf.array.shape if type(leaf) is Vector else None) for i, leaf in leaves]
 
     def integers(self) -> list[bool]:
         """For each input whether it is an integer."""
