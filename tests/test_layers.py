@@ -23,7 +23,7 @@ LAYERS = [
     ["value"],
     ["transforms", "roll"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["batch", "comparison", "custom", "structures", "cache", "descriptions", "listing"],
+    ["batch", "comparison", "custom", "structures", "cache", "descriptions", "listing", "loops"],
     ["higher", "math", "drawing", "files", "replaying"],
     ["differentiating"],
     ["functional", "recorder"],  # functional and custom find the recorder through modes
@@ -147,6 +147,14 @@ def test_import_valuegrad_imports_none_of_its_dependencies(program: str) -> None
 def test_import_valuegrad_stays_small() -> None:
     """About 70 modules, ours among them; twice as many would be felt."""
     assert len(fresh(IMPORTED.format("import valuegrad"))) < 140
+
+
+def test_llvm_is_imported_where_loops_are_compiled_and_nowhere_else() -> None:
+    """It takes 50 ms and 100 MB, and there are machines without it."""
+    places = [name_of(path) for path in MODULES if re.search(r"import llvmlite|from llvmlite", path.read_text("utf-8"))]
+    assert places == ["valuegrad.lower.rolled"]
+    program = "import numpy as np, valuegrad as vg\nvg.compile(lambda x: x * x)(np.ones(3))"
+    assert "llvmlite" not in fresh(IMPORTED.format(program))
 
 
 def test_every_public_name_is_there() -> None:

@@ -30,7 +30,10 @@ cdef extern from "_iterate.h":
         VgSegment segment
         int32_t members
     ctypedef struct VgLowered:
-        int32_t inputs, outputs, guards, loops, accumulators
+        int32_t inputs, outputs, guards, loops, accumulators, uniforms, lanes
+        double *image
+        int32_t *input
+        int32_t *output
         int32_t *total
         VgSegment segment[4]
         VgLoop *loop

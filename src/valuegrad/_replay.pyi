@@ -32,6 +32,28 @@ class Code:
     def code_bytes(self) -> int: ...
     @property
     def frame_bytes(self) -> int: ...
+    def segment(
+        self, k: int
+    ) -> tuple[
+        NDArray[np.uint16],
+        NDArray[np.int32],
+        NDArray[np.int32],
+        NDArray[np.float64],
+        NDArray[np.int32],
+        int,
+        int,
+        int,
+    ]: ...
+    @property
+    def layout(
+        self,
+    ) -> tuple[
+        NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64], int
+    ]: ...
+    @property
+    def totals(self) -> NDArray[np.int32]: ...
+    def install(self, k: int, address: int, single: bool, slots: int, keep: object) -> None: ...
+    def build_with(self, builder: Callable[[bool], object]) -> None: ...
     @property
     def dtype(self) -> str: ...
     @property
@@ -64,22 +86,6 @@ class Code:
         threads: int = 1,
     ) -> int: ...
     def call(self, args: tuple[float, ...]) -> tuple[float, ...] | None: ...
-    @property
-    def totals(self) -> NDArray[np.int32]: ...
-    def segment(
-        self, k: int
-    ) -> tuple[
-        NDArray[np.uint16],
-        NDArray[np.int32],
-        NDArray[np.int32],
-        NDArray[np.float64],
-        NDArray[np.int32],
-        int,
-        int,
-        int,
-    ]: ...
-    def install(self, k: int, address: int, single: bool, slots: int, keep: object) -> None: ...
-    def build_with(self, builder: Callable[[bool], None]) -> None: ...
     @staticmethod
     def has_fma() -> bool: ...
     @staticmethod

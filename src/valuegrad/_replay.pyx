@@ -175,6 +175,18 @@ cdef class Code:
         return ops, starts, references[:operands], numbers, group[:count], groups, segment.uniforms, segment.slots
 
     @property
+    def layout(self):
+        """What the numbers in memory are, for roll.describe.Layout: for each input the scalar or the slot it goes to (-1:
+        nothing reads it), for each output the one it comes from; for each of both 1 if it is a scalar; the scalars
+        before a run, constants among them; which one is the number of lanes (-1: none)."""
+        cdef VgLowered *lowered = &self.made().lowered
+        inputs = numpy.array([lowered.input[k] for k in range(lowered.inputs)], numpy.int32)
+        outputs = numpy.array([lowered.output[k] for k in range(lowered.outputs)], numpy.int32)
+        own = numpy.array([lowered.uniform_input[k] for k in range(lowered.inputs)], numpy.uint8)
+        scalars = numpy.array([lowered.image[k] for k in range(lowered.uniforms)], numpy.float64)
+        return inputs, outputs, own, self.uniform_outputs, scalars, lowered.lanes
+
+    @property
     def totals(self):
         """int32[sums]: the scalar in which each sum over the lanes ends."""
         cdef VgCode *code = self.made()

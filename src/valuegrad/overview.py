@@ -22,6 +22,7 @@ from valuegrad.drawing import draw
 from valuegrad.errors import IndexRangeError
 from valuegrad.graph import Graph
 from valuegrad.listing import graph_text, to_dot
+from valuegrad.loops import Loops, Part
 
 if TYPE_CHECKING:
     from valuegrad.paths import Options, Path, Paths
@@ -44,7 +45,7 @@ class Overview:
         graphs: a Graph for each path.
         counts: how many nodes of each operation there are in all of them, the most frequent first.
         guards: for each line of the function with a comparison how many guards the paths have there.
-        loops: what was rolled: for each loop over parameters its members and the instructions of one.
+        loops: the loops that were found in the paths, as code (``Loops``).
         memory: bytes: "graphs", and of what runs "code" and "frames" (one frame a thread).
 
     Example:
@@ -68,6 +69,9 @@ class Overview:
         )
         self._names = [
             recording.names for recording in recordings if recording.root is not None for _ in recording.root.walk()
+        ]
+        self._shapes = [
+            recording.shapes for recording in recordings if recording.root is not None for _ in recording.root.walk()
         ]
         self.structures = sum(recording.root is not None for recording in recordings)
 
@@ -101,22 +105,34 @@ class Overview:
         }
 
     @property
-    def loops(self) -> list[tuple[int, int]]:
-        """What was rolled: for each loop over parameters its members and the instructions of one, as lowered.
+    def loops(self) -> Loops:
+        """What was rolled, as code: ``print(program.graph.loops)``; where nothing was, why not.
 
         Example:
             >>> import numpy as np, valuegrad as vg
-            >>> @vg.compile(vectors="w")
-            ... def step(w, x):
-            ...     loss, grads = vg.value_and_grad(lambda w: vg.sum([(a - x) ** 2 for a in w]))(list(w))
-            ...     return w - 0.1 * np.array([vg.batch_mean(g) for g in grads])
-            >>> step(np.zeros(100), np.ones(8)).shape
-            (100,)
-            >>> step.graph.loops
-            [(100, 4)]
+            >>> area = vg.compile(lambda width, height: width * height)
+            >>> area(3.0, 5.0)
+            15.0
+            >>> print(area.graph.loops)
+            lanes are not rolled: 3 operations are too few for loops to pay (with VALUEGRAD_ROLL=on all are rolled)
         """
-        codes = [lowered.code for path in self.paths for lowered in path.lowered.values()]
-        return [loop for code in codes for loop in getattr(code, "instructions", ((), ()))[1]]
+        parts = []
+        for path, shapes in zip(self.paths, self._shapes):
+            names = [*shapes, *[(value.name or "captured", None) for value in path.captured]]
+            parts += [Part.of(lowered.code, lowered.rolled, names) for lowered in path.lowered.values()]
+        return Loops(parts)
+
+    def _rolled(self) -> list[str]:
+        """Lines that sum up the loops."""
+        lines = []
+        for part in self.loops.parts:
+            if part.loops and part.why_not:
+                loops = [f"{loop.instructions} instructions x {loop.members:,}" for loop in part.loops[:SHOWN]]
+                lines.append("  rolled: " + ", ".join(loops))
+            elif part.loops:
+                count = len(part.loops)
+                lines.append(f"  rolled: {part.instructions:,} instructions in {count:,} loop{'s' * (count != 1)}")
+        return lines[:SHOWN]
 
     # ------------------------------------------------------------------------------------------ one path
     def listing(self, path: int = 0) -> str:
@@ -190,8 +206,7 @@ class Overview:
         ]
         if self.structures > 1:
             lines.append(f"  recorded for {self.structures} structures of arguments")
-        if self.loops:
-            lines.append("  rolled: " + ", ".join(f"{size} instructions x {n:,}" for n, size in self.loops[:SHOWN]))
+        lines += self._rolled()
         guards = list(self.guards.items())
         for line, number in guards[:SHOWN]:
             lines.append(f"  guards: {number} at {line}")

@@ -87,6 +87,7 @@ class Paths:
         self.build: Callable[[tuple[float, ...]], Any] | None = None
         self.count = 0
         self.names: tuple[str, ...] = ()  # of the inputs, for pictures
+        self.shapes: list[tuple[str, tuple[int, ...] | None]] = []  # the arguments' leaves: names, shapes of vectors
         self.latest: Path | None = None  # the path of the latest call on numbers: the first to be tried
         self._sums: dict[bytes, Any] = {}  # for each layout which outputs are summed
         self._lock = lock

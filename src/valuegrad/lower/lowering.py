@@ -20,7 +20,7 @@ import numpy as np
 
 from valuegrad.graph import Graph
 from valuegrad.lower.readable import ReadableCode
-from valuegrad.lower.rolled import rolled_code, rolls
+from valuegrad.lower.rolled import Rolled, rolled_code, why_not
 from valuegrad.lower.stored import machine_graph
 from valuegrad.primitives.opcodes import OPCODE
 
@@ -57,13 +57,17 @@ class Lowered:
         operations: how many nodes the graph has that was lowered.
         uniform: for each input 1 if it is the same for all lanes.
         dtype: of the numbers.
+        rolled: its loops, if it was rolled; else why it was not.
 
     Attributes:
         same: for each output whether it is the same for all lanes.
     """
 
-    def __init__(self, code: Any, guards: Any, operations: int, uniform: bytes, dtype: str) -> None:
+    def __init__(
+        self, code: Any, guards: Any, operations: int, uniform: bytes, dtype: str, rolled: Rolled | str = ""
+    ) -> None:
         self.code = code
+        self.rolled = rolled
         self.guards = guards
         self.operations = operations
         self.same = np.array(code.uniform_outputs, dtype=bool)
@@ -139,24 +143,21 @@ def lower(
         strict: whether results must be the engines' to the last bit.
         cache: whether the machine graph is kept on disk, or the folder where.
     """
-    rolled = ENGINE == "native" and HAS_PASSES and rolls(len(graph))
-    kept = {"selected": 0} if rolled else {}  # loops have gathers, and no chains of selects in their place
+    why = why_not(len(graph)) if ENGINE == "native" and HAS_PASSES else "the compiled modules were not built"
+    kept = {} if why else {"selected": 0}  # loops have gathers, and no chains of selects in their place
     lowered = machine_graph(with_sums(graph, summed), strict, _MACHINE, cache if HAS_PASSES else False, **kept)
     first: dict[tuple[int, bool], int] = {}  # a condition that was asked before is not asked again
     for k, guard in enumerate(lowered.guards):
         first.setdefault((guard.node, guard.expected), k)
-    code = rolled_code(partial(_code, lowered, [*first], uniform, dtype, strict), strict) if rolled else None
-    if code is None:
-        if rolled:
-            lowered = _MACHINE(lowered, strict=strict)
-        code = _code(
-            lowered,
-            [(lowered.guards[k].node, lowered.guards[k].expected) for k in first.values()],
-            uniform,
-            dtype,
-            strict,
-        )
-    return Lowered(code, np.array([*first.values()], dtype=np.int32), len(lowered), uniform, dtype)
+    guards = np.array([*first.values()], dtype=np.int32)
+    if not why:
+        made = rolled_code(partial(_code, lowered, [*first], uniform, dtype, strict), strict)
+        if not isinstance(made, str):
+            return Lowered(made[0], guards, len(lowered), uniform, dtype, made[1])
+        why = made
+        lowered = _MACHINE(lowered, strict=strict)
+    conditions = [(lowered.guards[k].node, lowered.guards[k].expected) for k in first.values()]
+    return Lowered(_code(lowered, conditions, uniform, dtype, strict), guards, len(lowered), uniform, dtype, why)
 
 
 def _code(

@@ -7,7 +7,7 @@ along the members of a group.
 How: each segment of a program becomes a function, ``main`` two: for V lanes and for one.  They are made when they are
 wanted first.  llvmlite is imported here alone, and only when a program is worth it.
 
-Data structures: ``Rolled`` holds a program's segments as kernels until all its functions are made.
+Data structures: ``Rolled`` holds a program's segments as kernels, of which its functions are made, and its loops shown.
 
 Where to start reading: ``rolled_code``.
 """
@@ -16,14 +16,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from valuegrad.lower.emit import emit_segment
+from valuegrad.primitives.opcodes import OPS
+from valuegrad.roll.describe import Layout, Loop, loops_of
 from valuegrad.roll.groups import Groups, Segment
 from valuegrad.roll.kernels import Kernel, kernels_of
 
-__all__ = ["rolled_code", "rolls"]
+__all__ = ["Rolled", "rolled_code", "why_not"]
 
 PRE, MAIN, POST, LAST = range(4)
 LONG = 4000  # operations of a recording that may be worth it
@@ -32,11 +34,19 @@ MOST = 3000  # groups: LLVM takes longer than in proportion
 HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
 
 
-def rolls(operations: int) -> bool:
-    """Whether a recording of so many operations may be rolled: VALUEGRAD_ROLL says "on" (all are), "off" (none is) or
-    "auto", where it is long enough for loops to pay."""
+def why_not(operations: int) -> str:
+    """Why a recording of so many operations is not to be rolled; "" where it may be.
+
+    VALUEGRAD_ROLL says "on" (all are), "off" (none is) or "auto": what is long enough for loops to pay.
+    """
     wish = os.environ.get("VALUEGRAD_ROLL", "auto")
-    return HAS_LLVM and wish != "off" and (wish == "on" or operations >= LONG)
+    if wish == "off":
+        return "VALUEGRAD_ROLL is off"
+    if not HAS_LLVM:
+        return "llvmlite is not installed"
+    if wish != "on" and operations < LONG:
+        return f"{operations:,} operations are too few for loops to pay (with VALUEGRAD_ROLL=on all are rolled)"
+    return ""
 
 
 class Rolled:
@@ -54,11 +64,11 @@ class Rolled:
         count = sum(segment.groups for segment in self.segments)
         instructions = sum(len(segment.ops) for segment in self.segments)
         if count > MOST or (instructions < RATIO * count and os.environ.get("VALUEGRAD_ROLL") != "on"):
-            raise NotImplementedError("too few alike")
+            raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
         self.kernels: list[tuple[list[Kernel], list[int]]] = []
         for segment in self.segments:
-            groups = Groups(segment)
-            self.kernels.append((kernels_of(groups), groups.sizes))
+            found = Groups(segment)
+            self.kernels.append((kernels_of(found), found.sizes))
 
     def build(self, single: bool, segments: tuple[int, ...] = (MAIN,)) -> None:
         """Make the functions of segments and install them."""
@@ -83,9 +93,18 @@ class Rolled:
         for k in segments:
             code.install(k, engine.get_function_address(f"segment{k}"), single, slots[k], engine)
 
+    def loops(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Loop]:
+        """The loops as a person would write them.
 
-def rolled_code(make: Callable[..., Any], strict: bool) -> Any:
-    """A program's code in loops; None where it is not worth it or has operations that loops do not know.
+        Args:
+            names: of the inputs (``roll.describe.loops_of``).
+        """
+        kernels, sizes = [made for made, _ in self.kernels], [of for _, of in self.kernels]
+        return loops_of(kernels, sizes, Layout(*self.code.layout), self.code.totals, names)
+
+
+def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | str:
+    """A program's code in loops; why not, where it is not worth it or has operations that loops do not know.
 
     Args:
         make: a Code for a backend.
@@ -95,10 +114,12 @@ def rolled_code(make: Callable[..., Any], strict: bool) -> Any:
     try:
         rolled = Rolled(code, strict)
         rolled.build(True, (PRE, POST, LAST))
-    except NotImplementedError:
-        return None
+    except NotImplementedError as error:
+        return f"loops do not know {error}" if str(error) in OPS else str(error)
+    except (ImportError, OSError) as error:
+        return f"llvmlite cannot be imported: {error}"
     code.build_with(rolled.build)
-    return code
+    return code, rolled
 
 
 _host: list[Any] = []  # LLVM's target, and what this processor is and has

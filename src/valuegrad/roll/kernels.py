@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from valuegrad.primitives.opcodes import OPCODE
+from valuegrad.primitives.opcodes import OPCODE, OPS
 from valuegrad.roll.groups import GUARD, LISTS, MEMBER, REDUCE, STORE, STORE_UNIFORM, UNIFORM, Groups
 from valuegrad.roll.pieces import pieces_of
 
@@ -102,7 +102,7 @@ class Body:
     group: int
     args: list[tuple[str, int]] = field(default_factory=list)
     variants: list[list[Piece]] = field(default_factory=list)
-    variant: NDArray[np.int64] | None = None
+    variant: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     out: int = -1
 
 
@@ -113,6 +113,10 @@ class Kernel:
     members: int
     bodies: list[Body] = field(default_factory=list)
     columns: list[Column] = field(default_factory=list)
+
+    def keeps(self, body: Body) -> bool:
+        """Whether a body's result lies in memory for other kernels."""
+        return body.out >= 0 and self.columns[body.out].group == body.group
 
 
 def kernels_of(groups: Groups) -> list[Kernel]:
@@ -153,7 +157,7 @@ def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
     s, members = groups.segment, groups.members[g]
     op = SAME.get(int(s.ops[members[0]]), int(s.ops[members[0]]))
     if op in UNKNOWN:
-        raise NotImplementedError(f"operation {op} in loops")
+        raise NotImplementedError(OPS[op])
     number = float(s.numbers[members[0]])
     body = Body(op, number % 2 if op == GUARD else number, g)
     first, count = s.starts[members], np.diff(s.starts)[members]

@@ -1,0 +1,426 @@
+"""What was rolled, as a person would have written it: ``for i in 0..9, j in 0..47:  b[i, j] = dot(...)``.
+
+Why: a program in loops can be checked against the algorithm in somebody's head, one in 34,000 instructions cannot.
+
+How: each kernel is a line.  Its members get indices (``space``), every number that it reads or writes a name and
+places that are formulas of these indices: an argument its own, a constant its value, a result of a kernel a letter and
+the indices of that kernel.  Where there is no formula, dots stand.
+
+Data structures
+    Layout   what the numbers in memory are: inputs, outputs, constants.
+    Loop     a kernel as text, with its size.
+    Memory   the names and indices of the places in one part of memory.
+
+Where to start reading: ``loops_of``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from valuegrad.primitives.opcodes import OPCODE, OPS
+from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
+from valuegrad.roll.kernels import Body, Column, Kernel, Piece
+from valuegrad.roll.space import Indices, affine_text
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Layout", "Loop", "loops_of"]
+
+INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "and", "or": "or"}
+FREE = 0  # a place without a name
+MOST_KINDS = 8  # of members of a kernel, each a loop of its own here
+DOT, SUM, SELECT, GATHER = (OPCODE[name] for name in ("dot", "sum", "select", "gather"))
+NO_FLOPS = frozenset((STORE, STORE_UNIFORM, REDUCE, GUARD, SELECT, GATHER, OPCODE["not"], OPCODE["neg"]))
+
+
+class Layout(NamedTuple):
+    """What the numbers in memory are (``Code.layout``).
+
+    Args:
+        inputs: int32: for each input the scalar or the slot it goes to; -1: nothing reads it.
+        outputs: int32: for each output the one it comes from.
+        own_inputs: uint8: for each input 1 if it is a scalar.
+        own_outputs: uint8: for each output 1 if it is a scalar.
+        scalars: float64: the scalars before a run, constants among them.
+        lanes: the scalar that is the number of lanes; -1: none.
+    """
+
+    inputs: NDArray[Any]
+    outputs: NDArray[Any]
+    own_inputs: NDArray[Any]
+    own_outputs: NDArray[Any]
+    scalars: NDArray[Any]
+    lanes: int
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop that was found.
+
+    Args:
+        members: how often its body runs.
+        instructions: how many instructions of the recording the body stands for.
+        flops: the operations on numbers in all of it.
+        segment: "pre" (once), "main" (for each lane), "post" or "last" (once, after the sums over the lanes).
+        ranges: its indices and their bounds, such as "i in 0..9".
+        body: what it does, such as "b[i] = tanh(a[i])".
+    """
+
+    members: int
+    instructions: int
+    flops: int
+    segment: str
+    ranges: tuple[str, ...]
+    body: str
+
+    def __str__(self) -> str:
+        return f"for {', '.join(self.ranges)}:  {self.body}" if self.ranges else self.body
+
+
+class Memory:
+    """Names and indices of the places in a part of memory."""
+
+    def __init__(self, size: int) -> None:
+        self.names = [""]
+        self.name = np.zeros(size, dtype=np.int32)  # of each place, an entry of names
+        self.at = np.zeros((size, 0), dtype=np.int64)
+        self.depth = [0]
+
+    def enter(self, name: str, places: NDArray[Any], at: NDArray[Any]) -> None:
+        """Name places, unless they are named; at: int64[places, depth], their indices."""
+        mine = self.name[places] == FREE
+        places, at = places[mine], at[mine]
+        if at.shape[1] > self.at.shape[1]:
+            self.at = np.pad(self.at, ((0, 0), (0, at.shape[1] - self.at.shape[1])))
+        self.name[places] = len(self.names)
+        self.at[places, : at.shape[1]] = at
+        self.names.append(name)
+        self.depth.append(at.shape[1])
+
+    def find(self, places: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+        """The name of places, "" if they have several or none, and their indices."""
+        places = np.clip(places, 0, len(self.name) - 1)
+        first = int(self.name[places[0]])
+        if (self.name[places] != first).any():
+            return "", places[:, None]
+        return self.names[first], self.at[places, : self.depth[first]]
+
+
+def _letters(taken: set[str]) -> Iterator[str]:
+    """Names for results: letters that are no indices, then with a number."""
+    number = 0
+    while True:
+        for letter in "abcdefghopqrstuvwxyz":
+            name = f"{letter}{number or ''}"
+            if name not in taken:
+                yield name
+        number += 1
+
+
+def loops_of(
+    kernels: Sequence[Sequence[Kernel]],
+    sizes: Sequence[Sequence[int]],
+    layout: Layout,
+    totals: NDArray[Any],
+    names: Sequence[tuple[str, tuple[int, ...] | None]],
+) -> list[Loop]:
+    """The loops of a program, in the order in which they run.
+
+    Args:
+        kernels: of each segment: pre, main, post, last.
+        sizes: of each segment's groups.
+        layout: what the numbers in memory are.
+        totals: for each sum over the lanes the scalar that its total goes to.
+        names: of the inputs, in order: how the user would write it, and the shape of an array.
+    """
+    return _Describer(layout, totals, names).all(kernels, sizes)
+
+
+class _Describer:
+    """The names of a program's numbers while its loops are read."""
+
+    def __init__(
+        self, layout: Layout, totals: NDArray[Any], names: Sequence[tuple[str, tuple[int, ...] | None]]
+    ) -> None:
+        slots = [
+            places[own == 0]
+            for places, own in ((layout.inputs, layout.own_inputs), (layout.outputs, layout.own_outputs))
+        ]
+        self.slots = Memory(int(max([-1, *[part.max() for part in slots if len(part)]])) + 1)
+        self.scalars = Memory(len(layout.scalars))
+        self.sums = Memory(len(totals))
+        self.layout, self.totals = layout, totals
+        stems = self._enter_inputs(names)
+        single = len(layout.outputs) == 1
+        numbers = np.arange(len(layout.outputs))[:, None][:, : 0 if single else 1]
+        for own, memory in ((1, self.scalars), (0, self.slots)):
+            mine = layout.own_outputs == own
+            memory.enter("output", layout.outputs[mine], numbers[mine])
+        if layout.lanes >= 0:
+            self.scalars.enter("lanes", np.array([layout.lanes]), np.zeros((1, 0), np.int64))
+        self.scalars.enter("total", totals, np.arange(len(totals))[:, None])
+        found = [self.scalars.names[k] for k in self.scalars.name[totals]]
+        for name in dict.fromkeys(found):
+            mine = np.array([other == name for other in found], dtype=bool)
+            _, at = self.scalars.find(totals[mine])
+            self.sums.enter(name, np.flatnonzero(mine), at)
+        self.letters = _letters({*stems, "output", "lanes", "total"})
+        self.results: dict[int, tuple[str, NDArray[Any]]] = {}  # of the segment's groups
+
+    def _enter_inputs(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> set[str]:
+        places, own = self.layout.inputs, self.layout.own_inputs
+        entries: dict[str, tuple[list[int], list[Any]]] = {}
+        k = 0
+        for name, shape in names:
+            if shape is not None:
+                size = int(np.prod(shape))
+                at = np.stack(np.unravel_index(np.arange(size), shape), axis=1) if size else np.zeros((0, 1))
+                entries[name] = list(range(k, k + size)), list(at)
+                k += size
+                continue
+            stem, indices = re.fullmatch(r"(.*?)((?:\[\d+\])*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+            inputs, of = entries.setdefault(f"{stem}{'[]' * indices.count('[')}", ([], []))
+            inputs.append(k)
+            of.append([int(x) for x in re.findall(r"\d+", indices)])
+            k += 1
+        for name, (inputs, of) in entries.items():
+            which = np.array(inputs, dtype=np.int64)
+            which, at = which[which < len(places)], np.array(of, dtype=np.int64).reshape(len(inputs), -1)
+            at = at[: len(which)]
+            for kind, memory in ((1, self.scalars), (0, self.slots)):
+                mine = (own[which] == kind) & (places[which] >= 0)
+                memory.enter(name.replace("[]", ""), places[which[mine]], at[mine])
+        return {name.replace("[]", "") for name in entries}
+
+    def all(self, kernels: Sequence[Sequence[Kernel]], sizes: Sequence[Sequence[int]]) -> list[Loop]:
+        loops = []
+        for segment, mine in zip(("pre", "main", "post", "last"), kernels):
+            self.results = {}
+            for kernel in mine:
+                loops += self._loops(kernel, segment)
+        return loops
+
+    # ------------------------------------------------------------------------------------------ a kernel
+    def _loops(self, kernel: Kernel, segment: str) -> list[Loop]:
+        """A kernel's loop; one for each kind of its members."""
+        lists = [body for body in kernel.bodies if body.variants]
+        kinds = self._kinds(kernel, lists[0].variant if lists else np.zeros(kernel.members, np.int64))
+        found = []
+        for kind in range(int(kinds.max()) + 1):
+            which = np.flatnonzero(kinds == kind)
+            pieces = lists[0].variants[int(lists[0].variant[which[0]])] if lists else []
+            found.append((which, pieces, Indices(self._features(kernel, which, pieces))))
+        for body in kernel.bodies:
+            if kernel.keeps(body):
+                at = found[0][2].of if len(found) == 1 else np.arange(kernel.members)[:, None]
+                self.results[body.group] = next(self.letters), at
+        return [self._loop(kernel, segment, which, pieces, space) for which, pieces, space in found]
+
+    def _kinds(self, kernel: Kernel, variant: NDArray[Any]) -> NDArray[Any]:
+        """For each member which kind it is of: the same lists, numbers of the same names."""
+        keys = [variant]
+        for column in kernel.columns:
+            memory = {"uniform": self.scalars, "slot": self.slots}.get(column.space)
+            if memory is not None:
+                keys.append(memory.name[np.clip(column.at, 0, len(memory.name) - 1)])
+        _, kinds = np.unique(np.stack(keys, axis=1), axis=0, return_inverse=True)
+        kinds = kinds.reshape(-1)
+        return kinds if kinds.max() < MOST_KINDS else np.unique(variant, return_inverse=True)[1].reshape(-1)
+
+    def _memory(self, column: Column, places: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+        if column.space == "group":
+            name, at = self.results[column.group]
+            return name, at[np.clip(places, 0, len(at) - 1)]
+        if column.space == "number":
+            return "", places[:, None]
+        return {"uniform": self.scalars, "slot": self.slots, "sum": self.sums}[column.space].find(places)
+
+    def _features(self, kernel: Kernel, which: NDArray[Any], pieces: Sequence[Piece]) -> NDArray[Any]:
+        """What is to be a formula of the indices: the places of all that is read, the lengths of lists."""
+        written = {body.out for body in kernel.bodies}
+        used = {c for piece in pieces for c in (piece.x, piece.y)}
+        used |= {c for body in kernel.bodies for kind, c in body.args if kind == "column"}
+        features: list[Any] = []
+        for c in sorted(used - written - {-1}):
+            name, at = self._memory(kernel.columns[c], kernel.columns[c].at[which])
+            if name:
+                features += list(at.T)
+        for piece in pieces:
+            n = piece.length[which]
+            features.append(n)
+            for step in (piece.strides[:, 0][which], piece.strides[:, 1][which]):  # a list of one has none of its own
+                features.append(np.where(n > 1, step, step[np.argmax(n)]))
+        if not any((x != x[0]).any() for x in features):
+            features += [body_column.at[which] for body_column in [kernel.columns[c] for c in written if c >= 0]]
+        return np.stack([x for x in features if (x != x[0]).any()] or [np.arange(len(which))], axis=1)
+
+    def _loop(self, kernel: Kernel, segment: str, which: NDArray[Any], pieces: Sequence[Piece], space: Indices) -> Loop:
+        uses = Counter(x for body in kernel.bodies for kind, x in body.args if kind == "value")
+        texts: list[str] = []
+        statements: list[str] = []
+        flops = 0
+        for i, body in enumerate(kernel.bodies):
+            terms = sum(int(piece.length[which].sum()) for piece in pieces) if body.variants else 0
+            flops += self._flops(body, len(which), terms)
+            text = self._text(kernel, body, texts, which, pieces, space)
+            if body.op in (STORE, STORE_UNIFORM):
+                text = f"{self._target(kernel.columns[body.out], which, space)} = {text}"
+            elif body.op == REDUCE:
+                text = f"{self._target(kernel.columns[body.out], which, space)} += {text}  over the lanes"
+            elif body.op == GUARD:
+                text = f"guard {'' if body.number else 'not '}{_operand(text)}"
+            elif kernel.keeps(body):
+                name = self._place(kernel.columns[body.out], which, space)
+                statements.append(f"{name} = {text}")
+                texts.append(name)
+                continue
+            elif uses[i] > 1 and not re.fullmatch(r"[\w.]+(\[[^\]]*\])?", text) and not _inside(kernel, i):
+                name = next(self.letters)
+                statements.append(f"{name} = {text}")
+                texts.append(name)
+                continue
+            else:
+                texts.append(text)
+                continue
+            statements.append(text)
+            texts.append(text)
+        return Loop(len(which), len(kernel.bodies), flops, segment, tuple(space.ranges()), "; ".join(statements))
+
+    def _flops(self, body: Body, members: int, terms: int) -> int:
+        if body.op in NO_FLOPS:
+            return members if body.op == REDUCE else 0
+        if body.variants:
+            return max(0, 2 * terms - members if body.op == DOT else terms - members)
+        return members * max(1, len(body.args) - 1)
+
+    # ------------------------------------------------------------------------------------------ formulas
+    def _text(
+        self,
+        kernel: Kernel,
+        body: Body,
+        texts: Sequence[str],
+        which: NDArray[Any],
+        pieces: Sequence[Piece],
+        space: Indices,
+    ) -> str:
+        if body.variants and body.op != GATHER:
+            return self._list(kernel, body, which, pieces, space)
+        args = [texts[x] if kind == "value" else self._place(kernel.columns[x], which, space) for kind, x in body.args]
+        if body.op == GATHER:
+            entries = self._slice(kernel.columns[pieces[0].x], which, pieces[0].strides[:, 0], pieces[0].length, space)
+            return f"take({entries}, {args[0]})"
+        if body.op in (STORE, STORE_UNIFORM, REDUCE, GUARD):
+            return args[0]
+        name = OPS[body.op]
+        if name == "dot":
+            half = len(args) // 2
+            return " + ".join(f"{_operand(x)}*{_operand(y)}" for x, y in zip(args[:half], args[half:]))
+        if name == "sum":
+            return " + ".join(x if "+" not in x else _operand(x) for x in args) or "0"
+        if name in INFIX:
+            return f"{_operand(args[0])} {INFIX[name]} {_operand(args[1])}"
+        if name in ("neg", "not"):
+            return f"{'-' if name == 'neg' else 'not '}{_operand(args[0])}"
+        if name == "select":
+            relu = re.fullmatch(r"0 < (.+)", args[0])
+            if relu and args[1] in (relu[1], relu[1].strip("()")) and re.fullmatch(r"where\(.*, 0, .*\)", args[2]):
+                return f"relu({args[1]})"
+            name = "where"
+        static = [f"{body.number:g}"] if name in ("polygamma", "round") else []
+        return f"{name}({', '.join([*args, *static])})"
+
+    def _list(self, kernel: Kernel, body: Body, which: NDArray[Any], pieces: Sequence[Piece], space: Indices) -> str:
+        parts = []
+        for piece in pieces:
+            columns = [(piece.x, piece.strides[:, 0]), (piece.y, piece.strides[:, 1])][: 2 if body.op == DOT else 1]
+            parts.append([self._slice(kernel.columns[c], which, step, piece.length, space) for c, step in columns])
+        ones = [bool((piece.length[which] == 1).all()) for piece in pieces]
+        name = OPS[body.op]
+        if name == "dot":
+            texts = [f"{x}*{y}" if one else f"dot({x}, {y})" for (x, y), one in zip(parts, ones)]
+        elif name == "sum":
+            texts = [x if one else f"sum({x})" for (x,), one in zip(parts, ones)]
+        else:
+            return f"{name}({', '.join(x for (x,) in parts)})"
+        return " + ".join(texts) or "0"
+
+    def _target(self, column: Column, which: NDArray[Any], space: Indices) -> str:
+        """Where a kernel writes; what has no name yet gets one."""
+        places = column.at[which]
+        memory = {"uniform": self.scalars, "slot": self.slots, "sum": self.sums}[column.space]
+        if (memory.name[places] == FREE).all():
+            memory.enter(next(self.letters), places, space.of)
+        return self._place(column, which, space)
+
+    def _place(self, column: Column, which: NDArray[Any], space: Indices) -> str:
+        places = column.at[which]
+        name, at = self._memory(column, places)
+        if not name:
+            constants = self.layout.scalars[places] if column.space == "uniform" else np.zeros(0)
+            known = column.space == "uniform" and (self.scalars.name[places] == FREE).all()
+            if known and (constants == constants[0]).all():
+                return f"{constants[0]:.6g}"
+            if known and (constants == np.rint(constants)).all() and (abs(constants) < 2**31).all():
+                formula = space.formula(constants.astype(np.int64))
+                if formula:
+                    return affine_text(formula)
+            return "constants[...]" if known else "numbers[...]"
+        return f"{name}{_subscript([affine_text(space.formula(x)) for x in at.T])}"
+
+    def _slice(self, column: Column, which: NDArray[Any], step: Any, n: Any, space: Indices) -> str:
+        """A list's entries: those of one index from ... to ..., the others fixed."""
+        places, step, n = column.at[which], step[which], n[which]
+        if (n <= 1).all():
+            return self._place(column, which, space)
+        name, first = self._memory(column, places)
+        other, last = self._memory(column, places + step * np.maximum(n - 1, 0))
+        if not name or other != name:
+            return f"{name or 'numbers'}[...]"
+        parts = []
+        for x, y in zip(first.T, last.T):
+            start = space.formula(x)
+            if (x == y).all():
+                parts.append(affine_text(start))
+                continue
+            moved = (y - x)[n > 1] // (n - 1)[n > 1]
+            pace = int(moved[0])
+            if (moved != pace).any() or ((y - x)[n > 1] % (n - 1)[n > 1]).any() or pace == 0:
+                parts.append("...")
+                continue
+            end = space.formula(y + 1 if pace > 0 else y)
+            if not start or not end:
+                parts.append("...")
+            elif pace > 0:
+                parts.append(f"{affine_text(start)}:{affine_text(end)}{f':{pace}' if pace > 1 else ''}")
+            else:  # downwards, both ends among them
+                parts.append(f"{affine_text(start)}..{affine_text(end)}{f' by {pace}' if pace < -1 else ''}")
+        return f"{name}{_subscript(parts)}"
+
+
+def _inside(kernel: Kernel, i: int) -> bool:
+    """Whether a result is used by comparisons and choices alone, which are written as one."""
+    users = [body for body in kernel.bodies if ("value", i) in body.args]
+    mine = kernel.bodies[i].op
+    return OPS[mine] in ("lt", "le", "eq") if mine < len(OPS) else not users
+
+
+def _operand(text: str) -> str:
+    """A formula as a part of another one."""
+    depth = 0
+    for c in text:
+        depth += (c in "([") - (c in ")]")
+        if c == " " and depth == 0:
+            return f"({text})"
+    return f"({text})" if text.startswith("-") or ("*" in text and text[-1] not in ")]") else text
+
+
+def _subscript(parts: Sequence[str]) -> str:
+    return f"[{', '.join(parts)}]" if parts else ""

@@ -1,0 +1,116 @@
+"""The index spaces of loops: from members in a row to ``for i in 0..9, j in 0..i``.
+
+Why: a kernel's members are a list of numbers; a person thinks of indices.  Members whose accesses differ by constant
+steps are a loop, loops that differ by constant steps are a loop around them, and what a loop does depends on its
+indices by affine formulas, bounds included: a triangle is such a nest.
+
+Data structures: ``Indices``, for each member its indices, and what finds affine formulas of them.
+
+Where to start reading: ``Indices``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["LETTERS", "Indices", "affine_text"]
+
+LETTERS = "ijklmn"
+DEEPEST = len(LETTERS)
+SHARE = 4  # a step makes a loop if one in so many of the steps is it
+
+
+def affine_text(formula: tuple[int, ...] | None) -> str:
+    """A constant and a factor for each index, as text; dots where there is no such formula.
+
+    Example:
+        >>> affine_text((3, 16, 0, -1)), affine_text((0, 0)), affine_text(None)
+        ('16*i - k + 3', '0', '...')
+    """
+    if formula is None:
+        return "..."
+    text = ""
+    terms = [(f"{abs(x)}*{name}" if abs(x) > 1 else name, x) for x, name in zip(formula[1:], LETTERS)]
+    terms.sort(key=lambda term: term[1] < 0)
+    for term, x in [*terms, (str(abs(formula[0])), formula[0])]:
+        if x:
+            text += (" - " if x < 0 else " + ") + term if text else ("-" if x < 0 else "") + term
+    return text or "0"
+
+
+class Indices:
+    """Indices of a loop's members.
+
+    Args:
+        features: int64[members, k]: whatever is to depend on the indices: places that are read, lengths.
+
+    Attributes:
+        of: int64[members, depth]: each member's, the outermost first.
+
+    Example:
+        >>> Indices(np.array([[x, y] for x in range(3) for y in range(x + 1)])).ranges()
+        ['i in 0..2', 'j in 0..i']
+    """
+
+    def __init__(self, features: NDArray[Any]) -> None:
+        count = len(features)
+        rows = features.astype(np.int64)
+        owner = np.arange(count)
+        levels: list[NDArray[Any]] = []
+        while len(rows) > 1 and len(levels) < DEEPEST - 1:
+            starts = _runs(rows)
+            if len(starts) == len(rows):
+                break
+            run = np.searchsorted(starts, owner, "right") - 1
+            levels.append(owner - starts[run])
+            owner = run
+            rows = np.concatenate([rows[starts], np.diff(np.append(starts, len(rows)))[:, None]], axis=1)
+        if len(rows) > 1:
+            levels.append(owner)  # rows that have nothing in common
+        self.of = np.stack(levels[::-1], axis=1) if levels else np.zeros((count, 0), np.int64)
+        ones = np.ones((count, 1))
+        self._inverse = np.linalg.pinv(np.concatenate([ones, self.of], axis=1))
+
+    def formula(self, values: NDArray[Any], depth: int | None = None) -> tuple[int, ...] | None:
+        """The affine formula that gives a number for each member: a constant, a factor for each index; None if none.
+
+        Args:
+            values: int64[members].
+            depth: how many indices may occur, from the outermost on.
+        """
+        found = np.rint(self._inverse @ values).astype(np.int64)
+        if depth is not None and found[1 + depth :].any():
+            return None
+        return tuple(found.tolist()) if bool(np.all(self.of @ found[1:] + found[0] == values)) else None
+
+    def ranges(self) -> list[str]:
+        """For each index its name and bounds, both of which occur."""
+        lasts = [self._last(d) for d in range(self.of.shape[1])]
+        return [f"{LETTERS[d]} in {'0..' if last else ''}{affine_text(last)}" for d, last in enumerate(lasts)]
+
+    def _last(self, d: int) -> tuple[int, ...] | None:
+        """The largest number of index d, depending on the indices outside of it."""
+        outer = self.of[:, :d]
+        begins = np.ones(len(outer), dtype=bool)
+        begins[1:] = (outer[1:] != outer[:-1]).any(axis=1)
+        run = np.cumsum(begins) - 1
+        most = np.zeros(run[-1] + 1, dtype=np.int64)
+        np.maximum.at(most, run, self.of[:, d])
+        return self.formula(most[run], d)
+
+
+def _runs(rows: NDArray[Any]) -> NDArray[Any]:
+    """Where rows begin that differ by the most frequent step; all rows where no step is frequent."""
+    steps = np.diff(rows, axis=0)
+    _, which, times = np.unique(steps, axis=0, return_inverse=True, return_counts=True)
+    best = int(np.argmax(times))
+    if times[best] * SHARE < len(steps):
+        return np.arange(len(rows))
+    others = np.ones(len(rows), dtype=bool)
+    others[1:] = which.reshape(-1) != best
+    return np.flatnonzero(others)

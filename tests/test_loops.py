@@ -1,0 +1,176 @@
+"""``program.graph.loops``: what was rolled reads like the code that a person would write."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from engines import ONCE
+
+import valuegrad as vg
+from valuegrad.lower import rolled
+from valuegrad.roll.space import Indices, affine_text
+
+pytest.importorskip("valuegrad._replay")
+pytest.importorskip("llvmlite")
+pytestmark = ONCE
+
+ROWS = np.arange(5.0)
+
+
+@pytest.fixture(autouse=True)
+def all_are_rolled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
+
+
+def lines(program: Any) -> list[str]:
+    """The loops of a program, without the column of members."""
+    return [str(loop) for loop in program.graph.loops]
+
+
+@vg.compile(vectors=("w", "b"))
+def layer(w: Any, b: Any, x: Any) -> Any:
+    return [vg.tanh(vg.dot(w[16 * j : 16 * j + 16], x) + b[j]) for j in range(8)]
+
+
+@vg.compile
+def attention(q: Any, k: Any) -> Any:
+    return [vg.dot(q[16 * i : 16 * i + 16], k[16 * j : 16 * j + 16]) for i in range(10) for j in range(i + 1)]
+
+
+def square_error(w: Any, x: Any, y: Any) -> Any:
+    return (vg.dot(w, x) - y) ** 2
+
+
+def test_a_dense_layer_is_a_product_of_a_matrix_and_a_vector() -> None:
+    layer(np.ones(128), np.ones(8), [ROWS] * 16)
+    assert lines(layer) == ["for i in 0..7:  output[i] = tanh(b[i] + dot(w[16*i:16*i + 16], x[0:16]))"]
+    (loop,) = layer.graph.loops
+    assert (loop.members, loop.segment) == (8, "main")
+    assert loop.flops == 8 * (31 + 1 + 1)
+
+
+def test_causal_attention_is_a_triangle() -> None:
+    attention([ROWS] * 160, [ROWS] * 160)
+    (line,) = lines(attention)
+    assert line.startswith("for i in 0..9, j in 0..i:  output[")
+    assert line.endswith("= dot(q[16*i:16*i + 16], k[16*j:16*j + 16])")
+
+
+def test_a_gradient_of_a_batch_is_an_accumulation() -> None:
+    program = vg.compile(square_error, vectors="w").value_and_grad
+    program(np.ones(20), [ROWS] * 20, ROWS)
+    assert "for i in 0..19:  output[i + 1] += x[i]*a  over the lanes" in lines(program)
+
+
+def test_a_sum_over_lists_that_grow_has_a_bound_that_grows() -> None:
+    program = vg.compile(lambda x: [vg.sum(x[: i + 2]) for i in range(9)])
+    program([ROWS] * 10)
+    assert lines(program) == ["for i in 0..8:  output[i] = sum(x[0:i + 2])"]
+
+
+def test_results_of_a_loop_have_its_indices() -> None:
+    @vg.compile
+    def outer(x: Any, y: Any) -> Any:
+        products = [[p * q for q in y] for p in x]
+        return [vg.prod(row) for row in products]
+
+    outer([ROWS] * 6, [ROWS] * 7)
+    assert lines(outer) == [
+        "for i in 0..5, j in 0..6:  a[i, j] = x[i]*y[j]",
+        "for i in 0..5:  output[i] = prod(a[i, 0:7])",
+    ]
+
+
+def test_lists_that_are_read_backwards_have_both_ends() -> None:
+    program = vg.compile(lambda x: [vg.dot(x[: i + 6], x[i + 5 :: -1]) for i in range(3)])
+    program([ROWS] * 9)
+    assert lines(program) == ["for i in 0..2:  output[i] = dot(x[0:i + 6], x[i + 5..0])"]
+
+
+def test_a_gather_shows_the_table_and_the_index() -> None:
+    program = vg.compile(lambda table, index: [vg.take(table[i::4], index) for i in range(4)], vectors="table")
+    program(np.arange(40.0), np.array([3, 1, 2]))
+    assert lines(program) == ["for i in 0..3:  output[i] = take(table[i:i + 37:4], index)"]
+
+
+def test_what_no_formula_gives_is_dots() -> None:
+    order = [3, 0, 8, 1, 11, 5, 2, 10, 4]
+    program = vg.compile(lambda x: [vg.exp(x[i] * x[order[i]]) for i in range(9)])
+    program([ROWS] * 12)
+    (line,) = lines(program)
+    assert "x[...]" in line
+
+
+def test_the_last_line_counts() -> None:
+    layer(np.ones(128), np.ones(8), [ROWS] * 16)
+    text = str(layer.graph.loops)
+    assert text.splitlines()[0] == "for each lane:"
+    assert text.splitlines()[1].endswith(" 8 members")
+    assert text.splitlines()[-1] == "32 instructions: 1 loop with 8 members; 264 operations on numbers a lane"
+    assert "rolled: 32 instructions in 1 loop" in str(layer.graph)
+
+
+def test_long_lines_are_wrapped_and_no_index_is_torn() -> None:
+    def scores(queries: Any, keys: Any) -> Any:
+        return [vg.dot(queries[4 * i : 4 * i + 4], keys[4 * j : 4 * j + 4]) / 2 for i in range(9) for j in range(9)]
+
+    program = vg.compile(scores)
+    program([ROWS] * 36, [ROWS] * 36)
+    text = str(program.graph.loops)
+    assert len(text.splitlines()) > 3
+    assert max(map(len, text.splitlines())) <= 120
+    assert all(line.count("[") == line.count("]") for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("wish", "reason"),
+    [("off", "VALUEGRAD_ROLL is off"), ("auto", "operations are too few for loops to pay")],
+)
+def test_what_was_not_rolled_says_why(wish: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALUEGRAD_ROLL", wish)
+    program = vg.compile(lambda x: x * x)
+    assert str(program.graph.loops) == "nothing has run yet"
+    program(2.0)
+    assert reason in str(program.graph.loops)
+    assert len(program.graph.loops) == 0
+    assert "rolled" not in str(program.graph)
+
+
+def test_an_operation_that_loops_do_not_know_is_named() -> None:
+    program = vg.compile(lambda x, y: vg.norm([x, y]))
+    assert program(3.0, 4.0) == 5.0
+    assert str(program.graph.loops) == "lanes are not rolled: loops do not know norm"
+
+
+def test_without_llvmlite_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rolled, "HAS_LLVM", False)
+    program = vg.compile(lambda x: x * x)
+    assert program(3.0) == 9.0
+    assert str(program.graph.loops) == "lanes are not rolled: llvmlite is not installed"
+
+
+# ------------------------------------------------------------------------------------------------------ indices
+def test_a_box_has_fixed_bounds() -> None:
+    box = np.stack(np.unravel_index(np.arange(60), (3, 4, 5)), axis=1)
+    assert Indices(box).ranges() == ["i in 0..2", "j in 0..3", "k in 0..4"]
+
+
+def test_a_triangle_that_shrinks() -> None:
+    found = Indices(np.array([[i, j] for i in range(6) for j in range(i, 6)]))
+    assert found.ranges() == ["i in 0..5", "j in 0..-i + 5"]
+    assert found.formula(np.array([7 * j for i in range(6) for j in range(i, 6)])) == (0, 7, 7)
+
+
+def test_numbers_without_a_rule_have_one_index() -> None:
+    features = np.random.default_rng(0).integers(0, 1000, (50, 2))
+    found = Indices(features)
+    assert found.ranges() == ["i in 0..49"]
+    assert found.formula(features[:, 0]) is None
+
+
+def test_formulas_read_as_people_write_them() -> None:
+    assert affine_text((-1, 1)) == "i - 1"
+    assert affine_text((5, -1, 2)) == "2*j - i + 5"
+    assert affine_text((-2, 0)) == "-2"
