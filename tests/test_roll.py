@@ -1,0 +1,419 @@
+"""Rolled programs: alike instructions share a loop, and no bit differs from the program that is not rolled."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from engines import ONCE
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from loopy import ENTRIES, Loopy, Step, steps
+
+import valuegrad as vg
+from valuegrad import gpt
+from valuegrad.graph import Nodes
+from valuegrad.lower.lowering import lower
+from valuegrad.primitives.opcodes import OPCODE
+from valuegrad.roll.groups import Groups, Segment
+
+pytest.importorskip("valuegrad._replay")
+pytest.importorskip("valuegrad._passes")
+pytest.importorskip("llvmlite")
+pytestmark = [ONCE, pytest.mark.filterwarnings("ignore::valuegrad.PathsWarning")]
+
+DTYPES = ["float64", "float32"]
+BATCHES = (1, 2, 7, 8, 9, 70)
+EDGES = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, math.inf, -math.inf, math.nan, 1e-310, 1e300]
+ROWS = np.linspace(-2.0, 2.0, 9)
+
+
+@pytest.fixture
+def roll(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    return lambda wish: monkeypatch.setenv("VALUEGRAD_ROLL", wish)
+
+
+@pytest.fixture(autouse=True)
+def all_are_rolled(roll: Callable[[str], None]) -> None:
+    roll("on")
+
+
+def codes(program: Any) -> list[Any]:
+    return [lowered.code for path in program.graph.paths for lowered in path.lowered.values()]
+
+
+def backends(program: Any) -> set[str]:
+    return {code.backend for code in codes(program)}
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal to the last bit, the sign of zero included; every nan is the same."""
+    a, b = np.asarray(a), np.asarray(b)
+    if (a.dtype, a.shape) != (b.dtype, b.shape):
+        return False
+    return bool(np.all((np.isnan(a) & np.isnan(b)) | ((a == b) & (np.signbit(a) == np.signbit(b)))))
+
+
+def agree(f: Callable[..., Any], *args: Any, rolled: bool = True, **options: Any) -> Any:
+    """The results of a function, rolled, if they are those of the function not rolled."""
+    found = []
+    for wish in ("off", "on"):
+        os.environ["VALUEGRAD_ROLL"] = wish  # the fixture puts back what it was
+        program = vg.compile(f, **options)
+        found.append(program(*args))
+        assert (backends(program) == {"rolled"}) == (wish == "on" and rolled), program.graph.loops
+    plain, quick = ([np.asarray(x) for x in (y if isinstance(y, (list, tuple)) else [y])] for y in found)
+    assert len(plain) == len(quick)
+    for i, (a, b) in enumerate(zip(plain, quick)):
+        assert same(a, b), (i, a, b)
+    return found[1]
+
+
+def segment_of(f: Callable[..., Any], *args: Any, **options: Any) -> Segment:
+    """What the lanes of a function compute."""
+    program = vg.compile(f, **options)
+    program(*args)
+    (code,) = codes(program)
+    return Segment(*code.segment(1))
+
+
+def groups_of(segment: Segment, op: str) -> list[int]:
+    return segment.group[segment.ops == OPCODE[op]].tolist()
+
+
+# ------------------------------------------------------------------------------------------------------- groups
+def test_alike_instructions_share_a_group() -> None:
+    segment = segment_of(lambda x: [vg.tanh(y * 2.0) for y in x], [ROWS] * 9)
+    assert len(set(groups_of(segment, "tanh"))) == 1
+
+
+def test_instructions_with_another_history_do_not() -> None:
+    segment = segment_of(lambda x: [vg.tanh(x[0] * 2.0), vg.tanh(vg.exp(x[0]))], [ROWS])
+    assert len(set(groups_of(segment, "tanh"))) == 2
+
+
+def test_lists_of_other_lengths_share_a_group() -> None:
+    segment = segment_of(lambda x: [vg.sum(x[: i + 3]) for i in range(6)], [ROWS] * 9)
+    assert set(np.diff(segment.starts)[segment.ops == OPCODE["sum"]].tolist()) >= {3, 4, 5, 6, 7, 8}
+    assert len(set(groups_of(segment, "sum"))) == 1
+
+
+def test_factors_in_any_order_share_a_group() -> None:
+    segment = segment_of(lambda w, x: [w[0] * x[0], x[1] * w[1]], np.ones(2), [ROWS] * 2, vectors="w")
+    assert segment.groups == 2  # products, and where they are stored
+
+
+def test_static_numbers_keep_groups_apart() -> None:
+    segment = segment_of(lambda x: [round(y, k) for k, y in enumerate(x)], [ROWS] * 3)
+    assert len(set(segment.group.tolist())) >= 3
+
+
+def test_long_chains_have_no_two_members() -> None:
+    def chain(x: Any) -> Any:
+        for _ in range(30):
+            x = vg.sin(x)
+        return x
+
+    segment = segment_of(chain, ROWS)
+    assert len(set(groups_of(segment, "sin"))) == 30
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps(), st.booleans())
+def test_no_member_depends_on_another_one(plan: list[Step], gradient: bool) -> None:
+    """A group depends on groups of smaller numbers alone, so they can run one after the other."""
+    program = vg.compile(Loopy(plan, gradient, False), vectors="w", max_paths=1)
+    program(np.linspace(-1.0, 1.0, 5), [0.5, -0.25, 2.0, 1.0], 3)
+    for code in codes(program):
+        for k in range(4):
+            segment = Segment(*code.segment(k))
+            owner = np.repeat(np.arange(len(segment.ops)), np.diff(segment.starts))
+            computed = segment.operands >= 0
+            assert np.all(segment.group[segment.operands[computed]] < segment.group[owner[computed]])
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps(), st.booleans())
+def test_every_instruction_has_a_place_of_its_own(plan: list[Step], gradient: bool) -> None:
+    program = vg.compile(Loopy(plan, gradient, False), vectors="w", max_paths=1)
+    program(np.linspace(-1.0, 1.0, 5), [0.5, -0.25, 2.0, 1.0], 3)
+    for code in codes(program):
+        segment = Segment(*code.segment(1))
+        groups = Groups(segment)
+        assert sum(groups.sizes) == len(segment.ops)
+        for members in groups.members:
+            assert sorted(groups.place[members].tolist()) == list(range(len(members)))
+
+
+# --------------------------------------------------------------------------------------------- no bit is different
+def outcome(f: Callable[..., Any], wish: str, seed: int, **options: Any) -> list[Any]:
+    """What a function of ``loopy`` gives for batches of all sizes, on one thread and on three."""
+    os.environ["VALUEGRAD_ROLL"] = wish
+    rng = np.random.default_rng(seed)
+    programs = [vg.compile(f, vectors="w", max_paths=20, threads=threads, **options) for threads in (1, 3)]
+    found = []
+    for n in BATCHES:
+        w, x = rng.normal(size=5 + seed % 3), rng.normal(size=(4 + seed % 4, n))
+        if seed % 2:
+            x[rng.random(x.shape) < 0.2] = rng.choice(EDGES)
+            w[0] = rng.choice(EDGES)
+        index = rng.integers(-ENTRIES, ENTRIES, size=n)
+        for program in programs:
+            args = (w, list(x), index) if n > 1 else (w, [float(row[0]) for row in x], int(index[0]))
+            try:
+                found.append([np.asarray(y) for y in program(*args)])
+            except vg.PathsError:  # sums over the lanes of some paths
+                found.append([np.array(math.nan)])
+    return found
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=steps(), gradient=st.booleans(), mean=st.booleans(), seed=st.integers(0, 99))
+def test_random_functions_are_the_same_bits(
+    plan: list[Step], gradient: bool, mean: bool, seed: int, dtype: str, strict: bool
+) -> None:
+    f = Loopy(plan, gradient, mean)
+    plain, quick = (outcome(f, wish, seed, dtype=dtype, strict=strict) for wish in ("off", "on"))
+    for a, b in zip(plain, quick):
+        assert len(a) == len(b)
+        assert all(same(x, y) for x, y in zip(a, b)), (a, b)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7, 8, 9, 70])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_any_number_of_lanes(n: int, dtype: str) -> None:
+    def f(w: Any, x: Any) -> Any:
+        rows = [vg.tanh(vg.dot(w[3 * i : 3 * i + 3], x)) for i in range(11)]
+        return [*rows, vg.batch_sum(rows[4]), vg.sum(rows)]
+
+    w, x = np.linspace(-1, 1, 33), [np.linspace(-3, 3, n) + i for i in range(3)]
+    agree(f, w, x, vectors="w", dtype=dtype)
+
+
+UNARY = [
+    *(
+        "acos",
+        "acosh",
+        "asin",
+        "asinh",
+        "atan",
+        "atanh",
+        "cbrt",
+        "cos",
+        "cosh",
+        "digamma",
+        "erf",
+        "erfc",
+        "exp",
+        "expm1",
+    ),
+    *("lgamma", "log", "log10", "log1p", "log2", "sin", "sinh", "tan", "tanh"),
+]
+BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "atan2": vg.atan2,
+    "hypot": vg.hypot,
+    "power": lambda a, b: abs(a) ** b,
+    "floordiv": lambda a, b: a // b,
+    "mod": lambda a, b: a % b,
+    "fmod": vg.math.fmod,
+}
+OTHERS: dict[str, Callable[[Any], Any]] = {
+    "ceil": vg.ceil,
+    "floor": vg.floor,
+    "trunc": vg.trunc,
+    "round": lambda a: round(a, 1),
+    "polygamma": lambda a: vg.polygamma(a, 1),
+}
+"""All elementary functions of ``opcodes.MACHINE``."""
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", UNARY)
+def test_functions_of_one_number(name: str, dtype: str, strict: bool) -> None:
+    function = getattr(vg, name)
+    x = [np.array([*ROWS, *EDGES]) * s for s in (1.0, 0.3, 5.0)]
+    agree(lambda x: [function(y) for y in x], x, dtype=dtype, strict=strict)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", sorted(BINARY))
+def test_functions_of_two_numbers(name: str, dtype: str, strict: bool) -> None:
+    x, y = (np.array(pair).ravel() for pair in np.meshgrid([*ROWS[::2], *EDGES], EDGES))
+    agree(lambda x, y: [BINARY[name](a, b) for a in x for b in y], [x, x + 1], [y, y * 2], dtype=dtype, strict=strict)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", sorted(OTHERS))
+def test_functions_with_a_number_or_none(name: str, dtype: str) -> None:
+    agree(lambda x: [OTHERS[name](y) for y in x], [np.array([*ROWS, *EDGES]) * s for s in (1.0, 3.0)], dtype=dtype)
+
+
+# ----------------------------------------------------------------------------------------------------- structures
+def test_triangles() -> None:
+    def f(q: Any, v: Any) -> Any:
+        weights = [
+            vg.softmax([vg.dot(q[2 * i : 2 * i + 2], q[2 * j : 2 * j + 2]) for j in range(i + 1)]) for i in range(9)
+        ]
+        return [vg.dot(weights[i], v[: i + 1]) for i in range(9)]
+
+    agree(f, [ROWS * i for i in range(18)], [ROWS + i for i in range(9)])
+    agree(f, [0.1 * i for i in range(18)], [0.3 * i for i in range(9)])
+
+
+@pytest.mark.parametrize("index", [[0, 1, 10], [-1, -11, -3], [10, 0, -11]])
+def test_entries_from_both_ends(index: list[int]) -> None:
+    table = np.linspace(0.0, 1.0, 44)
+    found = agree(lambda t, i: [vg.take(t[k::4], i) for k in range(4)], table, np.array(index), vectors="t")
+    for k in range(4):
+        assert found[k].tolist() == table[k::4][index].tolist()
+
+
+def test_an_index_out_of_range_is_an_error_as_ever() -> None:
+    program = vg.compile(lambda t, i: [vg.take(t[k::4], i) for k in range(4)], vectors="t")
+    with pytest.raises(IndexError):
+        program(np.zeros(44), np.array([0, 11]))
+
+
+@pytest.mark.parametrize("n", [1, 13])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("own", [b"\0", b"\1"])
+def test_indices_beyond_the_list_and_nan_are_as_ever(
+    own: bytes, dtype: str, n: int, roll: Callable[[str], None]
+) -> None:
+    """The call of a program refuses them, but a graph may have some; the nearest entry is taken, for nan the first.
+
+    Lists of more than 64 entries: shorter ones become choices where they are not rolled.
+    """
+    nodes = Nodes(inputs=281)  # 280 entries of four tables, and the index
+    graph = nodes.graph([nodes.add("gather", [*range(k, 280, 4), 280]) for k in range(4)])
+    index = np.array(
+        [math.nan, 5.0, -3.0, 70.0, -71.0, 1e9, -1e9, math.inf, -math.inf, 0.0, 1e30, 3.7, -0.5], dtype=dtype
+    )
+    found = []
+    for wish in ("off", "on"):
+        roll(wish)
+        lowered = lower(graph, own * 280 + b"\0", (), dtype, False)
+        table = [np.full(n, float(k), dtype=dtype) for k in range(280)]
+        entries = (np.arange(280, dtype=dtype), []) if own == b"\1" else (np.empty(0, dtype=dtype), table)
+        for first in range(0, 13, n):
+            found.append(lowered.run(n, entries[0], [*entries[1], index[first : first + n]], 1)[2])
+    half = len(found) // 2
+    assert lowered.code.backend == "rolled"
+    assert all(same(a, b) for a, b in zip(found[:half], found[half:])), found
+
+
+@pytest.mark.parametrize("n", [1, 3, 20])
+def test_guards_send_lanes_to_their_own_paths(n: int) -> None:
+    def f(x: Any) -> Any:
+        return [y * 2.0 if y < 0.5 else vg.exp(-y) for y in x] + [vg.sum(x)]
+
+    rng = np.random.default_rng(3)
+    x = [rng.normal(size=n) for _ in range(3)]
+    agree(f, x, max_paths=20)
+
+
+def test_each_path_is_recorded_once() -> None:
+    program = vg.compile(lambda x: [y * 2.0 if y < 0.5 else -y for y in x])
+    rng = np.random.default_rng(0)
+    program([rng.normal(size=70) for _ in range(2)])
+    outcomes = [[guard.expected for guard in path.graph.guards] for path in program.graph.paths]
+    assert len(outcomes) == len({tuple(taken) for taken in outcomes}) == 4
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("n", [1, 5, 8, 13, 1000])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_over_the_lanes_leave_out_what_is_no_lane(n: int, dtype: str, threads: int) -> None:
+    """The last block of a batch is not full; what stands behind its lanes must not count, be it nan."""
+    x = np.linspace(0.5, 2.0, n)
+    found = agree(lambda x: [vg.batch_sum(1.0 / x * k) for k in range(5)], x, dtype=dtype, threads=threads)
+    assert np.all(np.isfinite(found))
+
+
+def test_long_lists_of_alike_numbers() -> None:
+    agree(lambda w: [vg.sin(a) * 2.0 + 1.0 for a in w], np.linspace(0.0, 9.0, 1001), vectors="w")
+    agree(lambda w, x: [vg.sin(a) * x + 1.0 for a in w], np.linspace(0.0, 9.0, 1001), ROWS, vectors="w")
+
+
+def test_an_empty_list_and_no_result() -> None:
+    agree(lambda x: [vg.sum([]) + x, x * 1.0], ROWS)
+
+
+def test_second_derivatives() -> None:
+    def f(x: Any) -> Any:
+        return vg.sum([vg.tanh(a * b) for a in x for b in x])
+
+    agree(
+        lambda x: vg.grad(lambda x: vg.dot(vg.grad(f)(x), vg.grad(f)(x)))(x), [ROWS * 0.3 + i * 0.1 for i in range(6)]
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ falling back
+def test_norms_and_python_functions_run_as_ever() -> None:
+    agree(lambda x: [vg.norm(x[i : i + 3]) for i in range(6)], [ROWS] * 9, rolled=False)
+    opaque = vg.primitive("opaque_of_rolling", lambda x: math.floor(float(x) * 3.0), lambda x, out: (3.0,))
+    agree(lambda x: [opaque(y) for y in x], [ROWS] * 3, rolled=False)
+
+
+def test_what_has_nothing_alike_is_left_alone_unless_it_is_asked_for(roll: Callable[[str], None]) -> None:
+    def chain(x: Any) -> Any:
+        for k in range(3000):
+            x = x * 0.9 + 0.1 * k
+        return x
+
+    roll("auto")
+    program = vg.compile(chain)
+    program(ROWS)
+    assert backends(program) != {"rolled"}
+    assert "too few are alike" in str(program.graph.loops)
+
+
+def test_short_recordings_are_left_alone_unless_it_is_asked_for(roll: Callable[[str], None]) -> None:
+    roll("auto")
+    program = vg.compile(lambda x: [vg.tanh(y) for y in x])
+    program([ROWS] * 20)
+    assert backends(program) != {"rolled"}
+
+
+HIDDEN = """
+import sys
+sys.path[:0] = sys.argv[1:]
+sys.modules["llvmlite"] = None
+import numpy as np, valuegrad as vg
+program = vg.compile(lambda w, x: [vg.dot(w[i : i + 4], [x] * 4) for i in range(9)], vectors="w")
+print(np.sum(program(np.arange(13.0), np.ones(3))), program.graph.loops)
+"""
+
+
+def test_without_llvmlite_everything_works() -> None:
+    run = subprocess.run([sys.executable, "-c", HIDDEN, *sys.path], capture_output=True, text=True, check=True)
+    assert run.stdout.startswith("594.0 ")
+    assert "llvmlite is not installed" in run.stdout
+
+
+# ---------------------------------------------------------------------------------------------------------- the GPT
+DOCUMENTS = ["anna", "bob", "carla", "dora", "emil", "fritz", "gustav", "hanna", "ida", "jakob", "klara", "al"]
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_gpt_learns_to_the_same_bits(batch: int, dtype: str, roll: Callable[[str], None]) -> None:
+    def losses(wish: str) -> Sequence[float]:
+        roll(wish)
+        sizes = gpt.ModelSettings(n_embd=8, n_head=2, block_size=8)
+        chosen = gpt.TrainingSettings(steps=6, batch=batch, dtype=dtype)
+        return [report.loss for report in gpt.Trainer(DOCUMENTS, sizes, chosen)]
+
+    plain, quick = losses("off"), losses("on")
+    assert np.all(np.isfinite(plain))
+    assert plain == quick
