@@ -68,6 +68,12 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
+# Once more with every program in loops, which is otherwise for long ones: what compiles, in a selection of the random ones.
+ROLLED = tests/test_compile.py tests/test_compile_iterate.py tests/test_compile_lanes.py tests/test_compile_paths.py \
+	tests/test_compile_threads.py tests/test_gpt_compiled.py tests/test_replaying.py tests/test_sparse.py tests/test_saving.py \
+	$(patsubst %,'tests/test_compile_random.py::test_%',$(foreach first,0 100 200,\
+		strict_programs_are_the_readable_engine_to_the_last_bit[$(first)] default_programs_are_within_four_ulp_an_operation[$(first)]))
+
 tests: $(VENV)/.installed-test
 	@set -e; failed=0; \
 	engines=$$($(BIN)/python -c "import valuegrad as vg; print('readable native' if vg.engine == 'native' else 'readable')"); \
@@ -75,7 +81,10 @@ tests: $(VENV)/.installed-test
 		echo "== the $$engine engine"; \
 		VALUEGRAD_ENGINE=$$engine $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS) || failed=1; \
 	done; \
-	case $$engines in *native*) ;; *) \
+	case $$engines in *native*) \
+		echo "== the native engine, all programs rolled"; \
+		VALUEGRAD_ENGINE=native VALUEGRAD_ROLL=on $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS) $(ROLLED) || failed=1;; \
+	*) \
 		$(BIN)/python -c "import valuegrad as vg; print('the native engine was not tested:', vg.engine_reason)";; esac; \
 	exit $$failed
 

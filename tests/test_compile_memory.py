@@ -25,6 +25,13 @@ from valuegrad.record import record
 
 pytestmark = [ONCE, needs_passes, needs_replay]
 
+
+@pytest.fixture(autouse=True)
+def straight_line_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes here are the assembler's: code that is not a loop is as long as the calculation."""
+    monkeypatch.setenv("VALUEGRAD_ROLL", "off")
+
+
 LEAF = Value(0.5)
 BATCH = np.linspace(-1.0, 1.0, 100)
 
