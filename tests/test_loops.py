@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 from engines import ONCE
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from loopy import Loopy, Step, steps
 
 import valuegrad as vg
 from valuegrad.lower import rolled
@@ -149,6 +152,20 @@ def test_without_llvmlite_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     program = vg.compile(lambda x: x * x)
     assert program(3.0) == 9.0
     assert str(program.graph.loops) == "lanes are not rolled: llvmlite is not installed"
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(plan=steps(), gradient=st.booleans(), mean=st.booleans())
+def test_whatever_was_rolled_can_be_shown_and_stands_for_all_of_it(
+    plan: list[Step], gradient: bool, mean: bool
+) -> None:
+    program = vg.compile(Loopy(plan, gradient, mean), vectors="w", max_paths=1)
+    program(np.linspace(-1.0, 1.0, 5), [0.5, -0.25, 2.0, 1.0], 3)
+    assert str(program.graph.loops)
+    for part in program.graph.loops.parts:
+        if not part.why_not:
+            assert sum(loop.members * loop.instructions for loop in part.loops) == part.instructions
+            assert max(map(len, str(part).splitlines())) <= 140
 
 
 # ------------------------------------------------------------------------------------------------------ indices

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from engines import ONCE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from loopy import ENTRIES, Loopy, Step, steps
+from plain_programs import ELEMENTARY, EXACT, LISTS, columns_for, random_graph, sums_of
 
 import valuegrad as vg
 from valuegrad import gpt
@@ -185,6 +187,35 @@ def test_random_functions_are_the_same_bits(
     for a, b in zip(plain, quick):
         assert len(a) == len(b)
         assert all(same(x, y) for x, y in zip(a, b)), (a, b)
+
+
+@pytest.mark.parametrize("first", range(0, 120, 30))
+def test_random_graphs_of_machine_operations_are_the_same_bits(first: int, roll: Callable[[str], None]) -> None:
+    """Guards, inputs of both kinds, sums over the lanes, every operation; nothing in them is like a program."""
+    rolled = 0
+    for seed in range(first, first + 30):
+        rng = random.Random(seed)
+        uniform = [rng.randint(0, 1) for _ in range(4)]
+        graph = random_graph(rng, 4, rng.randint(3, 40), [*EXACT, *ELEMENTARY, "gather", "dot", *LISTS[:-1]])
+        graph = sums_of(graph) if rng.random() < 0.7 else graph
+        dtype, strict = rng.choice(DTYPES), rng.random() < 0.5
+        found: list[list[Any]] = []
+        for wish in ("off", "on"):
+            roll(wish)
+            lowered = lower(graph, bytes(uniform), (), dtype, strict)
+            rolled += lowered.code.backend == "rolled"
+            results: list[Any] = []
+            for n in BATCHES:
+                with np.errstate(all="ignore"):
+                    columns = [np.array(x, dtype=dtype) for x in columns_for(random.Random(n), uniform, n)]
+                own = np.array([x[0] for x, one in zip(columns, uniform) if one], dtype=dtype)
+                lanes = [x for x, one in zip(columns, uniform) if not one]
+                for threads in (1, 3):
+                    failed, numbers, others = lowered.run(n, own, lanes, threads)
+                    results += [np.array(-1) if failed is None else failed, numbers, *others]
+            found.append(results)
+        assert all(same(a, b) for a, b in zip(*found)), (seed, dtype, strict)
+    assert rolled > 15
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 8, 9, 70])

@@ -32,7 +32,7 @@ static int32_t vg_select_entry(VgGraph *g, const int32_t *o, int32_t n) {
 }
 
 /* Expand all live nodes of g into `to`; at[v] is where node v is.  A gather of `selected` entries or fewer becomes a
- * chain of selects. */
+ * chain of selects, and one of a single entry that entry, which may be the same for all lanes where the index is not. */
 static void vg_expand(const VgGraph *g, const VgTemplates *t, const int32_t *templates, int32_t inputs,
                       const uint8_t *live, int32_t selected, VgGraph *to, int32_t *at, int32_t *buffer) {
     int32_t result[1];
@@ -49,7 +49,7 @@ static void vg_expand(const VgGraph *g, const VgTemplates *t, const int32_t *tem
             at[v] = result[0];
         } else if (g->op[v] == VG_OP_custom) {
             at[v] = buffer[0];
-        } else if (g->op[v] == VG_OP_gather && n <= selected + 1) {
+        } else if (g->op[v] == VG_OP_gather && (n <= selected + 1 || n == 2)) {
             at[v] = vg_select_entry(to, buffer, n);
         } else {
             at[v] = vg_emit(to, g->op[v], g->number[v], buffer, n);
