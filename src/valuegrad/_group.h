@@ -6,7 +6,8 @@
  * How: an instruction's key is its operation with the groups of its operands, so that a group's members have the same
  * history, and no member can depend on another one.  Of a list of operands the key has the groups in the order in
  * which they occur, not how often each does: members of a group may differ in length.  A product counts as a dot of
- * one pair, an addition as a sum of two (that is exact), and factors stand in the order of their groups.
+ * one pair, an addition as a sum of two (that is exact), and factors stand in the order of their groups.  Where
+ * instructions repeat themselves (_period.h), each one of an iteration has a group of its own, with its iterations.
  *
  * Data structures: VgGrouping, a hash table over the keys of the groups so far.  A group's number is larger than those
  * of the groups that it depends on.
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include "_machine.h"
+#include "_period.h"
 
 enum { VG_CLASS_UNIFORM, VG_CLASS_SLOT, VG_CLASS_GROUP }; /* of an operand; from the last one on: results of a group */
 
@@ -123,20 +125,43 @@ static int32_t vg_key_of(const VgSegment *s, const int32_t *group, int32_t i, in
     return parts;
 }
 
+/* Give the instructions of a run the groups from g->groups on; -1 without memory. */
+static int vg_group_periodic(VgGrouping *g, int32_t *group, VgPeriodic *run) {
+    run->group = g->groups;
+    for (int32_t j = 0; j < run->period; j++) {
+        if (vg_room_for_group(g, 0) < 0) return -1;
+        g->start[g->groups + 1] = g->start[g->groups]; /* a key without parts, which the table does not have */
+        g->groups++;
+    }
+    for (int32_t t = 0, i = run->first; t < run->count; t++)
+        for (int32_t j = 0; j < run->period; j++) group[i++] = run->group + j;
+    return 0;
+}
+
 /* For each instruction its group, numbered in an order in which they can run; `operand`, a copy of the segment's, is
- * put in the order of groups.  How many groups there are; -1 without memory. */
-static int32_t vg_find_groups(const VgSegment *s, int32_t *operand, int32_t *group) {
+ * put in the order of groups.  The runs are left in *run (owned by the caller).  How many groups there are; -1 without
+ * memory. */
+static int32_t vg_find_groups(const VgSegment *s, int32_t *operand, int32_t *group, VgPeriodic **run, int32_t *runs) {
     VgGrouping g = {NULL, NULL, NULL, 4095, 0, 1024, 1 << 14};
     int32_t widest = 0, result = -1;
     for (int32_t i = 0; i < s->count; i++)
         if (s->start[i + 1] - s->start[i] > widest) widest = s->start[i + 1] - s->start[i];
-    int32_t *const key = (int32_t *)malloc(((size_t)widest + 8) * sizeof *key);
+    int32_t *const key = (int32_t *)malloc(((size_t)widest * 2 + 8) * sizeof *key);
     g.table = (int32_t *)malloc(4096 * sizeof *g.table);
     g.start = (int32_t *)calloc(1025, sizeof *g.start);
     g.key = (int32_t *)malloc((size_t)g.key_room * sizeof *g.key);
-    if (key == NULL || g.table == NULL || g.start == NULL || g.key == NULL) goto done;
+    const int32_t found = vg_find_periodic(s, run);
+    *runs = 0;
+    if (key == NULL || g.table == NULL || g.start == NULL || g.key == NULL || found < 0) goto done;
     memset(g.table, 0xff, 4096 * sizeof *g.table);
-    for (int32_t i = 0; i < s->count; i++) {
+    for (int32_t i = 0, next = 0; i < s->count; i++) {
+        while (next < found && (*run)[next].first == i && !vg_fit_periodic(s, group, *run + next)) next++;
+        if (next < found && (*run)[next].first == i) {
+            if (vg_group_periodic(&g, group, *run + next) < 0) goto done;
+            (*run)[(*runs)++] = (*run)[next++];
+            i += (*run)[*runs - 1].period * (*run)[*runs - 1].count - 1;
+            continue;
+        }
         group[i] = vg_group_with(&g, key, vg_key_of(s, group, i, operand + s->start[i], key));
         if (group[i] < 0) goto done;
     }

@@ -43,6 +43,7 @@ class Code:
         int,
         int,
         int,
+        list[tuple[int, int, int, int]],
     ]: ...
     @property
     def layout(

@@ -152,7 +152,8 @@ cdef class Code:
 
     def segment(self, int k):
         """The instructions of segment k (0 pre, 1 main, 2 post, 3 last), for roll.groups.Segment: ops, starts, operands
-        in the order of their groups, numbers, each one's group; how many groups, scalars and slots of its own it has."""
+        in the order of their groups, numbers, each one's group; how many groups, scalars and slots of its own it has;
+        its runs, a row (first instruction, period, iterations, first group) each."""
         cdef VgCode *code = self.made()
         if not 0 <= k < 4:
             raise ValueArgumentError(f"Code.segment() got {k}; expected 0 to 3")
@@ -169,10 +170,14 @@ cdef class Code:
             memcpy(&to_numbers[0], segment.number, count * sizeof(double))
         if operands:
             memcpy(&to_references[0], segment.operand, operands * sizeof(int32_t))
-        cdef int32_t groups = vg_find_groups(segment, &to_references[0], &to_group[0])
+        cdef VgPeriodic *run = NULL
+        cdef int32_t i, runs = 0
+        cdef int32_t groups = vg_find_groups(segment, &to_references[0], &to_group[0], &run, &runs)
+        found = [(run[i].first, run[i].period, run[i].count, run[i].group) for i in range(runs)]
+        free(run)
         if groups < 0:
             raise MemoryError("Code.segment(): no memory for the groups")
-        return ops, starts, references[:operands], numbers, group[:count], groups, segment.uniforms, segment.slots
+        return ops, starts, references[:operands], numbers, group[:count], groups, segment.uniforms, segment.slots, found
 
     @property
     def layout(self):

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from valuegrad.lower.loops import ARGUMENTS, Loops
+from valuegrad.lower.sequential import ordered_loop
 from valuegrad.lower.vectors import BLOCK
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
+from valuegrad.roll.sequences import Chain, Sequence, storage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,7 +29,7 @@ ATTRIBUTES = 'attributes #0 = { nounwind "prefer-vector-width"="512" }'
 
 
 def emit_segment(
-    kernels: list[Kernel],
+    kernels: list[Kernel | Sequence | Chain],
     sizes: list[int],
     slots: int,
     *,
@@ -55,10 +57,18 @@ def emit_segment(
         The module, and how many slots the frame has in all.
     """
     lanes = BLOCK // (8 if dtype == "float64" else 4)
-    storage, end = place_groups(kernels, sizes, lanes if single else 1)
-    loops = Loops(dtype, single, strict, fma, functions, slots, storage)
+    sizes, held = storage(kernels, sizes)
+    places, end = place_groups(kernels, sizes, lanes if single else 1, held)
+    loops = Loops(dtype, single, strict, fma, functions, slots, places)
+    loops.apart = {g: apart for g, (_, _, apart) in held.items()}
     names = []
     for i, kernel in enumerate(kernels):
+        if not isinstance(kernel, Kernel):
+            names.append(f"{name}_{i}")
+            loops.begin()
+            ordered_loop(loops, names[-1], kernel, totals)
+            loops.end(names[-1])
+            continue
         columns = [_total(column, totals) for column in kernel.columns] if single else kernel.columns
         for j, nest in enumerate(nests_of(Kernel(kernel.members, kernel.bodies, columns))):
             names.append(f"{name}_{i}_{j}")
@@ -74,13 +84,19 @@ def _total(column: Column, totals: NDArray[Any]) -> Column:
     return Column("uniform", -1, totals[column.at].astype(np.int64)) if column.space == "sum" else column
 
 
-def place_groups(kernels: list[Kernel], sizes: list[int], whole: int) -> tuple[dict[int, int], int]:
+def place_groups(
+    kernels: list[Kernel | Sequence | Chain],
+    sizes: list[int],
+    whole: int,
+    held: dict[int, tuple[int, int, int]] | None = None,
+) -> tuple[dict[int, int], int]:
     """Storage for the groups that kernels leave for others.
 
     Args:
         kernels: in order.
         sizes: for each group how many members it has.
         whole: each group's storage is a multiple of so many elements.
+        held: groups that lie in the storage of another one (``sequences.storage``).
 
     Returns:
         For each group its first element, and how many elements there are in all.
@@ -90,21 +106,25 @@ def place_groups(kernels: list[Kernel], sizes: list[int], whole: int) -> tuple[d
     for i, kernel in enumerate(kernels):
         for column in kernel.columns:
             if column.group >= 0:
-                begins.setdefault(column.group, i)
-                ends[column.group] = i
+                holder = held[column.group][0] if held and column.group in held else column.group
+                begins.setdefault(holder, i)
+                ends[holder] = i
     at: list[list[int]] = [[] for _ in kernels]
     after: list[list[int]] = [[] for _ in kernels]
     for g, i in begins.items():
         at[i].append(g)
         after[ends[g]].append(g)
-    free, storage, end = _Free(), {}, 0
+    free, end = _Free(), 0
+    places: dict[int, int] = {}
     for i in range(len(kernels)):
         for g in at[i]:
             size = -(-sizes[g] // whole) * whole
-            storage[g], end = free.take(size, end)
+            places[g], end = free.take(size, end)
         for g in after[i]:
-            free.give(storage[g], -(-sizes[g] // whole) * whole)
-    return storage, end
+            free.give(places[g], -(-sizes[g] // whole) * whole)
+    for g, (holder, begin, _) in reversed((held or {}).items()):  # a holder's own entry comes first
+        places[g] = places[holder] + begin
+    return places, end
 
 
 class _Free:

@@ -66,6 +66,7 @@ class Loops(Vectors):
         (the others): as for ``Vectors``.
 
     Attributes:
+        apart: for groups whose members do not lie side by side how far they are apart.
         tables: constants that the functions read.
         written: the functions.
     """
@@ -82,14 +83,14 @@ class Loops(Vectors):
     ) -> None:
         super().__init__(dtype, single, strict, fma, functions)
         self.frame, self.storage = frame, storage
+        self.apart: dict[int, int] = {}
         self.tables: list[str] = []
         self.written: list[str] = []
 
     def function(self, name: str, nest: Nest) -> None:
         """Write the function that runs a nest."""
         self.nest, self.kernel = nest, nest.kernel
-        self.w = w = Writer()
-        self.counts_lanes = self.calls = False
+        self.begin()
         wide = self.item if self.single else BLOCK
         groups = self.frame * BLOCK
         spaces = {
@@ -102,9 +103,19 @@ class Loops(Vectors):
         found = [spaces[column.space] for column in self.kernel.columns]
         self.memory, self.units = [memory for memory, _ in found], [unit for _, unit in found]
         begin = [groups + self.storage[c.group] * wide if c.space == "group" else 0 for c in self.kernel.columns]
-        w.at("body")
+        self.units = [unit * self.apart.get(c.group, 1) for unit, c in zip(self.units, self.kernel.columns)]
         self._boxes(name, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64))
-        w.do("ret void")
+        self.end(name)
+
+    def begin(self) -> None:
+        """Begin a function."""
+        self.w = Writer()
+        self.w.at("body")
+        self.counts_lanes = self.calls = False
+
+    def end(self, name: str) -> None:
+        """End it, now that is known what it needs."""
+        self.w.do("ret void")
         head = ["entry:"]
         if self.counts_lanes:
             head.append(f"  %bits = trunc i64 %valid to i{self.lanes}")
@@ -112,7 +123,7 @@ class Loops(Vectors):
         for room in ("a", "b", "out") if self.calls else ():
             head.append(f"  %{room} = alloca [{self.lanes} x {self.scalar}], align {BLOCK}")
             head.append(f"  store [{self.lanes} x {self.scalar}] zeroinitializer, ptr %{room}, align {BLOCK}")
-        lines = [f"define internal void @{name}({ARGUMENTS}) #0 {{", *head, "  br label %body", *w.lines, "}"]
+        lines = [f"define internal void @{name}({ARGUMENTS}) #0 {{", *head, "  br label %body", *self.w.lines, "}"]
         self.written.append("\n".join(lines))
 
     def _boxes(self, name: str, units: np.ndarray, begin: np.ndarray) -> None:

@@ -24,13 +24,16 @@ from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
 from valuegrad.roll.groups import Groups, Segment
 from valuegrad.roll.kernels import Kernel, kernels_of
+from valuegrad.roll.sequences import Chain
+from valuegrad.roll.sequences import Sequence as OrderedLoop
 
 __all__ = ["Rolled", "rolled_code", "why_not"]
 
 PRE, MAIN, POST, LAST = range(4)
 LONG = 4000  # operations of a recording that may be worth it
 RATIO = 6  # instructions that share a group, at least, on average
-MOST = 3000  # groups: LLVM takes longer than in proportion
+MOST = 3000  # groups, as LLVM takes longer than in proportion; unless so many instructions share one:
+MANY = 100
 HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
 
 
@@ -63,9 +66,10 @@ class Rolled:
         self.segments = [Segment(*code.segment(k)) for k in range(4)]
         count = sum(segment.groups for segment in self.segments)
         instructions = sum(len(segment.ops) for segment in self.segments)
-        if count > MOST or (instructions < RATIO * count and os.environ.get("VALUEGRAD_ROLL") != "on"):
+        too_many = count > MOST and instructions < MANY * count
+        if too_many or (instructions < RATIO * count and os.environ.get("VALUEGRAD_ROLL") != "on"):
             raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
-        self.kernels: list[tuple[list[Kernel], list[int]]] = []
+        self.kernels: list[tuple[list[Kernel | OrderedLoop | Chain], list[int]]] = []
         for segment in self.segments:
             found = Groups(segment)
             self.kernels.append((kernels_of(found), found.sizes))

@@ -15,6 +15,7 @@ from valuegrad.lower.writer import Whole, Writer
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
 from valuegrad.roll.kernels import Body
+from valuegrad.roll.sequences import Step
 
 __all__ = ["BLOCK", "BROADCAST", "SIDE_BY_SIDE", "Value", "Vectors"]
 
@@ -185,7 +186,7 @@ class Vectors:
         takes = w(f"or {self.type('i1')} {better}, {w(f'fcmp uno {t} {x}, {x}')}")  # a nan stays
         return w(f"select {self.type('i1')} {takes}, {t} {x}, {t} {total}")
 
-    def operation(self, body: Body, args: list[Value]) -> Value:
+    def operation(self, body: Body | Step, args: list[Value]) -> Value:
         """What a body computes of its operands."""
         w, t, i1, name = self.w, self.type(), self.type("i1"), OPS[body.op]
         if name in COMPARE:
@@ -246,7 +247,7 @@ class Vectors:
             return w(f"load {t}, ptr {at}, align {self.item}")
         return self.gathered(self.pointers(column, where, offset))
 
-    def leave(self, body: Body, value: Value, where: str, number: Whole) -> None:
+    def leave(self, body: Body | Step, value: Value, where: str, number: Whole) -> None:
         """What goes out of the segment: to memory at `where`; of a guard its `number`."""
         w, t, i1 = self.w, self.type(), self.type("i1")
         if body.op in (STORE, STORE_UNIFORM, REDUCE):

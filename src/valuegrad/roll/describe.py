@@ -27,6 +27,8 @@ import numpy as np
 from valuegrad.primitives.opcodes import OPCODE, OPS
 from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
 from valuegrad.roll.kernels import Body, Column, Kernel, Piece
+from valuegrad.roll.sequences import Chain
+from valuegrad.roll.sequences import Sequence as OrderedLoop
 from valuegrad.roll.space import Indices, affine_text
 
 if TYPE_CHECKING:
@@ -126,7 +128,7 @@ def _letters(taken: set[str]) -> Iterator[str]:
 
 
 def loops_of(
-    kernels: Sequence[Sequence[Kernel]],
+    kernels: Sequence[Sequence[Kernel | OrderedLoop | Chain]],
     sizes: Sequence[Sequence[int]],
     layout: Layout,
     totals: NDArray[Any],
@@ -200,13 +202,36 @@ class _Describer:
                 memory.enter(name.replace("[]", ""), places[which[mine]], at[mine])
         return {name.replace("[]", "") for name in entries}
 
-    def all(self, kernels: Sequence[Sequence[Kernel]], sizes: Sequence[Sequence[int]]) -> list[Loop]:
+    def all(
+        self, kernels: Sequence[Sequence[Kernel | OrderedLoop | Chain]], sizes: Sequence[Sequence[int]]
+    ) -> list[Loop]:
         loops = []
         for segment, mine in zip(("pre", "main", "post", "last"), kernels):
             self.results = {}
             for kernel in mine:
-                loops += self._loops(kernel, segment)
+                loops += (
+                    self._loops(kernel, segment) if isinstance(kernel, Kernel) else [self._ordered(kernel, segment)]
+                )
         return loops
+
+    def _ordered(self, kernel: OrderedLoop | Chain, segment: str) -> Loop:
+        """A loop whose iterations follow each other, or a long list of several parts."""
+        for step in kernel.bodies:
+            if step.stored:
+                self.results[step.group] = next(self.letters), np.arange(kernel.members)[:, None]
+        if isinstance(kernel, Chain):
+            terms = sum(len(section.terms) * section.count for section in kernel.sections)
+            flops = 2 * terms if kernel.bodies[0].op == DOT else terms
+            kept = self.results.get(kernel.bodies[0].group, (next(self.letters), None))[0]
+            return Loop(1, 1, flops, segment, (), f"{kept} = {OPS[kernel.bodies[0].op]}(... {terms:,} terms)")
+        flops = kernel.members * sum(step.op not in NO_FLOPS for step in kernel.bodies)
+        kinds = Counter(OPS[step.op] for step in kernel.bodies if step.op < len(OPS))
+        what = ", ".join(f"{times} {name}" for name, times in kinds.most_common(5))
+        states = len({body for body, _, _ in kernel.carried})
+        more = ", ..." if len(kinds) > 5 else ""
+        body = f"{states} numbers carried on by {len(kernel.bodies)} operations ({what}{more})"
+        ranges = (f"t in 0..{kernel.members - 1} in order",)
+        return Loop(kernel.members, len(kernel.bodies), flops, segment, ranges, body)
 
     # ------------------------------------------------------------------------------------------ a kernel
     def _loops(self, kernel: Kernel, segment: str) -> list[Loop]:

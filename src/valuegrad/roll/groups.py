@@ -52,6 +52,8 @@ class Segment:
         groups: how many there are.
         uniforms: how many scalars.
         slots: how many slots of the frame are in use already.
+        runs: where instructions repeat themselves: first instruction, instructions of an iteration, iterations, group
+            of the first one; those of the others follow.
     """
 
     ops: NDArray[np.uint16]
@@ -62,6 +64,7 @@ class Segment:
     groups: int
     uniforms: int
     slots: int
+    runs: list[tuple[int, int, int, int]]
 
 
 class Groups:
@@ -83,9 +86,10 @@ class Groups:
         self.members = [order[bounds[g] : bounds[g + 1]] for g in range(segment.groups)]
         self.sizes = [len(members) for members in self.members]
         self.place = np.zeros(len(segment.ops), dtype=np.int64)
+        ordered = {g for _, period, _, first in segment.runs for g in range(first, first + period)}
         for g in range(segment.groups):
             members = self.members[g]
-            if len(members) > 1:
+            if g not in ordered and len(members) > 1:
                 members = self.members[g] = self._in_order(members)
             self.place[members] = np.arange(len(members))
 
@@ -130,6 +134,8 @@ def _split_by_users(s: Segment) -> Segment:
     Only into large parts (what is in none of them stays together), and neither lists nor what lists read: their loops
     are worth more than what could be in one with them.
     """
+    if s.runs:
+        return s  # whose groups follow each other
     count = len(s.ops)
     arity = np.diff(s.starts)
     owner = np.repeat(np.arange(count), arity)

@@ -27,6 +27,7 @@ import numpy as np
 from valuegrad.primitives.opcodes import OPCODE, OPS
 from valuegrad.roll.groups import GUARD, LISTS, MEMBER, REDUCE, STORE, STORE_UNIFORM, UNIFORM, Groups
 from valuegrad.roll.pieces import pieces_of
+from valuegrad.roll.sequences import Chain, Sequence, Track, chains, mark_last, sequence_of, sequences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,7 +120,7 @@ class Kernel:
         return body.out >= 0 and self.columns[body.out].group == body.group
 
 
-def kernels_of(groups: Groups) -> list[Kernel]:
+def kernels_of(groups: Groups) -> list[Kernel | Sequence | Chain]:
     """The kernels of a segment, in an order in which they can run.
 
     Args:
@@ -128,16 +129,46 @@ def kernels_of(groups: Groups) -> list[Kernel]:
     Raises:
         NotImplementedError: there is an operation that loops do not know.
     """
-    bodies, columns = [], []
-    for g in range(groups.segment.groups):
-        body, own = _body_of(groups, g)
-        bodies.append(body)
-        columns.append(own)
-    homes = _homes(groups, bodies, columns)
+    bodies: list[Any] = []
+    columns: list[Any] = []
+    ordered: dict[int, Sequence | Chain] = {}  # by their first group
+    runs = sequences(groups.segment)
+    while len(bodies) < groups.segment.groups:
+        g = len(bodies)
+        alone = sequence_of(groups, *runs[g]) if g in runs else _chain_of(groups, g)
+        if alone is None:
+            body, own = _body_of(groups, g)
+            bodies.append(body)
+            columns.append(own)
+            continue
+        ordered[g] = alone
+        bodies += alone.bodies
+        columns += [alone.columns, *[[] for _ in alone.bodies[1:]]]
+    homes = _homes(groups, bodies, columns, ordered)
     wanted = {
         c.group for g, own in enumerate(columns) for c in own if c.group >= 0 and homes.of[c.group] != homes.of[g]
     }
-    return [_kernel(groups, sorted(homes.groups[k]), bodies, columns, wanted) for k in _in_order(homes, columns)]
+    kernels: list[Kernel | Sequence | Chain] = []
+    for k in _in_order(homes, columns):
+        mine = sorted(homes.groups[k])
+        found = ordered.get(mine[0])
+        kernels.append(found if found is not None else _kernel(groups, mine, bodies, columns, wanted))
+    for one in ordered.values():
+        for step in one.bodies:
+            step.stored = step.group in wanted
+    mark_last(kernels)
+    for one in ordered.values():
+        for step in one.bodies:
+            if step.stored:
+                step.out = len(one.columns)
+                one.columns.append(Track("group", step.group, 0, 1))
+    return kernels
+
+
+def _chain_of(groups: Groups, g: int) -> Chain | None:
+    """A group that is a single long list, if its terms repeat themselves."""
+    op = int(groups.segment.ops[groups.members[g][0]])
+    return chains(groups, g, SAME.get(op, op)) if op in LISTS else None
 
 
 def column_of(groups: Groups, references: NDArray[Any]) -> Column:
@@ -214,17 +245,28 @@ class _Homes:
         self.groups[kernel] = []
 
 
-def _homes(groups: Groups, bodies: list[Body], columns: list[list[Column]]) -> _Homes:
+def _homes(groups: Groups, bodies: list[Any], columns: list[Any], ordered: dict[int, Sequence | Chain]) -> _Homes:
+    """Find each group's kernel; what is `ordered` has one of its own."""
     homes = _Homes()
     lists: list[bool] = []  # for each kernel whether it has a list
     sizes = groups.sizes
+    alone: list[bool] = []
+    inside = -1  # the last group of what is ordered
     for g, body in enumerate(bodies):
-        read = [column for column in columns[g] if column.group >= 0]
+        read = [column for column in columns[g] if column.group >= 0 and not g <= column.group]
+        if g <= inside:
+            homes.groups[-1].append(g)
+            homes.of.append(len(homes.level) - 1)
+            continue
+        if g in ordered:
+            inside = g + len(ordered[g].bodies) - 1
         kernels = {homes.of[column.group] for column in read}
         highest = max((homes.level[k] for k in kernels), default=-1)
         top = sorted(k for k in kernels if homes.level[k] == highest)
         joins = (
             bool(top)
+            and g not in ordered
+            and not any(alone[k] for k in top)
             and not body.variants
             and all(sizes[homes.groups[k][0]] == sizes[g] for k in top)
             and sum(lists[k] for k in top) <= 1
@@ -241,13 +283,16 @@ def _homes(groups: Groups, bodies: list[Body], columns: list[list[Column]]) -> _
             homes.level.append(highest + 1)
             homes.groups.append([])
             lists.append(bool(body.variants))
+            alone.append(g in ordered)
         homes.groups[home].append(g)
         homes.of.append(home)
-    _sink(groups, homes, lists, bodies, columns)
+    _sink(groups, homes, [is_list or by_itself for is_list, by_itself in zip(lists, alone)], alone, bodies, columns)
     return homes
 
 
-def _sink(groups: Groups, homes: _Homes, lists: list[bool], bodies: list[Body], columns: list[list[Column]]) -> None:
+def _sink(
+    groups: Groups, homes: _Homes, lists: list[bool], alone: list[bool], bodies: list[Any], columns: list[Any]
+) -> None:
     """A kernel without a list that one other kernel reads, member by member, and nobody else, becomes part of that."""
     sizes = groups.sizes
     readers: list[set[int]] = [set() for _ in homes.level]
@@ -256,7 +301,7 @@ def _sink(groups: Groups, homes: _Homes, lists: list[bool], bodies: list[Body], 
         for column in own:
             if column.group >= 0 and homes.of[column.group] != homes.of[g]:
                 readers[homes.of[column.group]].add(homes.of[g])
-                if bodies[g].variants or not column.is_identity(sizes[g], sizes[column.group]):
+                if alone[homes.of[g]] or bodies[g].variants or not column.is_identity(sizes[g], sizes[column.group]):
                     one_to_one[homes.of[column.group]] = False
     for k in range(len(homes.level) - 1, -1, -1):
         if lists[k] or not one_to_one[k] or len(readers[k]) != 1 or not homes.groups[k]:
@@ -270,7 +315,7 @@ def _sink(groups: Groups, homes: _Homes, lists: list[bool], bodies: list[Body], 
             homes.move(k, to)
 
 
-def _in_order(homes: _Homes, columns: list[list[Column]]) -> list[int]:
+def _in_order(homes: _Homes, columns: list[Any]) -> list[int]:
     """The kernels as they came, but each after those that it reads from."""
     order: list[int] = []
     state = [0] * len(homes.level)  # 1: begun, 2: done
@@ -280,7 +325,7 @@ def _in_order(homes: _Homes, columns: list[list[Column]]) -> list[int]:
             k = stack[-1]
             if state[k] == 0:
                 state[k] = 1
-                needs = {homes.of[c.group] for g in homes.groups[k] for c in columns[g] if c.group >= 0}
+                needs = {homes.of[c.group] for g in homes.groups[k] for c in columns[g] if c.group >= 0} - {k}
                 stack += [n for n in sorted(needs, reverse=True) if state[n] == 0]
             else:
                 stack.pop()

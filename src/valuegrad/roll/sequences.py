@@ -1,0 +1,331 @@
+"""Loops whose iterations follow each other: a time loop that Python unrolled, and long sums over its steps.
+
+Why: the instructions of one iteration depend on the one before (``_period.h`` finds them), so members cannot run side
+by side, but they can run in a loop, which carries what the next iteration needs.  A sum over such a loop's steps (the
+gradient of a parameter) adds several results of each step in turn: no piece of its list has constant strides, but the
+list is periodic as well.
+
+Data structures
+    Track      where an operand of each iteration lies: at a constant step, or by a table.
+    Step       one operation of an iteration: its arguments are values of this iteration, of earlier ones, or tracks.
+    Sequence   a loop: iterations, steps, tracks.
+    Chain      a long list: sections, each a period of terms repeated.
+
+Where to start reading: ``sequence_of``, then ``chain_of``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from valuegrad.primitives.opcodes import OPCODE
+from valuegrad.roll.groups import GUARD, MEMBER, REDUCE, SLOT, STORE, STORE_UNIFORM, UNIFORM, Groups
+
+__all__ = [
+    "Chain",
+    "Section",
+    "Sequence",
+    "Step",
+    "Track",
+    "chain_of",
+    "chains",
+    "mark_last",
+    "sequence_of",
+    "sequences",
+    "storage",
+]
+
+DOT, SUM = OPCODE["dot"], OPCODE["sum"]
+WITHOUT_LOOPS = frozenset(OPCODE[op] for op in ("norm", "call", "gather"))
+SPACES = {STORE: "slot", STORE_UNIFORM: "uniform", REDUCE: "sum", GUARD: "number"}
+CYCLIC = 24  # terms from which on a list is looked at for periods
+ODD = 64  # sections of a list, at most: more would be straight-line code again
+ALONE = 512  # terms of one that does not repeat itself
+
+
+@dataclass
+class Track:
+    """Where an operand, or a result, of each iteration lies."""
+
+    space: str  # as a Column's
+    group: int
+    first: int  # where iteration 0 finds it
+    step: int = 0
+    table: Any = None  # int64[iterations], where there is no constant step
+
+    def at(self, t: int) -> int:
+        """Where iteration t finds it."""
+        return self.first + self.step * t if self.table is None else int(self.table[t])
+
+
+@dataclass
+class Step:
+    """One operation of an iteration."""
+
+    op: int
+    number: float
+    group: int
+    args: list[tuple[str, Any]] = field(default_factory=list)  # ("value", step), ("column", track), ("carried", index)
+    stored: bool = False
+    last: bool = False  # only the last iteration's result is
+    out: int = -1  # track
+    variants: tuple[()] = ()  # it is no list in pieces, as a kernel's Body may be
+
+
+@dataclass
+class Sequence:
+    """An ordered loop.
+
+    Args:
+        members: iterations.
+        bodies: steps of one.
+        columns: tracks.
+        carried: (step, iterations ago, the tracks of what the first iterations take instead).
+    """
+
+    members: int
+    bodies: list[Step]
+    columns: list[Track]
+    carried: list[tuple[int, int, list[int]]]
+
+
+@dataclass
+class Section:
+    """Terms of a list, a period of them repeated.
+
+    Args:
+        terms: for each term of the period its tracks, x and y (-1: none).
+        count: how many periods.
+    """
+
+    terms: list[tuple[int, int]]
+    count: int
+
+
+@dataclass
+class Chain:
+    """A single long list, as a kernel."""
+
+    bodies: list[Step]
+    columns: list[Track]
+    sections: list[Section]
+    members: int = 1
+
+
+def _space(c: int) -> tuple[str, int]:
+    return ("uniform", -1) if c == UNIFORM else ("slot", -1) if c == SLOT else ("group", c - MEMBER)
+
+
+def _track(c: int, places: Any) -> Track:
+    """The track of a class's places."""
+    space, group = _space(c)
+    first = int(places[0])
+    steps = np.diff(places)
+    if not len(steps) or (steps == steps[0]).all():
+        return Track(space, group, first, int(steps[0]) if len(steps) else 0)
+    return Track(space, group, first, 0, places.astype(np.int64))
+
+
+class _Tracks:
+    """Tracks, each once."""
+
+    def __init__(self) -> None:
+        self.all: list[Track] = []
+        self.index: dict[Any, int] = {}
+
+    def add(self, t: Track) -> int:
+        key = (t.space, t.group, t.first, t.step, None if t.table is None else t.table.tobytes())
+        if key not in self.index:
+            self.index[key] = len(self.all)
+            self.all.append(t)
+        return self.index[key]
+
+
+def sequence_of(groups: Groups, first: int, period: int, count: int, group: int) -> Sequence:
+    """The loop of a run.
+
+    Args:
+        groups: of the segment.
+        first: the run's first instruction.
+        period: instructions of an iteration.
+        count: iterations.
+        group: of the first instruction.
+    """
+    s = groups.segment
+    starts = s.starts[first : first + period + 1].astype(np.int64)
+    width = int(starts[-1] - starts[0])
+    operands = s.operands[starts[0] : starts[0] + count * width].reshape(count, width)
+    numbers = s.numbers[first : first + period * count].reshape(count, period)
+    last = operands[-1]
+    own = last >= first
+    whole: dict[int, Track] = {}
+    tracks = _Tracks()
+    others = np.flatnonzero(~own)
+    for k in others.tolist():  # what comes from outside
+        classes, places = groups.locate(np.ascontiguousarray(operands[:, k]))
+        if (classes != classes[0]).any():
+            raise NotImplementedError("an operand of several groups")
+        whole[k] = _track(int(classes[0]), places)
+    bodies: list[Step] = []
+    carried: list[tuple[int, int, list[int]]] = []
+    names: dict[Any, int] = {}
+    for j in range(period):
+        op = int(s.ops[first + j])
+        if op in WITHOUT_LOOPS:
+            raise NotImplementedError("an operation that a sequence does not know")
+        number = float(numbers[0, j])
+        step = Step(op, number % 2 if op == GUARD else number, group + j)
+        for k in range(int(starts[j] - starts[0]), int(starts[j + 1] - starts[0])):
+            if not own[k]:
+                step.args.append(("column", tracks.add(whole[k])))
+                continue
+            back, body = divmod(int(last[k]) - first, period)
+            ago = count - 1 - back
+            if ago == 0:
+                step.args.append(("value", body))
+                continue
+            begin = []
+            for t in range(ago):
+                classes, places = groups.locate(operands[t : t + 1, k])
+                begin.append(tracks.add(_track(int(classes[0]), places)))
+            key = (body, ago, *begin)
+            if key not in names:
+                names[key] = len(carried)
+                carried.append((body, ago, begin))
+            step.args.append(("carried", names[key]))
+        if op in SPACES:
+            places = numbers[:, j].astype(np.int64)
+            track = _track(UNIFORM, places // 2 if op == GUARD else places)
+            track.space = SPACES[op]
+            step.out = tracks.add(track)
+        bodies.append(step)
+    return Sequence(count, bodies, tracks.all, carried)
+
+
+def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | None:
+    """A list as sections; None where it is short, or so irregular that it would be straight-line code."""
+    s = groups.segment
+    begin, end = int(s.starts[instruction]), int(s.starts[instruction + 1])
+    n = end - begin
+    if n < CYCLIC:
+        return None
+    half = n // 2 if op == DOT else n
+    cx, x = groups.locate(s.operands[begin : begin + half])
+    cy, y = groups.locate(s.operands[begin + half : end]) if op == DOT else (np.zeros(half, np.int64),) * 2
+    if (cx == cx[0]).all() and (cy == cy[0]).all():
+        return None
+    kind = cx * (groups.segment.groups + MEMBER) + cy
+    sections: list[Section] = []
+    tracks = _Tracks()
+
+    def add(a: int, q: int, count: int) -> None:
+        terms = []
+        for k in range(a, a + q):
+            mine = slice(k, k + q * count, q)
+            left = tracks.add(_track(int(cx[k]), x[mine]))
+            terms.append((left, tracks.add(_track(int(cy[k]), y[mine])) if op == DOT else -1))
+        sections.append(Section(terms, count))
+        if len(sections) > ODD:
+            raise NotImplementedError("a list without order")
+
+    def cut(a: int, b: int) -> None:
+        """Sections of the terms from a to b."""
+        if b - a < CYCLIC:
+            if b > a:
+                add(a, b - a, 1)
+            return
+        middle = (a + b) // 2
+        again = middle + 1 + np.flatnonzero(kind[middle + 1 : b] == kind[middle])
+        best = (0, 0, 0)
+        for q in (again[:4] - middle).tolist():
+            if middle + 2 * q > b:
+                break
+            # equal[k]: terms k and k + q are of one kind; even[k]: the step is the one before
+            equal = kind[a : b - q] == kind[a + q : b]
+            dx, dy = x[a + q : b] - x[a : b - q], y[a + q : b] - y[a : b - q]
+            even = np.ones(len(equal), bool)
+            even[q:] = (dx[q:] == dx[:-q]) & (dy[q:] == dy[:-q]) if len(equal) > q else True
+            holds = equal & even
+            at = middle - a
+            if not holds[at]:
+                continue
+            wrong = np.flatnonzero(~holds)
+            left = wrong[wrong < at]
+            right = wrong[wrong > at]
+            low = int(left[-1]) + 1 if len(left) else 0
+            if len(left) and equal[left[-1]]:  # another step ends there, so the period before is not this run's
+                low = int(left[-1])
+            high = (int(right[0]) if len(right) else len(equal)) + q
+            count = (high - low) // q
+            if count * q > best[2] * best[1]:
+                best = (a + low, q, count)
+        start, q, count = best
+        if count < 2:
+            if b - a > ALONE:
+                raise NotImplementedError("a list without order")
+            add(a, b - a, 1)
+            return
+        cut(a, start)
+        add(start, q, count)
+        cut(start + q * count, b)
+
+    cut(0, half)
+    return Chain([Step(op, 0.0, group)], tracks.all, sections)
+
+
+def sequences(segment: Any) -> dict[int, tuple[int, int, int, int]]:
+    """Its runs by their first group."""
+    return {run[3]: run for run in segment.runs}
+
+
+def chains(groups: Groups, g: int, op: int) -> Chain | None:
+    """The chain of a group that is one list."""
+    return chain_of(groups, int(groups.members[g][0]), op, g) if groups.sizes[g] == 1 else None
+
+
+def mark_last(kernels: list[Any]) -> None:
+    """Find the steps of which others read the last iteration's result alone."""
+    final: dict[int, tuple[Step, int]] = {}
+    for kernel in kernels:
+        if isinstance(kernel, Sequence):
+            final.update({b.group: (b, kernel.members - 1) for b in kernel.bodies if b.stored})
+    early: set[int] = set()
+    for kernel in kernels:
+        for c in kernel.columns:
+            if c.group in final:
+                last = final[c.group][1]
+                if isinstance(c, Track):
+                    is_last = c.table is None and c.step == 0 and c.first == last
+                else:
+                    is_last = bool((c.at == last).all())
+                if not is_last:
+                    early.add(c.group)
+    for g, (step, _) in final.items():
+        step.last = g not in early
+
+
+def storage(kernels: list[Any], sizes: list[int]) -> tuple[list[int], dict[int, tuple[int, int, int]]]:
+    """Where a sequence's results lie: what one iteration leaves side by side, so that the loop, and the one that runs
+    back over it, read one stretch of memory.
+
+    Returns:
+        Sizes of groups, of which the first one of a sequence holds the others, too; for those groups the one that holds
+        them, where in it they begin (before it, if only the last member is there), and how far its members are apart.
+    """
+    sizes = list(sizes)
+    held: dict[int, tuple[int, int, int]] = {}
+    for kernel in kernels:
+        if isinstance(kernel, Sequence):
+            stored = [b.group for b in kernel.bodies if b.stored and not b.last]
+            for b in kernel.bodies:
+                if b.last:  # one number, where the last of all would be
+                    sizes[b.group] = 1
+                    held[b.group] = (b.group, 1 - kernel.members, 1)
+            for i, g in enumerate(stored):
+                held[g] = (stored[0], i, len(stored))
+            if stored:
+                sizes[stored[0]] = len(stored) * kernel.members
+    return sizes, held

@@ -1,0 +1,274 @@
+"""A loop over time that Python unrolled runs as a loop again, and to the bit as if it had not been noticed."""
+
+import os
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import valuegrad as vg
+from valuegrad.lower import rolled
+from valuegrad.roll.sequences import Chain, Sequence
+
+pytestmark = pytest.mark.skipif(not rolled.HAS_LLVM, reason="loops need llvmlite")
+
+DT = 0.01
+
+
+@contextmanager
+def rolling(wish):
+    before = os.environ.get("VALUEGRAD_ROLL")
+    os.environ["VALUEGRAD_ROLL"] = wish
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["VALUEGRAD_ROLL"]
+        else:
+            os.environ["VALUEGRAD_ROLL"] = before
+
+
+def results(f, inputs, wish, gradient=True, **options):
+    with rolling(wish):
+        program = vg.compile(f, cache=False, **options)
+        found = program.value_and_grad(*inputs) if gradient else program(*inputs)
+        flat = [found[0], *found[1]] if gradient else found if isinstance(found, tuple) else [found]
+        return np.concatenate([np.ravel(np.asarray(x, dtype=float)) for x in flat])
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """The kernels of what is rolled, as they come."""
+    seen = []
+    original = rolled.Rolled.__init__
+
+    def noted(self, *args):
+        original(self, *args)
+        seen.extend(kernel for kernels, _ in self.kernels for kernel in kernels)
+
+    monkeypatch.setattr(rolled.Rolled, "__init__", noted)
+    return seen
+
+
+def agree(f, inputs, gradient=True, **options):
+    for strict in (True, False):
+        single = [float(x[0]) for x in inputs]
+        for some in (inputs, single, [*single[:-1], inputs[-1]]):
+            expected = results(f, some, "off", gradient, strict=strict, **options)
+            found = results(f, some, "on", gradient, strict=strict, **options)
+            np.testing.assert_array_equal(found, expected)
+
+
+def lanes(count, n=43, seed=0):
+    return list(np.random.default_rng(seed).uniform(0.5, 1.5, (count, n)))
+
+
+def lorenz(steps):
+    def slope(x, y, z, s, r, b):
+        return s * (y - x), x * (r - z) - y, x * y - b * z
+
+    def f(x, y, z, s, r, b):
+        for _ in range(steps):
+            ax, ay, az = slope(x, y, z, s, r, b)
+            bx, by, bz = slope(x + DT / 2 * ax, y + DT / 2 * ay, z + DT / 2 * az, s, r, b)
+            x, y, z = x + DT * (ax + bx), y + DT * (ay + by), z + DT * (az + bz)
+        return x + y + z
+
+    return f
+
+
+def test_an_integration_becomes_a_loop_and_its_adjoint_the_loop_back(kernels):
+    results(lorenz(40), lanes(6), "on")
+    loops = [kernel for kernel in kernels if isinstance(kernel, Sequence)]
+    assert len(loops) == 2
+    assert min(loop.members for loop in loops) > 30
+    assert any(isinstance(kernel, Chain) for kernel in kernels)
+
+
+def test_a_loop_s_code_does_not_grow_with_its_steps(kernels):
+    counts = []
+    for steps in (30, 300):
+        del kernels[:]
+        results(lorenz(steps), lanes(6), "on")
+        counts.append(sum(len(kernel.bodies) for kernel in kernels))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("steps", [5, 30])
+def test_an_integration_is_the_same_to_the_bit(steps, dtype):
+    agree(lorenz(steps), lanes(6), dtype=dtype)
+    agree(lorenz(steps), lanes(6), gradient=False, dtype=dtype)
+
+
+def test_a_filter_that_reads_a_number_each_step(kernels):
+    def f(q, r, *seen):
+        mean, variance, total = 0.0, 1.0, 0.0
+        for x in seen:
+            variance = variance + q
+            gain = variance / (variance + r)
+            error = x - mean
+            total = total + error * error / (variance + r) + vg.log(variance + r)
+            mean = mean + gain * error
+            variance = (1.0 - gain) * variance
+        return total
+
+    agree(f, lanes(2 + 40))
+    assert any(isinstance(kernel, Sequence) for kernel in kernels)
+
+
+def test_a_loop_that_leaves_a_number_each_step(kernels):
+    def f(x, a):
+        out = []
+        for _ in range(30):
+            x = a * x * (1.0 - x)
+            out.append(x)
+        return tuple(out)
+
+    agree(f, lanes(2), gradient=False)
+    assert any(isinstance(kernel, Sequence) for kernel in kernels)
+
+
+def test_a_recurrent_cell_over_time(kernels):
+    def f(*weights):
+        w, u, b = weights[:4], weights[4:8], weights[8:10]
+        h = [0.0, 0.0]
+        for t in range(20):
+            x = [np.sin(t), np.cos(t)]
+            h = [
+                vg.tanh(w[2 * i] * x[0] + w[2 * i + 1] * x[1] + u[2 * i] * h[0] + u[2 * i + 1] * h[1] + b[i])
+                for i in range(2)
+            ]
+        return h[0] * h[0] + h[1]
+
+    agree(f, lanes(10))
+    assert any(isinstance(kernel, Sequence) for kernel in kernels)
+
+
+def test_a_dense_recurrent_layer_is_one_loop_though_its_units_are_alike(kernels):
+    def f(*w):
+        h = [0.1] * 8
+        for _ in range(12):
+            h = [vg.tanh(sum(w[8 * i + j] * h[j] for j in range(8))) for i in range(8)]
+        return sum(h)
+
+    inputs = [float(x) for x in np.random.default_rng(1).normal(size=64) * 0.4]
+    for gradient in (False, True):
+        expected, found = (results(f, inputs, wish, gradient) for wish in ("off", "on"))
+        np.testing.assert_array_equal(found, expected)
+    assert any(isinstance(kernel, Sequence) and len(kernel.bodies) > 64 for kernel in kernels)
+
+
+@pytest.mark.parametrize("copies", [3, 6])
+def test_what_repeats_itself_without_a_loop_takes_no_longer(copies):
+    def f(x, a):
+        for _ in range(copies):
+            random = np.random.default_rng(3)
+            values = [x, a]
+            for _ in range(2000):
+                i, j = random.integers(1, 1 + min(50, len(values)), 2)
+                values.append(values[-i] * values[-j] if random.random() < 0.5 else values[-i] - 0.5 * values[-j])
+            x = vg.tanh(values[-1])
+        return x
+
+    agree(f, lanes(2))
+
+
+def test_a_first_step_of_its_own_stays_outside(kernels):
+    def f(x, a):
+        x = vg.exp(x * a) + a
+        for _ in range(20):
+            x, a = x + DT * vg.sin(a), a - DT * x * a
+        return vg.log(x * x + 1.0) + a
+
+    agree(f, lanes(2))
+    assert any(isinstance(kernel, Sequence) for kernel in kernels)
+
+
+def test_a_value_of_two_steps_ago(kernels):
+    def f(x, y, a):
+        for _ in range(30):
+            x, y = y, a * y - 0.5 * x
+        return x * y
+
+    agree(f, lanes(3))
+    assert any(isinstance(kernel, Sequence) and kernel.carried for kernel in kernels)
+
+
+def test_a_condition_in_each_step():
+    def f(x, a):
+        for _ in range(20):
+            x = a * x if x < 0.9 else x * 0.25 + a * 0.1
+        return x
+
+    agree(f, lanes(2))
+
+
+def test_two_loops_one_after_the_other():
+    def f(x, a):
+        for _ in range(12):
+            x = x + DT * vg.sin(x * a)
+        for _ in range(9):
+            x = x * a - DT * vg.cos(a - x) * x
+        return x
+
+    agree(f, lanes(2))
+
+
+OPERATIONS = {
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "mean": lambda a, b: 0.5 * a + 0.25 * b,
+    "div": lambda a, b: a / (2.0 + b * b),
+    "tanh": lambda a, b: vg.tanh(a - b),
+    "max": lambda a, b: vg.maximum(a, b, 0.1),
+    "sum": lambda a, b: vg.fsum([a, b, a * b, 0.5]) if hasattr(vg, "fsum") else a + b + a * b + 0.5,
+    "sqrt": lambda a, b: vg.sqrt(a * a + 0.5) * b,
+}
+
+
+@st.composite
+def bodies(draw):
+    """A body with a state, parameters and perhaps something new in each step."""
+    state, parameters = draw(st.integers(1, 3)), draw(st.integers(1, 2))
+    reads, damped = draw(st.booleans()), draw(st.booleans())
+    known = state + parameters + reads
+    steps = draw(
+        st.lists(
+            st.tuples(st.sampled_from(sorted(OPERATIONS)), st.integers(0, 99), st.integers(0, 99)),
+            min_size=1,
+            max_size=9,
+        )
+    )
+    nexts = draw(st.lists(st.integers(0, 99), min_size=state, max_size=state))
+    times, peeled = draw(st.integers(5, 17)), draw(st.booleans())
+
+    def f(*inputs):
+        now, rest = list(inputs[:state]), list(inputs[state : state + parameters])
+        total = 0.0
+        for t in range(times):
+            values = [*now, *rest, *([inputs[state + parameters + t]] if reads else [])]
+            assert len(values) == known
+            for op, a, b in steps:
+                values.append(OPERATIONS[op](values[a % len(values)], values[b % len(values)]))
+            if peeled and t == 0:
+                values[-1] = values[-1] * 0.5 + 1.0
+            now = [vg.tanh(values[-1 - k % len(values)]) if damped else values[-1 - k % len(values)] for k in nexts]
+            total = total + now[0] * 0.125
+        return total + now[-1] * rest[0]
+
+    return f, state + parameters + (times if reads else 0)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(bodies(), st.sampled_from(["float64", "float32"]), st.booleans(), st.integers(0, 99), st.integers(1, 43))
+def test_any_body_is_the_same_to_the_bit(body, dtype, strict, uniform, n):
+    f, inputs = body
+    some = [float(x[0]) if i < uniform else x for i, x in enumerate(lanes(inputs, n))]
+    for gradient in (False, True):
+        expected = results(f, some, "off", gradient, strict=strict, dtype=dtype)
+        found = results(f, some, "on", gradient, strict=strict, dtype=dtype)
+        np.testing.assert_array_equal(found, expected)
