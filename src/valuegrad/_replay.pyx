@@ -204,7 +204,7 @@ cdef class Code:
         vg_install(self.made(), k, <VgSegmentFunction>address, single, slots)
 
     def build_with(self, builder):
-        """Let builder(single) install what runs the lanes, or a single one, when it is wanted for the first time."""
+        """Let builder(code, single) install what runs the lanes, or a single one, when it is wanted for the first time."""
         self.builder = builder
 
     cdef int ensure(self, Py_ssize_t n) except -1:
@@ -213,7 +213,7 @@ cdef class Code:
         if code.is_rolled and n and (code.single == NULL if n == 1 else code.piece[1].function == NULL):
             if self.builder is None:
                 raise ValueArgumentError("Code(backend='rolled') runs before its segments were installed; expected after")
-            self.builder(n == 1)
+            self.builder(self, n == 1)
         return 0
 
     @staticmethod

@@ -19,7 +19,10 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from valuegrad.lower.emit import emit_segment
+from valuegrad.lower.sequential import INLINE
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
 from valuegrad.roll.groups import Groups, Segment
@@ -61,29 +64,32 @@ class Rolled:
     """
 
     def __init__(self, code: Any, strict: bool) -> None:
-        self.code = code
         self.strict = strict
-        self.segments = [Segment(*code.segment(k)) for k in range(4)]
-        count = sum(segment.groups for segment in self.segments)
-        instructions = sum(len(segment.ops) for segment in self.segments)
+        self.layout, self.totals = Layout(*code.layout), code.totals
+        segments = [Segment(*code.segment(k)) for k in range(4)]
+        count = sum(segment.groups for segment in segments)
+        instructions = sum(len(segment.ops) for segment in segments)
         too_many = count > MOST and instructions < MANY * count
         if too_many or (instructions < RATIO * count and os.environ.get("VALUEGRAD_ROLL") != "on"):
             raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
+        for op in {int(op) for segment in segments for op in np.unique(segment.ops)}:
+            if op < len(OPS) and OPS[op] not in INLINE and not code.function(op, code.dtype, strict):
+                raise NotImplementedError(OPS[op])
+        self.slots = [segment.slots for segment in segments]
         self.kernels: list[tuple[list[Kernel | OrderedLoop | Chain], list[int]]] = []
-        for segment in self.segments:
+        for segment in segments:
             found = Groups(segment)
             self.kernels.append((kernels_of(found), found.sizes))
 
-    def build(self, single: bool, segments: tuple[int, ...] = (MAIN,)) -> None:
-        """Make the functions of segments and install them."""
-        code = self.code
+    def build(self, code: Any, single: bool, segments: tuple[int, ...] = (MAIN,)) -> None:
+        """Make the functions of segments and install them in the code (which this does not hold: it holds this)."""
         texts, slots = [], {}
         for k in segments:
             kernels, sizes = self.kernels[k]
             text, slots[k] = emit_segment(
                 kernels,
                 sizes,
-                self.segments[k].slots,
+                self.slots[k],
                 name=f"segment{k}",
                 dtype=code.dtype,
                 single=single,
@@ -104,7 +110,7 @@ class Rolled:
             names: of the inputs (``roll.describe.loops_of``).
         """
         kernels, sizes = [made for made, _ in self.kernels], [of for _, of in self.kernels]
-        return loops_of(kernels, sizes, Layout(*self.code.layout), self.code.totals, names)
+        return loops_of(kernels, sizes, self.layout, self.totals, names)
 
 
 def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | str:
@@ -117,7 +123,7 @@ def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | 
     code = make(backend="rolled")
     try:
         rolled = Rolled(code, strict)
-        rolled.build(True, (PRE, POST, LAST))
+        rolled.build(code, True, (PRE, POST, LAST))
     except NotImplementedError as error:
         return f"loops do not know {error}" if str(error) in OPS else str(error)
     except (ImportError, OSError) as error:
