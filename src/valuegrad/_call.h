@@ -36,11 +36,14 @@ static PyObject *vg_call(VgCode *code, PyObject *arguments) {
         c->lanes = vector;
         c->valid = 1;
         for (ptrdiff_t i = 0; i < vector; i++) c->failed[i] = VG_PASSED;
-        if (code->single != NULL) code->single(c->frame, c->uniform, c->accumulators, c->failed, 1);
-        else vg_segment(code, VG_MAIN, c);
-        for (int32_t k = 0; code->single == NULL && k < l->accumulators; k++) { /* the sum over one lane: the others are still -0.0 */
-            vg_put(code, c->uniform, l->total[k], vg_get(code, c->accumulators, k * vector));
-            vg_put(code, c->accumulators, k * vector, -0.0);
+        if (code->single != NULL) {
+            code->single(c->frame, c->uniform, c->accumulators, c->failed, 1);
+        } else {
+            vg_segment(code, VG_MAIN, c);
+            for (int32_t k = 0; k < l->accumulators; k++) { /* the sum over one lane: the others are still -0.0 */
+                vg_put(code, c->uniform, l->total[k], vg_get(code, c->accumulators, k * vector));
+                vg_put(code, c->accumulators, k * vector, -0.0);
+            }
         }
         if (c->failed[0] != VG_PASSED && !c->error) goto none;
     }

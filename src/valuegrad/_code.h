@@ -313,20 +313,14 @@ static int vg_has_fma(void) {
 #endif
 }
 
-/* Let a function made elsewhere run segment k: V lanes, or one alone.  The frame grows to its slots. */
+/* Let a function made elsewhere run segment k: V lanes, or one alone.  The frame grows to its slots; workspaces of
+ * before, some of which threads use at this moment, are too small, and are not taken again (vg_first_of, vg_release). */
 static void vg_install(VgCode *code, int k, VgSegmentFunction function, int single, int32_t slots) {
     if (k == VG_MAIN && single) code->single = function;
     else code->piece[k].function = function;
     if (slots > code->slots) code->slots = slots;
     vg_free_workspace(code->idle);
     code->idle = NULL;
-    vg_free_workspaces(code->own);
-    code->own = NULL;
-    while (code->helpers != NULL) {
-        VgWorkspace *const next = code->helpers->next;
-        vg_free_workspace(code->helpers);
-        code->helpers = next;
-    }
 }
 
 #endif

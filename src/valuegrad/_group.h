@@ -88,6 +88,14 @@ static int32_t vg_group_with(VgGrouping *g, const int32_t *key, int32_t n) {
     return g->groups++;
 }
 
+/* Two operands in the order of their classes. */
+static void vg_put_in_order(const VgSegment *s, const int32_t *group, int32_t *x, int32_t *y) {
+    const int32_t other = *x;
+    if (vg_class_of(s, group, *x) <= vg_class_of(s, group, *y)) return;
+    *x = *y;
+    *y = other;
+}
+
 /* The key of instruction i, whose operands come in the order of their groups where they commute. */
 static int32_t vg_key_of(const VgSegment *s, const int32_t *group, int32_t i, int32_t *operand, int32_t *key) {
     const int32_t n = s->start[i + 1] - s->start[i], half = n / 2;
@@ -96,29 +104,17 @@ static int32_t vg_key_of(const VgSegment *s, const int32_t *group, int32_t i, in
     const int is_list = is_sum || op == VG_OP_prod || op == VG_OP_maximum || op == VG_OP_minimum || op == VG_OP_norm ||
                         op == VG_OP_gather;
     const int commutes = op == VG_OP_add || op == VG_OP_eq || op == VG_OP_and || op == VG_OP_or;
-    double number = s->number[i];
+    const double number = vg_what_number(s, i);
     int32_t parts = 3;
-    if (op == VG_STORE || op == VG_STORE_UNIFORM || op == VG_REDUCE || is_dot || is_sum) number = 0.0;
-    if (op == VG_GUARD) number = (double)((int64_t)number & 1);
     key[0] = is_dot ? VG_OP_dot : is_sum ? VG_OP_sum : op;
     memcpy(key + 1, &number, sizeof number);
-    if (commutes && vg_class_of(s, group, operand[0]) > vg_class_of(s, group, operand[1])) {
-        const int32_t other = operand[0];
-        operand[0] = operand[1];
-        operand[1] = other;
-    }
+    if (commutes) vg_put_in_order(s, group, operand, operand + 1);
     for (int32_t k = 0; k < (is_dot ? half : n); k++) {
-        int32_t x = vg_class_of(s, group, operand[k]), y = is_dot ? vg_class_of(s, group, operand[k + half]) : 0;
-        if (is_dot && x > y) {
-            const int32_t other = operand[k], class = x;
-            operand[k] = operand[k + half];
-            operand[k + half] = other;
-            x = y;
-            y = class;
-        }
+        if (is_dot) vg_put_in_order(s, group, operand + k, operand + k + half);
+        const int32_t x = vg_class_of(s, group, operand[k]), y = is_dot ? vg_class_of(s, group, operand[k + half]) : 0;
         const int repeats = parts > 3 && key[parts - (is_dot ? 2 : 1)] == x && (!is_dot || key[parts - 1] == y);
-        const int of_list = (is_list && !(op == VG_OP_gather && k == n - 1)) || is_dot;
-        if (of_list && repeats) continue;
+        const int is_entry = is_dot || (is_list && !(op == VG_OP_gather && k == n - 1));
+        if (is_entry && repeats) continue;
         key[parts++] = x;
         if (is_dot) key[parts++] = y;
     }

@@ -9,6 +9,7 @@ Where to start reading: ``emit_segment``.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from valuegrad.lower.sequential import ordered_loop
 from valuegrad.lower.vectors import BLOCK
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
-from valuegrad.roll.sequences import Chain, Sequence, storage
+from valuegrad.roll.sequences import Chain, Sequence, Track, storage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,25 +64,31 @@ def emit_segment(
     loops.apart = {g: apart for g, (_, _, apart) in held.items()}
     names = []
     for i, kernel in enumerate(kernels):
-        if not isinstance(kernel, Kernel):
+        if single:
+            columns: Any = [_total(column, kernel.members, totals) for column in kernel.columns]  # of the kernel's kind
+            kernel = replace(kernel, columns=columns)
+        if isinstance(kernel, Kernel):
+            for j, nest in enumerate(nests_of(kernel)):
+                names.append(f"{name}_{i}_{j}")
+                loops.function(names[-1], nest)
+        else:
             names.append(f"{name}_{i}")
             loops.begin()
-            ordered_loop(loops, names[-1], kernel, totals)
+            ordered_loop(loops, names[-1], kernel)
             loops.end(names[-1])
-            continue
-        columns = [_total(column, totals) for column in kernel.columns] if single else kernel.columns
-        for j, nest in enumerate(nests_of(Kernel(kernel.members, kernel.bodies, columns))):
-            names.append(f"{name}_{i}_{j}")
-            loops.function(names[-1], nest)
     calls = [f"  call void @{nest}({ARGUMENTS.replace(' noalias', '')})" for nest in names]
     main = [f"define void @{name}({ARGUMENTS}) #0 {{", *calls, "  ret void", "}"]
     text = "\n".join([*sorted(loops.declared), *loops.tables, *loops.written, *main, ATTRIBUTES])
     return text, slots + (-(-end // lanes) if single else end)
 
 
-def _total(column: Column, totals: NDArray[Any]) -> Column:
+def _total(column: Column | Track, members: int, totals: NDArray[Any]) -> Column | Track:
     """Where a sum over the lanes goes if there is but one."""
-    return Column("uniform", -1, totals[column.at].astype(np.int64)) if column.space == "sum" else column
+    if column.space != "sum":
+        return column
+    if isinstance(column, Track):
+        return Track("uniform", -1, 0, 0, totals[column.places(members)].astype(np.int64))
+    return Column("uniform", -1, totals[column.at].astype(np.int64))
 
 
 def place_groups(

@@ -91,21 +91,24 @@ class Loops(Vectors):
         """Write the function that runs a nest."""
         self.nest, self.kernel = nest, nest.kernel
         self.begin()
-        wide = self.item if self.single else BLOCK
-        groups = self.frame * BLOCK
-        spaces = {
-            "uniform": ("%uniform", self.item),
-            "slot": ("%frame", BLOCK),
-            "group": ("%frame", wide),
-            "sum": ("%sums", BLOCK),
-            "number": ("", 1),
-        }
-        found = [spaces[column.space] for column in self.kernel.columns]
-        self.memory, self.units = [memory for memory, _ in found], [unit for _, unit in found]
-        begin = [groups + self.storage[c.group] * wide if c.space == "group" else 0 for c in self.kernel.columns]
-        self.units = [unit * self.apart.get(c.group, 1) for unit, c in zip(self.units, self.kernel.columns)]
+        found = [self.space(column.space, column.group) for column in self.kernel.columns]
+        self.memory, self.units = [memory for memory, _, _ in found], [unit for _, unit, _ in found]
+        begin = [first for _, _, first in found]
         self._boxes(name, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64))
         self.end(name)
+
+    def space(self, space: str, group: int) -> tuple[str, int, int]:
+        """Of a column's space the pointer, how many bytes its elements are apart, and where it begins."""
+        wide = self.item if self.single else BLOCK
+        if space == "group":
+            return "%frame", wide * self.apart.get(group, 1), self.frame * BLOCK + self.storage[group] * wide
+        memory, unit = {
+            "uniform": ("%uniform", self.item),
+            "slot": ("%frame", BLOCK),
+            "sum": ("%sums", BLOCK),
+            "number": ("", 1),
+        }[space]
+        return memory, unit, 0
 
     def begin(self) -> None:
         """Begin a function."""

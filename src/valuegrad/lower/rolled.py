@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from valuegrad.lower.emit import emit_segment
-from valuegrad.lower.sequential import INLINE
+from valuegrad.lower.vectors import INLINE
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
 from valuegrad.roll.groups import Groups, Segment
@@ -109,8 +109,7 @@ class Rolled:
         Args:
             names: of the inputs (``roll.describe.loops_of``).
         """
-        kernels, sizes = [made for made, _ in self.kernels], [of for _, of in self.kernels]
-        return loops_of(kernels, sizes, self.layout, self.totals, names)
+        return loops_of([kernels for kernels, _ in self.kernels], self.layout, self.totals, names)
 
 
 def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | str:

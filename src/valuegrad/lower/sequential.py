@@ -10,43 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from valuegrad.lower.loops import LEAVES, Loops
-from valuegrad.lower.vectors import BLOCK, BROADCAST, SIDE_BY_SIDE, Value
+from valuegrad.lower.vectors import BROADCAST, INLINE, SIDE_BY_SIDE, Value
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.groups import GUARD
 from valuegrad.roll.sequences import Chain, Sequence, Track
 
 __all__ = ["ordered_loop"]
-
-INLINE = frozenset(
-    [
-        "add",
-        "sub",
-        "mul",
-        "div",
-        "neg",
-        "abs",
-        "sqrt",
-        "lt",
-        "le",
-        "eq",
-        "and",
-        "or",
-        "not",
-        "select",
-        "sum",
-        "dot",
-        "prod",
-        "maximum",
-        "minimum",
-        "norm",
-        "call",
-        "gather",
-    ]
-)
-"""Operations that call no function."""
 
 
 class Loads:
@@ -56,30 +26,13 @@ class Loads:
         e: the emitter, at work on a function.
         tracks: of the kernel.
         name: for tables.
-        totals: the scalar of each sum over the lanes.
-        count: iterations.
     """
 
-    def __init__(self, e: Loops, tracks: list[Track], name: str, totals: Any, count: int) -> None:
+    def __init__(self, e: Loops, tracks: list[Track], name: str) -> None:
         self.e, self.w, self.tracks, self.name = e, e.w, tracks, name
-        self.where: list[tuple[str, int, int]] = []  # pointer, bytes to the beginning, bytes of an element
-        e.memory, e.along = [], []
-        wide = e.item if e.single else BLOCK
-        for i, t in enumerate(tracks):
-            space = t.space
-            if e.single and space == "sum":  # with one lane a sum is that lane's number
-                space = "uniform"
-                places = np.arange(count) * t.step + t.first if t.table is None else t.table
-                t = Track(space, -1, 0, 0, totals[places].astype(np.int64))
-                self.tracks = [*self.tracks[:i], t, *self.tracks[i + 1 :]]
-            unit = {"uniform": e.item, "group": wide * e.apart.get(t.group, 1), "number": 1, "sum": BLOCK}.get(
-                space, BLOCK
-            )
-            base = e.frame * BLOCK + e.storage.get(t.group, 0) * wide if space == "group" else 0
-            pointer = {"uniform": "%uniform", "sum": "%sums", "number": "number"}.get(space, "%frame")
-            self.where.append((pointer, base, unit))
-            e.memory.append(pointer)
-            e.along.append(SIDE_BY_SIDE if not e.single and pointer != "%uniform" else BROADCAST)
+        self.where = [e.space(track.space, track.group) for track in tracks]  # pointer, unit, beginning
+        e.memory = [memory for memory, _, _ in self.where]
+        e.along = [BROADCAST if e.single or memory == "%uniform" else SIDE_BY_SIDE for memory in e.memory]
         self.fixed: dict[Any, Any] = {}
         self.now: dict[Any, Any] = {}
         self.t: Any = 0
@@ -90,7 +43,7 @@ class Loads:
 
     def offset(self, c: int) -> tuple[Any, int]:
         """Bytes of this iteration's element: what changes, and a constant."""
-        track, (_, base, unit) = self.tracks[c], self.where[c]
+        track, (_, unit, base) = self.tracks[c], self.where[c]
         if track.table is None:
             key = ("move", track.step * unit)
             if key not in self.now:
@@ -138,17 +91,16 @@ class Loads:
                 self.read(c)
 
 
-def ordered_loop(e: Loops, name: str, kernel: Sequence | Chain, totals: Any) -> None:
+def ordered_loop(e: Loops, name: str, kernel: Sequence | Chain) -> None:
     """Write a sequence or a chain into the function that was begun.
 
     Args:
         e: writes it.
         name: for its tables.
         kernel: what it does.
-        totals: the scalar of each sum over the lanes.
     """
     e.mask, e.width = None, 1 if e.single else e.lanes
-    loads = Loads(e, kernel.columns, f"t_{name}", totals, kernel.members)
+    loads = Loads(e, kernel.columns, f"t_{name}")
     if isinstance(kernel, Chain):
         _chain(e, kernel, loads)
     else:

@@ -17,13 +17,16 @@ from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
 from valuegrad.roll.kernels import Body
 from valuegrad.roll.sequences import Step
 
-__all__ = ["BLOCK", "BROADCAST", "SIDE_BY_SIDE", "Value", "Vectors"]
+__all__ = ["BLOCK", "BROADCAST", "INLINE", "SIDE_BY_SIDE", "Value", "Vectors"]
 
 BLOCK = 64  # bytes of a vector, VG_BLOCK_BYTES of _machine.h
 COMPARE = {"lt": "olt", "le": "ole", "eq": "oeq"}
 ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 BEGIN = {"dot": -0.0, "sum": -0.0, "prod": 1.0, "maximum": -float("inf"), "minimum": float("inf")}
 """What leaves the first term of a list as it is."""
+
+INLINE = frozenset((*COMPARE, *ARITHMETIC, *BEGIN, "and", "or", "not", "select", "neg", "abs", "sqrt", "gather"))
+"""Operations that call no function."""
 
 BROADCAST, SIDE_BY_SIDE = "broadcast", "side by side"
 """How a vector's elements lie: one for all, contiguous; else so many bytes apart."""

@@ -129,7 +129,6 @@ def _letters(taken: set[str]) -> Iterator[str]:
 
 def loops_of(
     kernels: Sequence[Sequence[Kernel | OrderedLoop | Chain]],
-    sizes: Sequence[Sequence[int]],
     layout: Layout,
     totals: NDArray[Any],
     names: Sequence[tuple[str, tuple[int, ...] | None]],
@@ -138,12 +137,11 @@ def loops_of(
 
     Args:
         kernels: of each segment: pre, main, post, last.
-        sizes: of each segment's groups.
         layout: what the numbers in memory are.
         totals: for each sum over the lanes the scalar that its total goes to.
         names: of the inputs, in order: how the user would write it, and the shape of an array.
     """
-    return _Describer(layout, totals, names).all(kernels, sizes)
+    return _Describer(layout, totals, names).all(kernels)
 
 
 class _Describer:
@@ -202,9 +200,7 @@ class _Describer:
                 memory.enter(name.replace("[]", ""), places[which[mine]], at[mine])
         return {name.replace("[]", "") for name in entries}
 
-    def all(
-        self, kernels: Sequence[Sequence[Kernel | OrderedLoop | Chain]], sizes: Sequence[Sequence[int]]
-    ) -> list[Loop]:
+    def all(self, kernels: Sequence[Sequence[Kernel | OrderedLoop | Chain]]) -> list[Loop]:
         loops = []
         for segment, mine in zip(("pre", "main", "post", "last"), kernels):
             self.results = {}

@@ -21,10 +21,25 @@ from valuegrad.primitives.opcodes import OPCODE, OPS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["GUARD", "LISTS", "MEMBER", "REDUCE", "SLOT", "STORE", "STORE_UNIFORM", "UNIFORM", "Groups", "Segment"]
+__all__ = [
+    "GUARD",
+    "LISTS",
+    "MEMBER",
+    "REDUCE",
+    "STORE",
+    "STORE_UNIFORM",
+    "TARGETS",
+    "UNIFORM",
+    "Groups",
+    "Segment",
+    "space_of",
+]
 
 STORE, STORE_UNIFORM, REDUCE, GUARD = range(len(OPS), len(OPS) + 4)
 """What a segment does besides computing (``_machine.h``)."""
+
+TARGETS = {STORE: "slot", STORE_UNIFORM: "uniform", REDUCE: "sum", GUARD: "number"}
+"""The spaces that what leaves a segment goes to."""
 
 LISTS = frozenset(OPCODE[op] for op in ("sum", "dot", "prod", "maximum", "minimum"))
 """Operations on lists of any length."""
@@ -36,6 +51,11 @@ LEAST_PART, MOST_PARTS, SHORT = 64, 4, 4
 MOST_SLOTS = 64
 
 FACTORS = frozenset((OPCODE["dot"], OPCODE["mul"]))
+
+
+def space_of(of: int) -> tuple[str, int]:
+    """The space of a class of operands, and its group or -1."""
+    return ("group", of - MEMBER) if of >= MEMBER else ("uniform" if of == UNIFORM else "slot", -1)
 
 
 @dataclass
@@ -81,9 +101,7 @@ class Groups:
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment = _split_by_users(segment)
-        order = np.argsort(segment.group, kind="stable")
-        bounds = np.searchsorted(segment.group[order], np.arange(segment.groups + 1))
-        self.members = [order[bounds[g] : bounds[g + 1]] for g in range(segment.groups)]
+        self.members = _members(segment)
         self.sizes = [len(members) for members in self.members]
         self.place = np.zeros(len(segment.ops), dtype=np.int64)
         ordered = {g for _, period, _, first in segment.runs for g in range(first, first + period)}
@@ -127,6 +145,12 @@ class Groups:
         return members[np.lexsort([places for _, places in reversed(keys)])]
 
 
+def _members(s: Segment) -> list[NDArray[Any]]:
+    """For each group its instructions, as they were recorded."""
+    order = np.argsort(s.group, kind="stable")
+    return np.split(order, np.searchsorted(s.group[order], np.arange(1, s.groups)))[: s.groups]
+
+
 def _split_by_users(s: Segment) -> Segment:
     """Take apart groups whose members are used by different groups: then what uses them can be in one loop with them
     (a momentum and a mean square, both decayed by a product, go different ways).
@@ -143,14 +167,11 @@ def _split_by_users(s: Segment) -> Segment:
     slot = np.minimum(inner - s.starts[owner[inner]], MOST_SLOTS - 1)
     users = s.group[owner[inner]].astype(np.int64) * MOST_SLOTS + slot
     part = _components(s.operands[inner], s.group.astype(np.int64), users)
-    order = np.argsort(s.group, kind="stable")
-    bounds = np.searchsorted(s.group[order], np.arange(s.groups + 1))
     label = np.zeros(count, dtype=np.int64)
     in_lists = np.zeros(s.groups, dtype=bool)
     in_lists[s.group[s.operands[inner]][arity[owner[inner]] > 2 * SHORT]] = True
-    for g in np.flatnonzero(np.diff(bounds) > LEAST_PART).tolist():
-        members = order[bounds[g] : bounds[g + 1]]
-        if in_lists[g] or arity[members].max() > SHORT:
+    for g, members in enumerate(_members(s)):
+        if len(members) <= LEAST_PART or in_lists[g] or arity[members].max() > SHORT:
             continue
         _, which, sizes = np.unique(part[members], return_inverse=True, return_counts=True)
         large = np.flatnonzero(sizes >= LEAST_PART)

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from valuegrad.primitives.opcodes import OPCODE, OPS
-from valuegrad.roll.groups import GUARD, LISTS, MEMBER, REDUCE, STORE, STORE_UNIFORM, UNIFORM, Groups
+from valuegrad.primitives.opcodes import OPCODE
+from valuegrad.roll.groups import GUARD, LISTS, TARGETS, Groups, space_of
 from valuegrad.roll.pieces import pieces_of
-from valuegrad.roll.sequences import Chain, Sequence, Track, chains, mark_last, sequence_of, sequences
+from valuegrad.roll.sequences import Chain, Sequence, Track, chain_of, mark_last, sequence_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,13 +38,8 @@ DOT, SUM, GATHER = OPCODE["dot"], OPCODE["sum"], OPCODE["gather"]
 SAME = {OPCODE["mul"]: DOT, OPCODE["add"]: SUM}
 """A product is a dot of one pair, an addition a sum of two."""
 
-UNKNOWN = frozenset((OPCODE["norm"], OPCODE["call"]))
-"""Operations that loops do not know."""
-
 SHORT = 4  # lists of so many operands or fewer in all members are written out
 MOST_BODIES = 64  # in a kernel: more would not fit the registers
-TARGETS = {STORE: "slot", STORE_UNIFORM: "uniform", REDUCE: "sum", GUARD: "number"}
-"""Where what leaves a segment goes."""
 
 
 @dataclass
@@ -132,7 +127,7 @@ def kernels_of(groups: Groups) -> list[Kernel | Sequence | Chain]:
     bodies: list[Any] = []
     columns: list[Any] = []
     ordered: dict[int, Sequence | Chain] = {}  # by their first group
-    runs = sequences(groups.segment)
+    runs = {run[3]: run for run in groups.segment.runs}
     while len(bodies) < groups.segment.groups:
         g = len(bodies)
         alone = sequence_of(groups, *runs[g]) if g in runs else _chain_of(groups, g)
@@ -167,8 +162,9 @@ def kernels_of(groups: Groups) -> list[Kernel | Sequence | Chain]:
 
 def _chain_of(groups: Groups, g: int) -> Chain | None:
     """A group that is a single long list, if its terms repeat themselves."""
-    op = int(groups.segment.ops[groups.members[g][0]])
-    return chains(groups, g, SAME.get(op, op)) if op in LISTS else None
+    first = int(groups.members[g][0])
+    op = int(groups.segment.ops[first])
+    return chain_of(groups, first, op, g) if op in LISTS and groups.sizes[g] == 1 else None
 
 
 def column_of(groups: Groups, references: NDArray[Any]) -> Column:
@@ -176,19 +172,13 @@ def column_of(groups: Groups, references: NDArray[Any]) -> Column:
     classes, at = groups.locate(references)
     if (classes != classes[0]).any():
         raise NotImplementedError("operands of one place in several spaces")
-    return _column(int(classes[0]), at)
-
-
-def _column(of: int, at: NDArray[np.int64]) -> Column:
-    return Column("group", of - MEMBER, at) if of >= MEMBER else Column("uniform" if of == UNIFORM else "slot", -1, at)
+    return Column(*space_of(int(classes[0])), at)
 
 
 def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
     """What a group computes, alone: all its operands are columns."""
     s, members = groups.segment, groups.members[g]
     op = SAME.get(int(s.ops[members[0]]), int(s.ops[members[0]]))
-    if op in UNKNOWN:
-        raise NotImplementedError(OPS[op])
     number = float(s.numbers[members[0]])
     body = Body(op, number % 2 if op == GUARD else number, g)
     first, count = s.starts[members], np.diff(s.starts)[members]
@@ -205,7 +195,7 @@ def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
                 for of, at in (x,) if y is None else (x, y):
                     places = np.zeros(len(members), dtype=np.int64)
                     places[mine] = at
-                    columns.append(_column(of, places))
+                    columns.append(Column(*space_of(of), places))
                 body.variants[-1].append(piece)
         if op == GATHER:
             if any(len(pieces) != 1 for pieces in body.variants):
@@ -230,12 +220,16 @@ class _Homes:
         of: for each group its kernel.
         level: for each kernel its level.
         groups: for each kernel its groups, in order; empty where it became part of another.
+        lists: for each kernel whether it has a list.
+        ordered: for each kernel whether it is a sequence or a chain, which nothing can join.
     """
 
     def __init__(self) -> None:
         self.of: list[int] = []
         self.level: list[int] = []
         self.groups: list[list[int]] = []
+        self.lists: list[bool] = []
+        self.ordered: list[bool] = []
 
     def move(self, kernel: int, to: int) -> None:
         """Make a kernel part of another."""
@@ -243,17 +237,16 @@ class _Homes:
             self.of[g] = to
         self.groups[to] += self.groups[kernel]
         self.groups[kernel] = []
+        self.lists[to] |= self.lists[kernel]
 
 
 def _homes(groups: Groups, bodies: list[Any], columns: list[Any], ordered: dict[int, Sequence | Chain]) -> _Homes:
     """Find each group's kernel; what is `ordered` has one of its own."""
     homes = _Homes()
-    lists: list[bool] = []  # for each kernel whether it has a list
     sizes = groups.sizes
-    alone: list[bool] = []
     inside = -1  # the last group of what is ordered
     for g, body in enumerate(bodies):
-        read = [column for column in columns[g] if column.group >= 0 and not g <= column.group]
+        read = [column for column in columns[g] if 0 <= column.group < g]
         if g <= inside:
             homes.groups[-1].append(g)
             homes.of.append(len(homes.level) - 1)
@@ -266,10 +259,10 @@ def _homes(groups: Groups, bodies: list[Any], columns: list[Any], ordered: dict[
         joins = (
             bool(top)
             and g not in ordered
-            and not any(alone[k] for k in top)
+            and not any(homes.ordered[k] for k in top)
             and not body.variants
             and all(sizes[homes.groups[k][0]] == sizes[g] for k in top)
-            and sum(lists[k] for k in top) <= 1
+            and sum(homes.lists[k] for k in top) <= 1
             and sum(len(homes.groups[k]) for k in top) < MOST_BODIES
             and all(c.is_identity(sizes[g], sizes[c.group]) for c in read if homes.of[c.group] in top)
         )
@@ -277,22 +270,19 @@ def _homes(groups: Groups, bodies: list[Any], columns: list[Any], ordered: dict[
             home = top[0]
             for other in top[1:]:
                 homes.move(other, home)
-                lists[home] |= lists[other]
         else:
             home = len(homes.level)
             homes.level.append(highest + 1)
             homes.groups.append([])
-            lists.append(bool(body.variants))
-            alone.append(g in ordered)
+            homes.lists.append(bool(body.variants))
+            homes.ordered.append(g in ordered)
         homes.groups[home].append(g)
         homes.of.append(home)
-    _sink(groups, homes, [is_list or by_itself for is_list, by_itself in zip(lists, alone)], alone, bodies, columns)
+    _sink(groups, homes, bodies, columns)
     return homes
 
 
-def _sink(
-    groups: Groups, homes: _Homes, lists: list[bool], alone: list[bool], bodies: list[Any], columns: list[Any]
-) -> None:
+def _sink(groups: Groups, homes: _Homes, bodies: list[Any], columns: list[Any]) -> None:
     """A kernel without a list that one other kernel reads, member by member, and nobody else, becomes part of that."""
     sizes = groups.sizes
     readers: list[set[int]] = [set() for _ in homes.level]
@@ -301,10 +291,11 @@ def _sink(
         for column in own:
             if column.group >= 0 and homes.of[column.group] != homes.of[g]:
                 readers[homes.of[column.group]].add(homes.of[g])
-                if alone[homes.of[g]] or bodies[g].variants or not column.is_identity(sizes[g], sizes[column.group]):
+                by_list = homes.ordered[homes.of[g]] or bodies[g].variants
+                if by_list or not column.is_identity(sizes[g], sizes[column.group]):
                     one_to_one[homes.of[column.group]] = False
     for k in range(len(homes.level) - 1, -1, -1):
-        if lists[k] or not one_to_one[k] or len(readers[k]) != 1 or not homes.groups[k]:
+        if homes.lists[k] or homes.ordered[k] or not one_to_one[k] or len(readers[k]) != 1 or not homes.groups[k]:
             continue
         (to,) = readers[k]
         if len(homes.groups[k]) + len(homes.groups[to]) <= MOST_BODIES:

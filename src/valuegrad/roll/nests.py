@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from valuegrad.roll.pieces import runs
+from valuegrad.roll.pieces import most_frequent, runs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Nest", "nests_of"]
 
 MOST_DIMENSIONS = 4
-COMMON = 4  # the most frequent step begins rows if at least one step in so many is this one
 
 
 @dataclass
@@ -117,7 +116,7 @@ def _merged(boxes: Boxes, innermost: bool) -> Boxes | None:
     hard = np.ones(count, dtype=bool)
     hard[1:] = ~same
     changed = hard.copy()
-    common = _most_frequent(steps[same]) if innermost and same.any() else None
+    common = most_frequent(steps[same]) if innermost and same.any() else None
     if common is not None:  # rows are where this step goes on: else a short row would take a member of the next
         hard[1:] |= (steps != common).any(1)
         changed = hard.copy()
@@ -135,10 +134,3 @@ def _merged(boxes: Boxes, innermost: bool) -> Boxes | None:
         lengths[at],
         inner[at],
     )
-
-
-def _most_frequent(steps: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """The step that comes most often; None if it does not come often."""
-    different, times = np.unique(steps, axis=0, return_counts=True)
-    best = int(np.argmax(times))
-    return different[best] if COMMON * int(times[best]) >= len(steps) else None

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
     from valuegrad.roll.groups import Groups
 
-__all__ = ["pieces_of", "runs"]
+__all__ = ["most_frequent", "pieces_of", "runs"]
 
 DOT, GATHER = OPCODE["dot"], OPCODE["gather"]
+COMMON = 4  # a step is frequent if it is one in so many at least
 
 
 def runs(changed: NDArray[np.bool_], hard: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -38,6 +39,17 @@ def runs(changed: NDArray[np.bool_], hard: NDArray[np.bool_]) -> NDArray[np.bool
             begins[i] = True
             last = i
     return begins
+
+
+def most_frequent(steps: NDArray[np.int64]) -> NDArray[np.int64] | None:
+    """The step that comes most often; None if it does not come often.
+
+    Args:
+        steps: int64[n, k], at least one.
+    """
+    different, times = np.unique(steps, axis=0, return_counts=True)
+    best = int(np.argmax(times))
+    return different[best] if COMMON * int(times[best]) >= len(steps) else None
 
 
 def pieces_of(groups: Groups, members: NDArray[Any], op: int) -> tuple[NDArray[np.int64], list[Any]]:

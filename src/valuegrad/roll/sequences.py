@@ -17,12 +17,15 @@ Where to start reading: ``sequence_of``, then ``chain_of``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE
-from valuegrad.roll.groups import GUARD, MEMBER, REDUCE, SLOT, STORE, STORE_UNIFORM, UNIFORM, Groups
+from valuegrad.roll.groups import GUARD, MEMBER, TARGETS, UNIFORM, Groups, space_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "Chain",
@@ -31,16 +34,13 @@ __all__ = [
     "Step",
     "Track",
     "chain_of",
-    "chains",
     "mark_last",
     "sequence_of",
-    "sequences",
     "storage",
 ]
 
 DOT, SUM = OPCODE["dot"], OPCODE["sum"]
 WITHOUT_LOOPS = frozenset(OPCODE[op] for op in ("norm", "call", "gather"))
-SPACES = {STORE: "slot", STORE_UNIFORM: "uniform", REDUCE: "sum", GUARD: "number"}
 CYCLIC = 24  # terms from which on a list is looked at for periods
 ODD = 64  # sections of a list, at most: more would be straight-line code again
 ALONE = 512  # terms of one that does not repeat itself
@@ -56,9 +56,10 @@ class Track:
     step: int = 0
     table: Any = None  # int64[iterations], where there is no constant step
 
-    def at(self, t: int) -> int:
-        """Where iteration t finds it."""
-        return self.first + self.step * t if self.table is None else int(self.table[t])
+    def places(self, count: int) -> NDArray[np.int64]:
+        """Where each of so many iterations finds it."""
+        found: NDArray[np.int64] = self.first + self.step * np.arange(count) if self.table is None else self.table
+        return found
 
 
 @dataclass
@@ -115,13 +116,9 @@ class Chain:
     members: int = 1
 
 
-def _space(c: int) -> tuple[str, int]:
-    return ("uniform", -1) if c == UNIFORM else ("slot", -1) if c == SLOT else ("group", c - MEMBER)
-
-
 def _track(c: int, places: Any) -> Track:
     """The track of a class's places."""
-    space, group = _space(c)
+    space, group = space_of(c)
     first = int(places[0])
     steps = np.diff(places)
     if not len(steps) or (steps == steps[0]).all():
@@ -196,10 +193,10 @@ def sequence_of(groups: Groups, first: int, period: int, count: int, group: int)
                 names[key] = len(carried)
                 carried.append((body, ago, begin))
             step.args.append(("carried", names[key]))
-        if op in SPACES:
+        if op in TARGETS:
             places = numbers[:, j].astype(np.int64)
             track = _track(UNIFORM, places // 2 if op == GUARD else places)
-            track.space = SPACES[op]
+            track.space = TARGETS[op]
             step.out = tracks.add(track)
         bodies.append(step)
     return Sequence(count, bodies, tracks.all, carried)
@@ -274,16 +271,6 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
 
     cut(0, half)
     return Chain([Step(op, 0.0, group)], tracks.all, sections)
-
-
-def sequences(segment: Any) -> dict[int, tuple[int, int, int, int]]:
-    """Its runs by their first group."""
-    return {run[3]: run for run in segment.runs}
-
-
-def chains(groups: Groups, g: int, op: int) -> Chain | None:
-    """The chain of a group that is one list."""
-    return chain_of(groups, int(groups.members[g][0]), op, g) if groups.sizes[g] == 1 else None
 
 
 def mark_last(kernels: list[Any]) -> None:

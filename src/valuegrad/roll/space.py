@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from valuegrad.roll.pieces import most_frequent
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -22,7 +24,6 @@ __all__ = ["LETTERS", "Indices", "affine_text"]
 
 LETTERS = "ijklmn"
 DEEPEST = len(LETTERS)
-SHARE = 4  # a step makes a loop if one in so many of the steps is it
 
 
 def affine_text(formula: tuple[int, ...] | None) -> str:
@@ -107,10 +108,7 @@ class Indices:
 def _runs(rows: NDArray[Any]) -> NDArray[Any]:
     """Where rows begin that differ by the most frequent step; all rows where no step is frequent."""
     steps = np.diff(rows, axis=0)
-    _, which, times = np.unique(steps, axis=0, return_inverse=True, return_counts=True)
-    best = int(np.argmax(times))
-    if times[best] * SHARE < len(steps):
+    common = most_frequent(steps)
+    if common is None:
         return np.arange(len(rows))
-    others = np.ones(len(rows), dtype=bool)
-    others[1:] = which.reshape(-1) != best
-    return np.flatnonzero(others)
+    return np.flatnonzero(np.append(True, (steps != common).any(axis=1)))
