@@ -127,6 +127,20 @@ def test_what_waits_for_each_other_is_a_run_of_iterations() -> None:
     assert len(set(groups_of(segment, "sin"))) == 1
 
 
+def test_short_chains_side_by_side_are_members_not_runs() -> None:
+    def chains(x: list[Any]) -> list[Any]:
+        for _ in range(10):
+            x = [vg.sin(y) for y in x]
+        return x
+
+    def one_after_the_other(x: list[Any]) -> list[Any]:
+        return [chains([y])[0] for y in x]
+
+    segment = segment_of(one_after_the_other, [ROWS + k for k in range(40)])
+    assert segment.runs == []
+    assert len(set(groups_of(segment, "sin"))) == 10
+
+
 def test_a_chain_without_a_pattern_has_no_two_members() -> None:
     def chain(x: Any) -> Any:
         for name in random.Random(1).choices(["sin", "cos", "tanh", "exp"], k=30):

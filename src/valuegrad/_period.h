@@ -25,7 +25,9 @@
 enum {
     VG_LEAST_COUNT = 4, /* iterations of a run */
     VG_MOST_CARRIED = 4, /* iterations from a result to its use */
-    VG_NEAR = 24        /* operands so near count in an instruction's hash */
+    VG_NEAR = 24,       /* operands so near count in an instruction's hash */
+    VG_LEAST_RUN = 2048, /* instructions of a run, */
+    VG_LEAST_SHARE = 16 /* or one in so many of all: short ones that stand side by side are alike by their history */
 };
 
 typedef struct VgPeriodic {
@@ -221,7 +223,8 @@ static int vg_fit_periodic(const VgSegment *s, const int32_t *group, VgPeriodic 
     }
     run->first += low * period;
     run->count = high - low;
-    return carries && run->count >= VG_LEAST_COUNT;
+    const int64_t all = (int64_t)period * run->count;
+    return carries && run->count >= VG_LEAST_COUNT && (all >= VG_LEAST_RUN || all * VG_LEAST_SHARE >= s->count);
 }
 
 #endif
