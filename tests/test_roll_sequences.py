@@ -161,6 +161,45 @@ def test_a_dense_recurrent_layer_is_one_loop_though_its_units_are_alike(kernels)
     assert any(isinstance(kernel, Sequence) and len(kernel.bodies) > 64 for kernel in kernels)
 
 
+def rod(states, steps):
+    def f(*u):
+        for _ in range(steps):
+            ends = [0.0, *u, 0.0]
+            u = [b + 0.2 * (a - 2 * b + c) + 0.1 * vg.exp(b / (1 + b)) for a, b, c in zip(ends, ends[1:], ends[2:])]
+        return sum(u) / states
+
+    return f
+
+
+def test_steps_of_many_states_are_loops_over_the_states(kernels):
+    inputs = [float(x) for x in np.random.default_rng(1).uniform(0.5, 1.5, 400)]
+    f = rod(400, 6)
+    expected, found = (results(f, inputs, wish) for wish in ("off", "on"))
+    np.testing.assert_array_equal(found, expected)
+    assert not any(isinstance(kernel, Sequence) for kernel in kernels)
+    wide = [kernel for kernel in kernels if kernel.members > 300]
+    assert len(wide) <= 6 * 6  # of a step forwards and back; what is at the ends is apart
+    assert sum(kernel.members * len(kernel.bodies) for kernel in wide) > 30_000
+
+
+def test_many_steps_of_few_states_are_a_loop_over_the_steps(kernels):
+    inputs = [float(x) for x in np.random.default_rng(1).uniform(0.5, 1.5, 12)]
+    expected, found = (results(rod(12, 100), inputs, wish) for wish in ("off", "on"))
+    np.testing.assert_array_equal(found, expected)
+    assert sum(isinstance(kernel, Sequence) and kernel.members > 80 for kernel in kernels) == 2
+
+
+def test_members_that_share_a_product_with_their_neighbours_are_no_run(kernels):
+    def f(*u):
+        doubled = [2 * vg.exp(x) for x in u]
+        return sum(vg.sin(x * y) for x, y in zip(doubled, doubled[1:]))
+
+    inputs = [float(x) for x in np.random.default_rng(1).uniform(0.5, 1.5, 600)]
+    expected, found = (results(f, inputs, wish) for wish in ("off", "on"))
+    np.testing.assert_array_equal(found, expected)
+    assert not any(isinstance(kernel, Sequence) for kernel in kernels)
+
+
 @pytest.mark.parametrize("copies", [3, 6])
 def test_what_repeats_itself_without_a_loop_takes_no_longer(copies):
     def f(x, a):

@@ -24,6 +24,8 @@
 
 enum { VG_CLASS_UNIFORM, VG_CLASS_SLOT, VG_CLASS_GROUP }; /* of an operand; from the last one on: results of a group */
 
+enum { VG_LONG_STEP = 512 }; /* instructions of an iteration, of which one may be better off as loops of its own */
+
 typedef struct VgGrouping {
     int32_t *table, *start, *key; /* group k has the key from start[k] to start[k + 1] */
     uint32_t mask;
@@ -65,6 +67,7 @@ static int vg_room_for_group(VgGrouping *g, int32_t n) {
     g->mask = (uint32_t)(size - 1);
     g->room *= 2;
     for (int32_t k = 0; k < g->groups; k++) {
+        if (g->start[k] == g->start[k + 1]) continue; /* of a run: nobody looks for it */
         uint32_t at = vg_hash_key(g->key + g->start[k], g->start[k + 1] - g->start[k]) & g->mask;
         while (table[at] >= 0) at = (at + 1) & g->mask;
         table[at] = k;
@@ -134,10 +137,10 @@ static int vg_group_periodic(VgGrouping *g, int32_t *group, VgPeriodic *run) {
     return 0;
 }
 
-/* For each instruction its group, numbered in an order in which they can run; `operand`, a copy of the segment's, is
- * put in the order of groups.  The runs are left in *run (owned by the caller).  How many groups there are; -1 without
- * memory. */
-static int32_t vg_find_groups(const VgSegment *s, int32_t *operand, int32_t *group, VgPeriodic **run, int32_t *runs) {
+/* The groups, with the runs of `run` whose iterations have at most so many instructions; those are left in it, *runs of
+ * them.  How many groups there are, where it does not matter how many more than `most`; -1 without memory. */
+static int32_t vg_group_all(const VgSegment *s, int32_t *operand, int32_t *group, VgPeriodic *run, int32_t found,
+                            int32_t longest, int32_t most, int32_t *runs) {
     VgGrouping g = {NULL, NULL, NULL, 4095, 0, 1024, 1 << 14};
     int32_t widest = 0, result = -1;
     for (int32_t i = 0; i < s->count; i++)
@@ -146,16 +149,18 @@ static int32_t vg_find_groups(const VgSegment *s, int32_t *operand, int32_t *gro
     g.table = (int32_t *)malloc(4096 * sizeof *g.table);
     g.start = (int32_t *)calloc(1025, sizeof *g.start);
     g.key = (int32_t *)malloc((size_t)g.key_room * sizeof *g.key);
-    const int32_t found = vg_find_periodic(s, run);
     *runs = 0;
-    if (key == NULL || g.table == NULL || g.start == NULL || g.key == NULL || found < 0) goto done;
+    if (key == NULL || g.table == NULL || g.start == NULL || g.key == NULL) goto done;
     memset(g.table, 0xff, 4096 * sizeof *g.table);
-    for (int32_t i = 0, next = 0; i < s->count; i++) {
-        while (next < found && (*run)[next].first == i && !vg_fit_periodic(s, group, *run + next)) next++;
-        if (next < found && (*run)[next].first == i) {
-            if (vg_group_periodic(&g, group, *run + next) < 0) goto done;
-            (*run)[(*runs)++] = (*run)[next++];
-            i += (*run)[*runs - 1].period * (*run)[*runs - 1].count - 1;
+    memcpy(operand, s->operand, (size_t)s->start[s->count] * sizeof *operand);
+    for (int32_t i = 0, next = 0; i < s->count && g.groups <= most; i++) {
+        while (next < found && run[next].first == i &&
+               (run[next].period > longest || !vg_fit_periodic(s, group, run + next)))
+            next++;
+        if (next < found && run[next].first == i) {
+            if (vg_group_periodic(&g, group, run + next) < 0) goto done;
+            run[(*runs)++] = run[next++];
+            i += run[*runs - 1].period * run[*runs - 1].count - 1;
             continue;
         }
         group[i] = vg_group_with(&g, key, vg_key_of(s, group, i, operand + s->start[i], key));
@@ -168,6 +173,45 @@ done:
     free(g.start);
     free(g.key);
     return result;
+}
+
+/* For each instruction its group, numbered in an order in which they can run; `operand`, as long as the segment's, gets
+ * its operands in the order of groups.  The runs are left in *run (owned by the caller).  How many groups there are; -1
+ * without memory.
+ *
+ * A step of a long run, such as one in time of ten thousand states, may itself be a loop over instructions that are alike
+ * by their history.  So there are two ways, with such runs and without; the one with fewer groups is taken. */
+static int32_t vg_find_groups(const VgSegment *s, int32_t *operand, int32_t *group, VgPeriodic **run, int32_t *runs) {
+    const int32_t found = vg_find_periodic(s, run);
+    int32_t is_long = 0, count;
+    if (found < 0) return -1;
+    VgPeriodic *const all = (VgPeriodic *)malloc(((size_t)found + 1) * sizeof *all);
+    if (all == NULL) return -1;
+    if (found) memcpy(all, *run, (size_t)found * sizeof *all);
+    for (int32_t k = 0; k < found; k++) is_long |= all[k].period > VG_LONG_STEP;
+    count = vg_group_all(s, operand, group, *run, found, INT32_MAX, INT32_MAX, runs);
+    if (is_long && count > VG_LONG_STEP) {
+        VgPeriodic *const some = (VgPeriodic *)malloc(((size_t)found + 1) * sizeof *some);
+        int32_t *const own_operand = (int32_t *)malloc(((size_t)s->start[s->count] + 1) * sizeof *own_operand);
+        int32_t *const own_group = (int32_t *)malloc(((size_t)s->count + 1) * sizeof *own_group);
+        int32_t few = 0, fewer = INT32_MAX;
+        if (some != NULL && own_operand != NULL && own_group != NULL) {
+            memcpy(some, all, (size_t)found * sizeof *some);
+            fewer = vg_group_all(s, own_operand, own_group, some, found, VG_LONG_STEP, count, &few);
+        }
+        if (fewer >= 0 && fewer < count) {
+            memcpy(*run, some, (size_t)few * sizeof *some);
+            memcpy(operand, own_operand, (size_t)s->start[s->count] * sizeof *operand);
+            memcpy(group, own_group, (size_t)s->count * sizeof *group);
+            *runs = few;
+            count = fewer;
+        }
+        free(some);
+        free(own_operand);
+        free(own_group);
+    }
+    free(all);
+    return count;
 }
 
 #endif

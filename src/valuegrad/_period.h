@@ -81,23 +81,51 @@ static int vg_matches(const VgSegment *s, int32_t i, int32_t period, int first) 
     return 1;
 }
 
-/* Whether the third iteration needs a result of those before.  Otherwise the iterations are alike by their history. */
+/* Whether an iteration needs what it leaves to the next one: whether the dependencies between the instructions of an
+ * iteration, those on iterations before too, have a cycle.  Otherwise the iterations are alike by their history, although
+ * one may read the one before: where an iteration begins is arbitrary.  -1 without memory. */
 static int vg_carries(const VgSegment *s, int32_t first, int32_t period) {
-    const int32_t from = first + 2 * period;
-    for (int32_t k = s->start[from]; k < s->start[from + period]; k++)
-        if (s->operand[k] >= first && s->operand[k] < from) return 1;
-    return 0;
+    const int32_t from = first + 2 * period, *const start = s->start + from;
+    int32_t *const left = (int32_t *)calloc(3 * (size_t)period + 1, sizeof *left), *const users = left + period;
+    int32_t *const ready = users + period + 1, *list, ends = 0, done = 0, many = start[period] - start[0];
+    list = (int32_t *)malloc(((size_t)many + 1) * sizeof *list);
+    if (left == NULL || list == NULL) {
+        free(left);
+        free(list);
+        return -1;
+    }
+    for (int32_t k = start[0]; k < start[period]; k++)
+        if (s->operand[k] >= first) users[(s->operand[k] - first) % period]++;
+    for (int32_t j = 0, sum = 0; j <= period; j++) { /* where each one's list of users ends, then begins */
+        sum += j < period ? users[j] : 0;
+        users[j] = sum;
+    }
+    for (int32_t j = 0; j < period; j++)
+        for (int32_t k = start[j]; k < start[j + 1]; k++)
+            if (s->operand[k] >= first) {
+                list[--users[(s->operand[k] - first) % period]] = j;
+                left[j]++;
+            }
+    for (int32_t j = 0; j < period; j++)
+        if (left[j] == 0) ready[ends++] = j;
+    for (; done < ends; done++) /* Kahn 1962 */
+        for (int32_t k = users[ready[done]]; k < users[ready[done] + 1]; k++)
+            if (--left[list[k]] == 0) ready[ends++] = list[k];
+    free(left);
+    free(list);
+    return done < period;
 }
 
 /* Add the run around instruction i if it repeats the one `period` before; it is free from `from` to where `limit` is not
- * negative.  Where the instructions stop matching goes to *end. */
+ * negative.  Where the instructions begin and stop matching goes to *begin and *end. */
 static int vg_try_period(const VgSegment *s, int32_t i, int32_t period, int32_t from, const int32_t *limit, VgPeriodic *run,
-                      int32_t *end) {
+                      int32_t *begin, int32_t *end) {
     int32_t first = i - period, stop = i;
     while (stop < s->count && limit[stop] < 0 && vg_matches(s, stop - period, period, 0)) stop++;
     *end = stop;
     while (first > from && vg_matches(s, first - 1, period, 0)) first--;
-    if ((int64_t)stop - first < (int64_t)VG_LEAST_COUNT * period || !vg_carries(s, first, period)) return 0;
+    *begin = first;
+    if ((int64_t)stop - first < (int64_t)VG_LEAST_COUNT * period || vg_carries(s, first, period) <= 0) return 0;
     int32_t before = first;
     while (before > from && before > first - period && vg_matches(s, before - 1, period, 1)) before--;
     if (before == first - period) first = before;
@@ -142,7 +170,7 @@ static int32_t vg_find_periodic(const VgSegment *s, VgPeriodic **found) {
         size_t size = 64;
         while (size < 4 * ((size_t)n / (size_t)(rare + 1) + 8) && size <= 2 * (size_t)n) size *= 2;
         memset(table, 0xff, size * sizeof *table);
-        int32_t from = 0, failed = 0, until = 0;
+        int32_t from = 0, failed = 1, until = 0;
         int64_t left = 16 * (int64_t)n; /* instructions to compare in vain: the search takes linear time */
         for (int32_t i = 0; i + window <= n; i++) {
             if (limit[i] >= 0) { /* claimed by a longer window: nothing reaches across */
@@ -158,13 +186,13 @@ static int32_t vg_find_periodic(const VgSegment *s, VgPeriodic **found) {
             if (before < from || sums[before + window] - sums[before] * power != sums[i + window] - sums[i] * power)
                 continue;
             const int32_t period = i - before;
-            if ((period == failed && i < until) || (int64_t)VG_LEAST_COUNT * period > n - from || left < 0) continue;
+            if ((i < until && period % failed == 0) || (int64_t)VG_LEAST_COUNT * period > n - from || left < 0) continue;
             VgPeriodic run;
-            int32_t end;
-            if (!vg_try_period(s, i, period, from, limit, &run, &end)) {
+            int32_t begin, end;
+            if (!vg_try_period(s, i, period, from, limit, &run, &begin, &end)) {
                 failed = period;
                 until = end;
-                left -= end - i + period;
+                left -= end - begin + period;
                 continue;
             }
             if (runs == room) {

@@ -48,6 +48,7 @@ UNIFORM, SLOT, MEMBER = 0, 1, 2
 """Classes of operands: a scalar, a slot of the frame; MEMBER + g: a result of group g (as in ``_group.h``)."""
 
 LEAST_PART, MOST_PARTS, SHORT = 64, 4, 4
+MIXED = 8  # terms of a list that are of different groups, at most, to be written out
 MOST_SLOTS = 64
 
 FACTORS = frozenset((OPCODE["dot"], OPCODE["mul"]))
@@ -86,6 +87,10 @@ class Segment:
     slots: int
     runs: list[tuple[int, int, int, int]]
 
+    def count(self, members: NDArray[Any]) -> NDArray[np.int32]:
+        """How many operands instructions have."""
+        return self.starts[members + 1] - self.starts[members]
+
 
 class Groups:
     """The groups of a segment.
@@ -97,10 +102,12 @@ class Groups:
         members: for each group its instructions, in the order of their results' storage.
         sizes: how many those are.
         place: int64[n]: for each instruction where its result is among those of its group.
+        long: bool[n]: for each instruction whether it has a list of operands that is to be a loop.
     """
 
     def __init__(self, segment: Segment) -> None:
         self.segment = segment = _split_by_users(segment)
+        self.long = is_long(segment)
         self.members = _members(segment)
         self.sizes = [len(members) for members in self.members]
         self.place = np.zeros(len(segment.ops), dtype=np.int64)
@@ -132,7 +139,7 @@ class Groups:
         """Members by the places of their first operands, so that what is read in a loop lies side by side (the adjoint
         of a loop then runs in the loop's own order, too); places of scalars count last."""
         s = self.segment
-        first, count = s.starts[members], np.diff(s.starts)[members]
+        first, count = s.starts[members], s.count(members)
         least = int(count.min())
         if least == 0:
             return members
@@ -169,9 +176,10 @@ def _split_by_users(s: Segment) -> Segment:
     part = _components(s.operands[inner], s.group.astype(np.int64), users)
     label = np.zeros(count, dtype=np.int64)
     in_lists = np.zeros(s.groups, dtype=bool)
-    in_lists[s.group[s.operands[inner]][arity[owner[inner]] > 2 * SHORT]] = True
+    lists = is_long(s)
+    in_lists[s.group[s.operands[inner]][lists[owner[inner]]]] = True
     for g, members in enumerate(_members(s)):
-        if len(members) <= LEAST_PART or in_lists[g] or arity[members].max() > SHORT:
+        if len(members) <= LEAST_PART or in_lists[g] or lists[members].any():
             continue
         _, which, sizes = np.unique(part[members], return_inverse=True, return_counts=True)
         large = np.flatnonzero(sizes >= LEAST_PART)
@@ -183,6 +191,33 @@ def _split_by_users(s: Segment) -> Segment:
         return s
     _, numbers = np.unique(s.group.astype(np.int64) * (MOST_PARTS + 1) + label, return_inverse=True)
     return replace(s, group=numbers.astype(np.int32), groups=int(numbers.max()) + 1)
+
+
+def is_long(s: Segment) -> NDArray[np.bool_]:
+    """For each instruction whether it has a list of operands that is to be a loop: more than are written out. A few more
+    are written out if neighbours are of different groups, as a stencil's are: loops would be of one term each.
+
+    Returns:
+        bool[n].
+    """
+    arity = np.diff(s.starts)
+    is_dot = np.isin(s.ops, list(FACTORS))
+    terms = np.where(is_dot, arity // 2, arity)
+    long = terms > SHORT
+    some = np.flatnonzero(long & (terms <= MIXED))
+    if not len(some):
+        return long
+    classes = np.where(s.operands >= 0, s.group[np.maximum(s.operands, 0)], -1 - (~s.operands < s.uniforms))
+    for n in range(SHORT + 1, MIXED + 1):
+        for dot in (False, True):
+            mine = some[(terms[some] == n) & (is_dot[some] == dot)]
+            x = classes[s.starts[mine][:, None] + np.arange(n)]
+            same = x[:, 1:] == x[:, :-1]
+            if dot:
+                y = classes[s.starts[mine][:, None] + n + np.arange(n)]
+                same &= y[:, 1:] == y[:, :-1]
+            long[mine] = same.sum(1) * 2 >= n
+    return long
 
 
 def _components(results: NDArray[Any], group: NDArray[np.int64], users: NDArray[np.int64]) -> NDArray[np.int64]:

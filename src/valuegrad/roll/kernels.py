@@ -38,7 +38,6 @@ DOT, SUM, GATHER = OPCODE["dot"], OPCODE["sum"], OPCODE["gather"]
 SAME = {OPCODE["mul"]: DOT, OPCODE["add"]: SUM}
 """A product is a dot of one pair, an addition a sum of two."""
 
-SHORT = 4  # lists of so many operands or fewer in all members are written out
 MOST_BODIES = 64  # in a kernel: more would not fit the registers
 
 
@@ -181,10 +180,9 @@ def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
     op = SAME.get(int(s.ops[members[0]]), int(s.ops[members[0]]))
     number = float(s.numbers[members[0]])
     body = Body(op, number % 2 if op == GUARD else number, g)
-    first, count = s.starts[members], np.diff(s.starts)[members]
+    first, count = s.starts[members], s.count(members)
     columns: list[Column] = []
-    same = count.min() == count.max()
-    if op == GATHER or (op in LISTS and not (same and count[0] <= (2 * SHORT if op == DOT else SHORT))):
+    if op == GATHER or (op in LISTS and not _is_written_out(groups, members)):
         body.variant, found = pieces_of(groups, members, op)
         for mine, pieces in found:
             body.variants.append([])
@@ -211,6 +209,16 @@ def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
         body.out = len(columns)
         columns.append(Column(TARGETS[op], -1, numbers // 2 if op == GUARD else numbers))
     return body, columns
+
+
+def _is_written_out(groups: Groups, members: NDArray[Any]) -> bool:
+    """Whether all members' lists are short, of one length, and alike term by term."""
+    s = groups.segment
+    first, count = s.starts[members], s.count(members)
+    if count.min() != count.max() or groups.long[members].any():
+        return False
+    classes, _ = groups.locate(s.operands[first[:, None] + np.arange(count[0])])
+    return bool((classes == classes[0]).all())
 
 
 class _Homes:
