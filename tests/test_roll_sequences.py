@@ -2,6 +2,7 @@
 
 import os
 from contextlib import contextmanager
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 
 import valuegrad as vg
 from valuegrad.lower import rolled
+from valuegrad.roll.packs import packs_of
 from valuegrad.roll.sequences import Chain, Sequence
 
 pytestmark = pytest.mark.skipif(not rolled.HAS_LLVM, reason="loops need llvmlite")
@@ -192,12 +194,89 @@ def test_many_steps_of_few_states_are_a_loop_over_the_steps(kernels):
 def test_members_that_share_a_product_with_their_neighbours_are_no_run(kernels):
     def f(*u):
         doubled = [2 * vg.exp(x) for x in u]
-        return sum(vg.sin(x * y) for x, y in zip(doubled, doubled[1:]))
+        return sum(vg.sin(x * y) for x, y in pairwise(doubled))
 
     inputs = [float(x) for x in np.random.default_rng(1).uniform(0.5, 1.5, 600)]
     expected, found = (results(f, inputs, wish) for wish in ("off", "on"))
     np.testing.assert_array_equal(found, expected)
     assert not any(isinstance(kernel, Sequence) for kernel in kernels)
+
+
+def recurrent(units, steps):
+    """Gates for each unit, as an LSTM has them; the loss looks at all units."""
+
+    def f(*w):
+        h, c, total = [0.1 * i for i in range(units)], [0.2] * units, 0.0
+        for _ in range(steps):
+            for i in range(units):
+                gate = vg.sigmoid(h[i] * w[i] + w[units + i])
+                c[i] = c[i] * gate + (1.0 - gate) * vg.tanh(w[2 * units + i] * h[i])
+                h[i] = vg.tanh(c[i]) * gate
+            total = total + vg.log(sum(vg.exp(x) for x in h))
+        return total
+
+    return f, 3 * units
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("units", [4, 5, 14, 19])
+def test_units_of_a_time_loop_run_side_by_side_to_the_same_bits(units, dtype):
+    f, count = recurrent(units, 30)
+    for some in (lanes(count), [float(x[0]) for x in lanes(count)]):
+        for gradient in (False, True):
+            expected, found = (results(f, some, wish, gradient, dtype=dtype) for wish in ("off", "on"))
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_alike_units_are_packs_and_an_iteration_begins_where_the_loop_does(kernels):
+    f, count = recurrent(14, 40)
+    results(f, [float(x[0]) for x in lanes(count)], "on")
+    forward, back = (kernel for kernel in kernels if isinstance(kernel, Sequence))
+    packs = packs_of(forward, 8, lambda op: False)
+    assert sorted(i for pack in packs for i in pack) == list(range(len(forward.bodies)))
+    assert {len(pack) for pack in packs} == {8, 6, 1}
+    assert sum(len(pack) == 1 for pack in packs) == 2  # the sum over the units and its logarithm
+    packs = packs_of(back, 8, lambda op: False)
+    assert sum(len(pack) for pack in packs if len(pack) > 1) > 0.9 * len(back.bodies)
+
+
+def test_a_pack_comes_after_all_that_it_reads(kernels):
+    f, count = recurrent(6, 40)
+    results(f, [float(x[0]) for x in lanes(count)], "on")
+    for loop in (kernel for kernel in kernels if isinstance(kernel, Sequence)):
+        done = set()
+        for pack in packs_of(loop, 4, lambda op: True):
+            assert {x for i in pack for what, x in loop.bodies[i].args if what == "value"} <= done
+            done |= set(pack)
+
+
+def test_the_gradient_of_a_parameter_is_a_total_of_the_loop_back(kernels):
+    results(lorenz(40), lanes(6), "on")
+    (back,) = [kernel for kernel in kernels if isinstance(kernel, Sequence) and kernel.accumulators]
+    assert len(back.accumulators) == 3
+    assert not any(step.stored and not step.last for step in back.bodies)
+
+
+def test_terms_before_and_after_the_loop_s_keep_their_order():
+    def f(x, a, *w):
+        total = 0.0
+        for t in range(30):
+            x = vg.sin(a * x) + w[0] * (3.0 if t < 2 or t > 26 else 1.0)
+            total = total + x * w[1] * (1.0 if t % 2 else 1e8)
+        return total * a
+
+    agree(f, lanes(4))
+
+
+def test_a_call_that_reads_what_the_one_beside_it_left_an_iteration_before():
+    def f(x, y, a):
+        total = 0.0
+        for _ in range(12):
+            x, y = a * vg.tanh(x + x), vg.tanh(y)
+            total = total + x
+        return total + y
+
+    agree(f, lanes(3))
 
 
 @pytest.mark.parametrize("copies", [3, 6])

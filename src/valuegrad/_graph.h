@@ -275,6 +275,9 @@ static int32_t vg_simplified(VgGraph *g, uint16_t op, const int32_t *o, int32_t 
             return -1;
         case VG_OP_neg:
             return g->op[o[0]] == VG_OP_neg ? vg_operands_of(g, o[0])[0] : -1;
+        case VG_OP_abs:
+            if (g->op[o[0]] == VG_OP_neg) return vg_emit1(g, VG_OP_abs, vg_operands_of(g, o[0])[0]);
+            return g->op[o[0]] == VG_OP_abs ? o[0] : -1;
         case VG_OP_not: /* of what is 1.0 or 0.0 */
             if (g->op[o[0]] != VG_OP_not) return -1;
             return vg_is_condition(g->op[vg_operands_of(g, o[0])[0]]) ? vg_operands_of(g, o[0])[0] : -1;

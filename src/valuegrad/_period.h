@@ -116,6 +116,68 @@ static int vg_carries(const VgSegment *s, int32_t first, int32_t period) {
     return done < period;
 }
 
+typedef struct {
+    int32_t from, length; /* of a result, in an iteration, to one of its uses */
+} VgReach;
+
+static int vg_shorter(const void *a, const void *b) {
+    return ((const VgReach *)a)->length - ((const VgReach *)b)->length;
+}
+
+/* Where an iteration begins, from `first` on: what repeats itself has no beginning, but a person's loop hands the fewest
+ * results from one iteration to the next.  Of several such places it is the one with the longest way from any result
+ * before it to a use after it: a step's last result is not what the next one begins with. */
+static int32_t vg_beginning(const VgSegment *s, int32_t first, int32_t period) {
+    const int32_t from = first + 2 * period, many = s->start[from + period] - s->start[from];
+    int32_t *const reach = (int32_t *)calloc(4 * (size_t)period + 2, sizeof *reach), *const alive = reach + period;
+    int32_t *const nearest = alive + period + 1, *const next = nearest + period; /* next: the next place without one */
+    VgReach *const use = (VgReach *)malloc(((size_t)many + 1) * sizeof *use);
+    int32_t best = 0, number = 0, uses = 0;
+    if (reach == NULL || use == NULL) goto done;
+    for (int32_t i = from; i < from + period; i++)
+        for (int32_t k = s->start[i]; k < s->start[i + 1]; k++) {
+            const int32_t r = s->operand[k], at = r < first ? 0 : (r - first) % period;
+            if (r < first || i - r >= period) continue;
+            use[uses++] = (VgReach){at, i - r};
+            if (i - r > reach[at]) reach[at] = i - r;
+        }
+    for (int32_t a = 0; a < period; a++) { /* a result is handed on at places after it, up to its last use */
+        next[a] = a;
+        if (reach[a] == 0) continue;
+        alive[a + 1]++;
+        if (a + reach[a] < period) alive[a + reach[a] + 1]--;
+        else {
+            alive[0]++;
+            alive[a + reach[a] - period + 1]--;
+        }
+    }
+    for (int32_t o = 0; o < period; o++) alive[o] = number += alive[o];
+    qsort(use, (size_t)uses, sizeof *use, vg_shorter);
+    for (int32_t k = 0; k < uses; k++) /* the shortest way over a place comes first, and is written there */
+        for (int32_t part = 0; part < 2; part++) {
+            const int32_t low = part ? 0 : use[k].from + 1, end = use[k].from + 1 + use[k].length - (part ? period : 0);
+            for (int32_t o = low < period ? low : period; o < (end < period ? end : period);) {
+                int32_t free_ = o;
+                while (free_ < period && next[free_] != free_) free_ = next[free_];
+                while (o < free_) { /* shorten the way for those who come after */
+                    const int32_t then = next[o];
+                    next[o] = free_;
+                    o = then;
+                }
+                if (free_ >= (end < period ? end : period)) break;
+                nearest[free_] = use[k].length;
+                next[free_] = free_ + 1;
+                o = free_ + 1;
+            }
+        }
+    for (int32_t o = 1; o < period; o++)
+        if (alive[o] < alive[best] || (alive[o] == alive[best] && nearest[o] > nearest[best])) best = o;
+done:
+    free(reach);
+    free(use);
+    return best;
+}
+
 /* Add the run around instruction i if it repeats the one `period` before; it is free from `from` to where `limit` is not
  * negative.  Where the instructions begin and stop matching goes to *begin and *end. */
 static int vg_try_period(const VgSegment *s, int32_t i, int32_t period, int32_t from, const int32_t *limit, VgPeriodic *run,
@@ -128,7 +190,9 @@ static int vg_try_period(const VgSegment *s, int32_t i, int32_t period, int32_t 
     if ((int64_t)stop - first < (int64_t)VG_LEAST_COUNT * period || vg_carries(s, first, period) <= 0) return 0;
     int32_t before = first;
     while (before > from && before > first - period && vg_matches(s, before - 1, period, 1)) before--;
-    if (before == first - period) first = before;
+    first += vg_beginning(s, first, period);
+    if (before <= first - period) first -= period;
+    if ((int64_t)stop - first < (int64_t)VG_LEAST_COUNT * period) return 0;
     *run = (VgPeriodic){first, period, (stop - first) / period, -1};
     return 1;
 }

@@ -16,9 +16,11 @@ import numpy as np
 
 from valuegrad.lower.loops import ARGUMENTS, Loops
 from valuegrad.lower.sequential import ordered_loop
-from valuegrad.lower.vectors import BLOCK
+from valuegrad.lower.vectors import BLOCK, INLINE
+from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
+from valuegrad.roll.packs import packs_of
 from valuegrad.roll.sequences import Chain, Sequence, Track, storage
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ def emit_segment(
         The module, and how many slots the frame has in all.
     """
     lanes = BLOCK // (8 if dtype == "float64" else 4)
+    if single:
+        kernels = [replace(k, packs=packs_of(k, lanes, _is_call)) if isinstance(k, Sequence) else k for k in kernels]
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(dtype, single, strict, fma, functions, slots, places)
@@ -80,6 +84,10 @@ def emit_segment(
     main = [f"define void @{name}({ARGUMENTS}) #0 {{", *calls, "  ret void", "}"]
     text = "\n".join([*sorted(loops.declared), *loops.tables, *loops.written, *main, ATTRIBUTES])
     return text, slots + (-(-end // lanes) if single else end)
+
+
+def _is_call(op: int) -> bool:
+    return op < len(OPS) and OPS[op] not in INLINE
 
 
 def _total(column: Column | Track, members: int, totals: NDArray[Any]) -> Column | Track:

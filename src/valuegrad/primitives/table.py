@@ -497,9 +497,17 @@ row(
 )
 
 # ------------------------------------------------------------------------------------------- neural activations
+
+
+def _logistic(m: Any, a: Any) -> Any:
+    """1 / (1 + exp(-a)), or exp(a) / (1 + exp(a)): whichever has the smaller exponential."""
+    small = m.exp(-m.abs(a))
+    return m.div(m.where(m.lt(a, 0.0), small, 1.0), 1.0 + small)
+
+
 row(
     "sigmoid",
-    value=lambda m, a: m.div(m.where(m.lt(a, 0.0), m.exp(a), 1.0), 1.0 + m.exp(-m.abs(a))),
+    value=_logistic,
     local_grads=lambda m, a, out: (out * m.sigmoid(-a),),
     doc="The logistic function 1 / (1 + exp(-a)), without overflow.",
     method="sigmoid",

@@ -89,7 +89,8 @@ class Segment:
 
     def count(self, members: NDArray[Any]) -> NDArray[np.int32]:
         """How many operands instructions have."""
-        return self.starts[members + 1] - self.starts[members]
+        counts: NDArray[np.int32] = self.starts[members + 1] - self.starts[members]
+        return counts
 
 
 class Groups:
@@ -194,8 +195,10 @@ def _split_by_users(s: Segment) -> Segment:
 
 
 def is_long(s: Segment) -> NDArray[np.bool_]:
-    """For each instruction whether it has a list of operands that is to be a loop: more than are written out. A few more
-    are written out if neighbours are of different groups, as a stencil's are: loops would be of one term each.
+    """For each instruction whether it has a list of operands that is to be a loop: more than are written out.
+
+    A few more are written out if neighbours are of different groups, as a stencil's are: loops would be of one term
+    each.
 
     Returns:
         bool[n].

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE
+from valuegrad.roll.accumulators import accumulate
 from valuegrad.roll.groups import GUARD, LISTS, TARGETS, Groups, space_of
 from valuegrad.roll.pieces import pieces_of
 from valuegrad.roll.sequences import Chain, Sequence, Track, chain_of, mark_last, sequence_of
@@ -138,9 +139,13 @@ def kernels_of(groups: Groups) -> list[Kernel | Sequence | Chain]:
         ordered[g] = alone
         bodies += alone.bodies
         columns += [alone.columns, *[[] for _ in alone.bodies[1:]]]
+    accumulate(ordered, columns)
     homes = _homes(groups, bodies, columns, ordered)
     wanted = {
-        c.group for g, own in enumerate(columns) for c in own if c.group >= 0 and homes.of[c.group] != homes.of[g]
+        c.group
+        for g, own in enumerate(columns)
+        for c in own
+        if c.group >= 0 and homes.of[c.group] != homes.of[g] and c.space != "order"
     }
     kernels: list[Kernel | Sequence | Chain] = []
     for k in _in_order(homes, columns):
@@ -156,6 +161,9 @@ def kernels_of(groups: Groups) -> list[Kernel | Sequence | Chain]:
             if step.stored:
                 step.out = len(one.columns)
                 one.columns.append(Track("group", step.group, 0, 1))
+        for total in one.accumulators if isinstance(one, Sequence) else ():
+            total.out = len(one.columns)
+            one.columns.append(Track("group", total.group, 0))
     return kernels
 
 

@@ -85,12 +85,16 @@ class Sequence:
         bodies: steps of one.
         columns: tracks.
         carried: (step, iterations ago, the tracks of what the first iterations take instead).
+        accumulators: totals of what the iterations leave (``accumulators.Accumulator``).
+        packs: steps that run side by side (``packs.packs_of``), in order; none: one after the other.
     """
 
     members: int
     bodies: list[Step]
     columns: list[Track]
     carried: list[tuple[int, int, list[int]]]
+    accumulators: list[Any] = field(default_factory=list)
+    packs: list[list[int]] = field(default_factory=list)
 
 
 @dataclass
@@ -108,12 +112,13 @@ class Section:
 
 @dataclass
 class Chain:
-    """A single long list, as a kernel."""
+    """A single long list, as a kernel; `begins`: with what a sequence left where its result goes."""
 
     bodies: list[Step]
     columns: list[Track]
     sections: list[Section]
     members: int = 1
+    begins: bool = False
 
 
 def _track(c: int, places: Any) -> Track:
@@ -306,7 +311,8 @@ def storage(kernels: list[Any], sizes: list[int]) -> tuple[list[int], dict[int, 
     held: dict[int, tuple[int, int, int]] = {}
     for kernel in kernels:
         if isinstance(kernel, Sequence):
-            stored = [b.group for b in kernel.bodies if b.stored and not b.last]
+            order = [kernel.bodies[i] for pack in kernel.packs for i in pack] or kernel.bodies
+            stored = [b.group for b in order if b.stored and not b.last]
             for b in kernel.bodies:
                 if b.last:  # one number, where the last of all would be
                     sizes[b.group] = 1
