@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from valuegrad.lower.emit import emit_segment
+from valuegrad.lower.streams import can_stream, emit_stream
 from valuegrad.lower.vectors import INLINE
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
@@ -30,7 +31,7 @@ from valuegrad.roll.kernels import Kernel, kernels_of
 from valuegrad.roll.sequences import Chain
 from valuegrad.roll.sequences import Sequence as OrderedLoop
 
-__all__ = ["Rolled", "rolled_code", "why_not"]
+__all__ = ["Rolled", "rolled_code", "stream", "why_not"]
 
 PRE, MAIN, POST, LAST = range(4)
 LONG = 4000  # operations of a recording that may be worth it
@@ -129,6 +130,37 @@ def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | 
         return f"llvmlite cannot be imported: {error}"
     code.build_with(rolled.build)
     return code, rolled
+
+
+def stream(code: Any, strict: bool) -> bool:
+    """Have a program's lanes computed on the arrays themselves, to the same bits.
+
+    Args:
+        code: a Code with any backend.
+        strict: as the code's.
+
+    Returns:
+        Whether that could be done; if not, it runs as before.
+    """
+    if os.environ.get("VALUEGRAD_ROLL") == "off" or not HAS_LLVM:
+        return False
+    segment, (_, outputs, _, same, *_) = Segment(*code.segment(MAIN)), code.layout
+    if not can_stream(segment, outputs[same == 0].tolist()):
+        return False
+    text = emit_stream(
+        segment,
+        name="stream",
+        dtype=code.dtype,
+        strict=strict,
+        fma=code.has_fma(),
+        functions=lambda op: code.function(op, code.dtype, strict),
+    )
+    try:
+        engine = _compiled([text])
+    except (ImportError, OSError):
+        return False
+    code.install_stream(engine.get_function_address("stream"), engine)
+    return True
 
 
 _host: list[Any] = []  # LLVM's target, and what this processor is and has
