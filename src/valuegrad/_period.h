@@ -199,6 +199,29 @@ static int32_t vg_role(const VgSegment *s, const int32_t *group, const VgPeriodi
     return ago > VG_MOST_CARRIED ? -1 : (1 << 30) | (r - run->first) % run->period << 8 | ago;
 }
 
+/* Whether an instruction of the body depends on itself, some iterations before.  If none does, what goes from one
+ * iteration to the next is only cut at an odd place: the iterations are alike by their history. */
+static int vg_recurs(const VgSegment *s, const VgPeriodic *run) {
+    const int32_t first = run->first + run->count / 2 * run->period;
+    uint8_t *const ready = (uint8_t *)calloc((size_t)run->period, 1);
+    int32_t left = run->period, before = -1;
+    while (ready != NULL && left > 0 && left != before) {
+        before = left;
+        for (int32_t j = 0; j < run->period; j++) {
+            int waits = ready[j];
+            for (int32_t k = s->start[first + j]; k < s->start[first + j + 1] && !waits; k++) {
+                const int32_t r = s->operand[k];
+                waits = r >= run->first && !ready[(r - run->first) % run->period];
+            }
+            if (waits) continue;
+            ready[j] = 1;
+            left--;
+        }
+    }
+    free(ready);
+    return left > 0;
+}
+
 /* Cut off the iterations in which an operand is of another class than in the middle one.  `group` is known of all
  * instructions before the run.  0: no loop is left. */
 static int vg_fit_periodic(const VgSegment *s, const int32_t *group, VgPeriodic *run) {
@@ -224,7 +247,8 @@ static int vg_fit_periodic(const VgSegment *s, const int32_t *group, VgPeriodic 
     run->first += low * period;
     run->count = high - low;
     const int64_t all = (int64_t)period * run->count;
-    return carries && run->count >= VG_LEAST_COUNT && (all >= VG_LEAST_RUN || all * VG_LEAST_SHARE >= s->count);
+    if (!carries || run->count < VG_LEAST_COUNT || !vg_recurs(s, run)) return 0;
+    return all >= VG_LEAST_RUN || all * VG_LEAST_SHARE >= s->count;
 }
 
 #endif

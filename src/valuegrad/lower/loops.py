@@ -100,6 +100,8 @@ class Loops(Vectors):
     def space(self, space: str, group: int) -> tuple[str, int, int]:
         """Of a column's space the pointer, how many bytes its elements are apart, and where it begins."""
         wide = self.item if self.single else BLOCK
+        if space.startswith("@"):
+            return space, self.item, 0
         if space == "group":
             return "%frame", wide * self.apart.get(group, 1), self.frame * BLOCK + self.storage[group] * wide
         memory, unit = {
@@ -109,6 +111,13 @@ class Loops(Vectors):
             "number": ("", 1),
         }[space]
         return memory, unit, 0
+
+    def table(self, name: str, numbers: np.ndarray) -> str:
+        """A table of numbers in the code; its name is the space of columns in it."""
+        self.width = 1
+        entries = ", ".join(f"{self.scalar} {self.constant(float(x))}" for x in numbers)
+        self.tables.append(f"@{name} = private unnamed_addr constant [{len(numbers)} x {self.scalar}] [{entries}], align 64")
+        return f"@{name}"
 
     def begin(self) -> None:
         """Begin a function."""
@@ -173,7 +182,7 @@ class Loops(Vectors):
         self.mask = None
         if not self.single:
             self.width = self.lanes
-            self.along = [BROADCAST if memory == "%uniform" else SIDE_BY_SIDE for memory in self.memory]
+            self.along = [BROADCAST if memory[0] == "@" or memory == "%uniform" else SIDE_BY_SIDE for memory in self.memory]
             return self._tiles(box, everything)
         d = self._dimension(box)
         if d is None:

@@ -17,7 +17,8 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,10 +27,13 @@ from valuegrad.lower.streams import can_stream, emit_stream
 from valuegrad.lower.vectors import INLINE
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
-from valuegrad.roll.groups import Groups, Segment
+from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
 from valuegrad.roll.kernels import Kernel, kernels_of
 from valuegrad.roll.sequences import Chain
 from valuegrad.roll.sequences import Sequence as OrderedLoop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["Rolled", "rolled_code", "stream", "why_not"]
 
@@ -68,6 +72,8 @@ class Rolled:
         self.strict = strict
         self.layout, self.totals = Layout(*code.layout), code.totals
         segments = [Segment(*code.segment(k)) for k in range(4)]
+        self.constants = _constants(self.layout, self.totals, segments)
+        segments = [replace(segment, constants=self.constants) for segment in segments]
         count = sum(segment.groups for segment in segments)
         instructions = sum(len(segment.ops) for segment in segments)
         too_many = count > MOST and instructions < MANY * count
@@ -97,6 +103,8 @@ class Rolled:
                 strict=self.strict,
                 fma=code.has_fma(),
                 totals=code.totals,
+                constants=np.where(self.constants, self.layout.scalars, np.nan),
+                is_constant=self.constants,
                 functions=lambda op: code.function(op, code.dtype, self.strict),
             )
             texts.append(text)
@@ -111,6 +119,19 @@ class Rolled:
             names: of the inputs (``roll.describe.loops_of``).
         """
         return loops_of([kernels for kernels, _ in self.kernels], self.layout, self.totals, names)
+
+
+def _constants(layout: Layout, totals: NDArray[Any], segments: list[Segment]) -> NDArray[np.bool_]:
+    """Which scalars are constants: those that nothing writes."""
+    constant = np.ones(len(layout.scalars), dtype=bool)
+    inputs = layout.inputs[layout.own_inputs == 1]
+    constant[inputs[inputs >= 0]] = False
+    constant[totals] = False
+    if layout.lanes >= 0:
+        constant[layout.lanes] = False
+    for segment in segments:
+        constant[segment.numbers[segment.ops == STORE_UNIFORM].astype(np.int64)] = False
+    return constant
 
 
 def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | str:
