@@ -182,7 +182,7 @@ class Loops(Vectors):
         self.mask = None
         if not self.single:
             self.width = self.lanes
-            self.along = [BROADCAST if memory[0] == "@" or memory == "%uniform" else SIDE_BY_SIDE for memory in self.memory]
+            self.along = [BROADCAST if memory.startswith(("@", "%uniform")) else SIDE_BY_SIDE for memory in self.memory]
             return self._tiles(box, everything)
         d = self._dimension(box)
         if d is None:
