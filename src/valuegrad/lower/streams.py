@@ -1,7 +1,7 @@
 """A program whose lanes go their own ways as one loop over the arrays, from where they lie to where they go.
 
-Why: an optimiser's step is a dozen operations for each of thousands of parameters, with four arrays to read and three to
-write.  To copy each block of lanes into a frame and back takes as long as the operations.
+Why: an optimiser's step is a dozen operations for each of thousands of parameters, with four arrays to read and three
+to write.  To copy each block of lanes into a frame and back takes as long as the operations.
 
 How: a vector of lanes at a time, everything that is read first: so an output may be the array that an input is.
 Scalars are read once, before the loop.

@@ -157,16 +157,17 @@ class Groups:
         keys = self._keys([s.operands[pick] for pick in picks])
         if op in FACTORS:
             keys.sort(key=lambda key: (key[0] == UNIFORM, -key[0]))
-        return members[_sorted_by(keys)]
+        ordered: NDArray[Any] = members[_sorted_by(keys)]
+        return ordered
 
     def _keys(self, operands: list[NDArray[Any]]) -> list[tuple[int, NDArray[np.int64]]]:
-        """For operands, an array for each place in a member, the classes of the first and their places; scalars last, and
+        """For operands, an array for each place in a member, the first one's class and all places; scalars last, and
         constants not at all: where they lie means nothing."""
         s, keys = self.segment, []
         for references in operands:
             classes, places = self.locate(references)
-            is_constant = classes[0] == UNIFORM and len(s.constants) and bool(s.constants[places[classes == UNIFORM]].all())
-            if not is_constant:
+            scalars = places[classes == UNIFORM]
+            if classes[0] != UNIFORM or not len(s.constants) or not s.constants[scalars].all():
                 keys.append((int(classes[0]), places))
         keys.sort(key=lambda key: key[0] == UNIFORM)
         return keys
@@ -177,7 +178,8 @@ class Groups:
         others = [k for k in range(int(np.diff(s.starts)[users[0]])) if k != slot]
         own = range(int(np.diff(s.starts)[members[0]]))
         keys = self._keys([s.operands[s.starts[users] + k] for k in others])
-        return _sorted_by(keys + self._keys([s.operands[s.starts[members] + k] for k in own]))
+        order: NDArray[np.intp] = _sorted_by(keys + self._keys([s.operands[s.starts[members] + k] for k in own]))
+        return order
 
 
 def _sorted_by(keys: list[tuple[int, NDArray[np.int64]]]) -> Any:
