@@ -84,6 +84,38 @@ def test_elementary_functions_are_near_and_exact_at_the_edges(op: str, dtype: st
         assert np.all(same)
 
 
+@pytest.mark.parametrize(("dtype", "low", "gone"), [("float64", -750.0, -746.0), ("float32", -110.0, -104.0)])
+def test_exp_below_the_normal_numbers_is_within_4_ulp_and_ends_at_0(dtype: str, low: float, gone: float) -> None:
+    nodes = Nodes(1)
+    graph = nodes.graph([nodes.add("exp", [0])])
+    x = np.linspace(low, 0.9 * low, 2000).astype(dtype)
+    (have,), _ = run(code_of(graph, [0], dtype=dtype), [x], len(x))
+    wanted = np.exp(x.astype(np.longdouble))  # whose normal numbers reach further down
+    ulp = np.spacing(wanted.astype(dtype)).astype(np.longdouble)
+    assert np.all(np.abs(have - wanted) <= 4 * ulp)
+    assert not have[x < gone].any()
+    assert have[x > gone + 1].all()
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_power_that_is_the_same_in_all_lanes_is_that_of_a_lane_among_others(dtype: str) -> None:
+    nodes = Nodes(2)
+    graph = nodes.graph([nodes.add("power", [0, 1])])
+    code = code_of(graph, [0, 0], dtype=dtype)
+    for base, exponent in [
+        (0.85, 3.5),
+        (0.85, 30000.0),
+        (1.5, 1e5),
+        (-2.0, 0.5),
+        (0.0, -1.5),
+        (math.nan, 2.5),
+        (3.0, 2.0),
+    ]:
+        (same,), _ = run(code, [[base] * 16, [exponent] * 16], 16)
+        (other,), _ = run(code, [[base, *[1.25] * 15], [exponent, *[0.5] * 15]], 16)
+        assert bits(same, dtype) == bits([other[0]] * 16, dtype), (base, exponent)
+
+
 @pytest.mark.parametrize("exponent", [2.0, 1.0, -1.0])
 def test_powers_that_floats_treats_apart_are_exact(exponent: float) -> None:
     nodes = Nodes(1)

@@ -11,6 +11,7 @@ from engines import ONCE
 
 import valuegrad as vg
 from valuegrad.errors import ShapeError, ValueArgumentError, ValueTypeError
+from valuegrad.lower.rolled import stream
 
 replay = pytest.importorskip("valuegrad._replay")
 pytestmark = ONCE
@@ -126,6 +127,55 @@ def test_steps_are_their_programs_one_after_another(dtype: str, alone: bool, cli
         arguments = case.arguments()
         done = case.descent().run(*arguments.values(), threads)
         assert_done(case, arguments, done)
+
+
+@pytest.mark.parametrize("clips", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_an_update_on_the_arrays_themselves_is_the_same_to_the_last_bit(dtype: str, clips: bool) -> None:
+    pytest.importorskip("llvmlite")
+    case = Case(dtype, seed=7, clips=clips)
+    copied = case.arguments()
+    case.descent().run(*copied.values(), 1)
+    rows = case.state[:, :2]
+    assert stream(code_of(case.update, rows[0], rows[0], rows[1], 1.0, 1.0, 1.0, 1.0), strict=False)
+    for threads in (1, 3):
+        arguments = case.arguments()
+        assert case.descent().run(*arguments.values(), threads) == case.steps
+        assert arguments["state"].tobytes() == copied["state"].tobytes()
+
+
+STREAMED = {
+    "arithmetic": lambda w, x, y: (x * w + y / x - w, x * y, vg.where(x < y, x, y)),
+    "lists": lambda w, x, y: (vg.dot([w, x, y], [x, y, y]), vg.maximum(x, y), -abs(y) + vg.sqrt(abs(x))),
+    "functions": lambda w, x, y: (vg.exp(x) ** w, vg.tanh(y)),
+    "scalars": lambda w, x, y: (x + vg.exp(w),),
+}
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", STREAMED)
+def test_a_program_on_the_arrays_is_the_same_to_the_last_bit(name: str, dtype: str, strict: bool) -> None:
+    pytest.importorskip("llvmlite")
+    rng = np.random.default_rng(4)
+    program = vg.compile(STREAMED[name], dtype=dtype, strict=strict)
+    for n in (2, 8, 16, 37, 4192):
+        x, y = (rng.normal(size=n).astype(dtype) for _ in "xy")
+        x[0], y[-1] = -0.0, np.inf
+        before = program(0.25, x, y)
+        code = code_of(program, 0.25, x, y)
+        assert stream(code, strict) == (name in ("arithmetic", "scalars", "lists"))
+        after = program(0.25, x, y)
+        assert [a.tobytes() for a in before] == [a.tobytes() for a in after], n
+
+
+def test_programs_with_sums_guards_or_an_input_that_goes_out_keep_their_blocks() -> None:
+    pytest.importorskip("llvmlite")
+    x = np.linspace(0.1, 0.9, 20)
+    for f in (lambda x: (x * x, vg.batch_sum(x)), lambda x: x * 2 if x < 2 else -x, lambda x: (x, x * x)):
+        program = vg.compile(f)
+        program(x)
+        assert not stream(code_of(program, x), strict=False)
 
 
 @pytest.mark.parametrize("step", [0, 2, 5])

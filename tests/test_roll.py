@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,39 @@ def test_short_chains_side_by_side_are_members_not_runs() -> None:
     segment = segment_of(one_after_the_other, [ROWS + k for k in range(40)])
     assert segment.runs == []
     assert len(set(groups_of(segment, "sin"))) == 10
+
+
+def test_what_only_waits_for_where_it_was_cut_is_no_run() -> None:
+    """Products and where they go, in turns, beginning with where one goes: none waits for another product."""
+    segment = segment_of(lambda x: [vg.batch_sum(x[0] * k) for k in range(3000)], [ROWS])
+    assert segment.runs == []
+
+
+def test_where_constants_lie_changes_no_order() -> None:
+    """0, 1 and 2 are used before the others, and lie elsewhere; a loop over all of them is in order all the same."""
+
+    def f(x: Any) -> Any:
+        first = [x * 2.0, x * 1.0 + 0.0]
+        return [*first, *[vg.where(x == float(k), x + first[0], first[1]) for k in range(27)]]
+
+    segment = segment_of(f, ROWS)
+    groups = Groups(replace(segment, constants=np.ones(segment.uniforms, dtype=bool)))
+    (equal,) = set(groups_of(segment, "eq"))
+    assert groups.members[equal].tolist() == sorted(groups.members[equal].tolist())
+
+
+def test_cheap_operations_stand_once_for_each_reader() -> None:
+    """(1 or 0) - p in a softmax's adjoint is read by a product for each pair of numbers."""
+    f = vg.value_and_grad(lambda x: vg.dot(vg.softmax(x), [0.3 * k + 0.2 for k in range(9)]))
+    program = vg.compile(f)
+    program([ROWS * k for k in range(9)])
+    segment = Segment(*codes(program)[0].segment(1))
+    groups = Groups(segment)
+    assert groups.copied
+    for g, (user, slot) in groups.copied.items():
+        s = groups.segment
+        assert s.operands[s.starts[groups.members[user]] + slot].tolist() == groups.members[g].tolist()
+        assert len(groups.members[g]) == 81
 
 
 def test_a_chain_without_a_pattern_has_no_two_members() -> None:
@@ -319,6 +353,25 @@ def test_functions_with_a_number_or_none(name: str, dtype: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------- structures
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("columns", [3, 4, 5, 7, 8, 11, 16, 27, 64])
+def test_rows_of_a_matrix_are_turned_to_the_same_bits(columns: int, dtype: str) -> None:
+    """Also backwards, where the adjoint takes them in the other order, and for any number of rows."""
+    rng = np.random.default_rng(columns)
+
+    def f(w: Any, x: Any) -> Any:
+        rows = [w[i : i + columns] for i in range(0, len(w), columns)]
+        out = [vg.dot(row, x) for row in rows]
+        return vg.dot(out, out) + vg.sum([vg.maximum(*row) for row in rows])
+
+    def with_gradient(w: Any, x: Any) -> Any:
+        value, (by_w, by_x) = vg.value_and_grad(f, argnums=(0, 1))(w, x)
+        return [value, *by_w, *by_x]
+
+    for rows in (2, 5, 8, 16, 21):
+        agree(with_gradient, rng.normal(size=columns * rows), rng.normal(size=columns), vectors=("w", "x"), dtype=dtype)
+
+
 def test_triangles() -> None:
     def f(q: Any, v: Any) -> Any:
         weights = [

@@ -61,6 +61,7 @@ typedef struct VgCode {
     VgColumn *lane_inputs, *lane_outputs;
     int32_t lane_input_count, lane_output_count;
     VgSegmentFunction single; /* `main` for one lane, whose sums go to their scalars at once; NULL: there is none */
+    VgStreamFunction stream; /* `main` on the arrays themselves, without a frame; NULL: there is none */
     int is_float32, is_compiled, is_rolled;
     int32_t slots, scratch;
     ptrdiff_t vector, block; /* lanes: V, and as many as one pass over the program takes */

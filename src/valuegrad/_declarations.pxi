@@ -14,6 +14,7 @@ cdef extern from "_iterate.h":
         const double *number
         const uint8_t *guard_expected
         const uint8_t *uniform
+    ctypedef void (*VgStreamFunction)(char **columns, const void *uniform, int64_t count) noexcept
     ctypedef void (*VgSegmentFunction)(void *frame, void *uniform, void *accumulators, int32_t *failed,
                                        uint64_t valid_bits) noexcept
     ctypedef void (*VgVectorFunction)(const void *a, const void *b, void *out, double number) noexcept
@@ -30,7 +31,7 @@ cdef extern from "_iterate.h":
         VgSegment segment
         int32_t members
     ctypedef struct VgLowered:
-        int32_t inputs, outputs, guards, loops, accumulators, uniforms, lanes
+        int32_t inputs, outputs, guards, loops, accumulators, uniforms, slots, lanes
         double *image
         int32_t *input
         int32_t *output
@@ -43,10 +44,13 @@ cdef extern from "_iterate.h":
         VgLowered lowered
         VgPiece *piece
         VgSegmentFunction single
+        VgStreamFunction stream
         int is_compiled, is_rolled
         int32_t slots
         Py_ssize_t block
         size_t item, code_bytes
+    enum:
+        VG_STREAM_COLUMNS
     ctypedef struct VgWorkspace
     ctypedef struct VgJob:
         VgCode *code

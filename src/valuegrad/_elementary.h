@@ -167,22 +167,55 @@ enum {
 #if VG_HAS_LIBMVEC
 static void *vg_mvec_f64[VG_MVEC_COUNT], *vg_mvec_f32[VG_MVEC_COUNT]; /* for this processor; NULL: not there */
 
-/* `vector` is the register's type and `width` how many lanes it holds.  The copies are for pow alone (out may be a
- * or b); its three exact exponents are those of floats.pow. */
+/* Results below the smallest normal number, and powers that leave the range, cost libmvec a call of the C library for
+ * each lane: ten times as long.  A softmax that has learned is full of the former: exp(x) is exp(x / 2) squared there,
+ * and 0 from where it rounds to it.  The latter are an optimiser's beta ** t, the same in all lanes: one lane is enough. */
+enum {
+    VG_EXP_SMALL_f64 = -708, VG_EXP_GONE_f64 = -746,
+    VG_EXP_SMALL_f32 = -87, VG_EXP_GONE_f32 = -104
+};
+
+/* `vector` is the register's type and `width` how many lanes it holds.  The copies are for exp and pow alone (out may be
+ * a or b); pow's three exact exponents are those of floats.pow. */
 #define VG_MVEC_FUNCTION(name, T, suffix, lanes, level, target, vector, width, load, store, operands)                 \
     static target void vg_##name##_##suffix##_##level(const void *a, const void *b, void *out, double number) {       \
         void *const function = vg_mvec_##suffix[VG_MVEC_##name];                                                      \
-        T copy_a[lanes], copy_b[lanes];                                                                               \
+        T copy_a[lanes], copy_b[lanes], own_a[lanes], own_b[lanes];                                                   \
+        int special = 0;                                                                                              \
         (void)b; (void)number;                                                                                        \
-        if (VG_MVEC_##name == VG_MVEC_power) memcpy(copy_a, a, sizeof copy_a), memcpy(copy_b, b, sizeof copy_b);      \
+        if (VG_MVEC_##name == VG_MVEC_exp) {                                                                          \
+            for (int i = 0; i < lanes; i++) special |= ((const T *)a)[i] < VG_EXP_SMALL_##suffix;                     \
+            if (special) {                                                                                            \
+                memcpy(copy_a, a, sizeof copy_a);                                                                     \
+                for (int i = 0; i < lanes; i++) {                                                                     \
+                    const T x = copy_a[i];                                                                            \
+                    own_a[i] = x < VG_EXP_GONE_##suffix ? 0 : x < VG_EXP_SMALL_##suffix ? x / 2 : x;                  \
+                }                                                                                                     \
+                a = own_a;                                                                                            \
+            }                                                                                                         \
+        }                                                                                                             \
+        if (VG_MVEC_##name == VG_MVEC_power) {                                                                        \
+            memcpy(copy_a, a, sizeof copy_a), memcpy(copy_b, b, sizeof copy_b);                                       \
+            special = 1;                                                                                              \
+            for (int i = 1; i < lanes; i++) special &= copy_a[i] == copy_a[0] && copy_b[i] == copy_b[0];              \
+            if (special) {                                                                                            \
+                for (int i = 0; i < lanes; i++) own_a[i] = i ? 1 : copy_a[0], own_b[i] = i ? 1 : copy_b[0];           \
+                a = own_a, b = own_b;                                                                                 \
+            }                                                                                                         \
+        }                                                                                                             \
         for (int i = 0; i < lanes; i += width) {                                                                      \
             const vector x = load((const T *)a + i);                                                                  \
             store((T *)out + i, operands == 1 ? ((vector(*)(vector))function)(x)                                      \
                                               : ((vector(*)(vector, vector))function)(x, load((const T *)b + i)));    \
         }                                                                                                             \
+        if (VG_MVEC_##name == VG_MVEC_exp && special)                                                                 \
+            for (int i = 0; i < lanes; i++) {                                                                         \
+                const T x = copy_a[i], z = ((const T *)out)[i];                                                       \
+                ((T *)out)[i] = x < VG_EXP_GONE_##suffix ? 0 : x < VG_EXP_SMALL_##suffix ? z * z : z;                 \
+            }                                                                                                         \
         if (VG_MVEC_##name == VG_MVEC_power)                                                                          \
             for (int i = 0; i < lanes; i++) {                                                                         \
-                const T x = copy_a[i], y = copy_b[i], z = ((const T *)out)[i];                                        \
+                const T x = copy_a[i], y = copy_b[i], z = ((const T *)out)[special ? 0 : i];                          \
                 ((T *)out)[i] = y == 2 ? x * x : y == 1 ? x : y == -1 ? 1 / x : z;                                    \
             }                                                                                                         \
     }

@@ -41,6 +41,9 @@ typedef struct VgSegment {
 /* A segment ready to run.  T is double or float. valid_bits: which lanes of the block count in sums. */
 typedef void (*VgSegmentFunction)(void *frame, void *uniform, void *accumulators, int32_t *failed, uint64_t valid_bits);
 
+/* A segment on arrays: `count` lanes of each column, of which there is one for each slot of the frame. */
+typedef void (*VgStreamFunction)(char *const *columns, const void *uniform, int64_t count);
+
 /* An elementary function on V lanes; b only where the operation has two operands, number where it is static. */
 typedef void (*VgVectorFunction)(const void *a, const void *b, void *out, double number);
 

@@ -203,6 +203,15 @@ cdef class Code:
         self.kept.append(keep)
         vg_install(self.made(), k, <VgSegmentFunction>address, single, slots)
 
+    def install_stream(self, uintptr_t address, keep):
+        """Run the lanes by the function at this address, which works on the arrays themselves (lower/streams.py); it
+        has neither guards nor sums over the lanes.  `keep` owns the function's memory."""
+        cdef VgCode *code = self.made()
+        if code.lowered.guards or code.lowered.accumulators or code.lowered.slots > VG_STREAM_COLUMNS:
+            raise ValueArgumentError("Code.install_stream() got a program with guards, sums over lanes or many arrays")
+        self.kept.append(keep)
+        code.stream = <VgStreamFunction>address
+
     def build_with(self, builder):
         """Let builder(code, single) install what runs the lanes, or a single one, when it is wanted for the first time."""
         self.builder = builder

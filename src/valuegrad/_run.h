@@ -19,6 +19,7 @@ enum {
     VG_MOST_CHUNKS = 64,
     VG_CHUNK_BLOCKS = 16,              /* of V lanes, in a chunk, */
     VG_LONG_PROGRAM = 5000,            /* unless the program has so many instructions (vg_least_chunk) */
+    VG_STREAM_COLUMNS = 32,            /* arrays of a program that works on them (lower/streams.py) */
     VG_WORK_FOR_A_THREAD = 100 * 1000  /* lanes times instructions that pay for waking one */
 };
 
@@ -237,9 +238,30 @@ static void vg_note_failures(VgJob *job, const VgContext *c, ptrdiff_t from) {
         if (c->failed[i] != VG_PASSED) job->failed[from + i] = c->failed[i];
 }
 
+/* Lanes from..end by code that works on the arrays themselves. */
+static void vg_stream(const VgJob *job, const VgContext *c, ptrdiff_t from, ptrdiff_t end) {
+    const VgCode *const code = job->code;
+    char *columns[VG_STREAM_COLUMNS];
+    for (int32_t i = 0; i < code->lane_input_count; i++) {
+        const VgColumn *const column = &code->lane_inputs[i];
+        const int32_t which = job->packed ? column->rank : column->position;
+        columns[column->slot] = (char *)(uintptr_t)job->inputs[which] + (size_t)from * code->item;
+    }
+    for (int32_t i = 0; i < code->lane_output_count; i++) {
+        const VgColumn *const column = &code->lane_outputs[i];
+        const int32_t which = job->packed ? column->rank : column->position;
+        columns[column->slot] = job->outputs[which] + (size_t)from * code->item;
+    }
+    code->stream(columns, c->uniform, end - from);
+}
+
 static void vg_run_chunk(VgJob *job, VgContext *c, ptrdiff_t which) {
     const VgCode *const code = job->code;
     const ptrdiff_t last = job->n - which * job->chunk, end = last < job->chunk ? job->n : (which + 1) * job->chunk;
+    if (code->stream != NULL) {
+        vg_stream(job, c, which * job->chunk, end);
+        return;
+    }
     for (ptrdiff_t from = which * job->chunk; from < end && !c->error; from += c->valid) {
         c->valid = end - from < code->block ? end - from : code->block;
         c->lanes = (c->valid + code->vector - 1) / code->vector * code->vector;
@@ -394,6 +416,7 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     const int is_single = job->n == 1 && code->single != NULL;
     ptrdiff_t chunk_blocks = blocks / VG_MOST_CHUNKS + (blocks % VG_MOST_CHUNKS != 0);
     chunk_blocks = (chunk_blocks + least - 1) / least * least;
+    if (code->stream != NULL && threads == 1) chunk_blocks = blocks; /* there are no sums whose order could change */
     job->chunk = chunk_blocks * code->vector;
     job->chunks = blocks > 0 ? (blocks + chunk_blocks - 1) / chunk_blocks : 0;
     job->uniform = c->uniform;

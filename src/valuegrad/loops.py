@@ -36,7 +36,7 @@ class Part:
 
     Args:
         loops: in the order in which they run.
-        instructions: how many instructions of the recording they stand for.
+        instructions: how many instructions they stand for, cheap ones counted once for each reader if they run so.
         why_not: why nothing was rolled, if so.
     """
 
@@ -55,7 +55,7 @@ class Part:
         """
         if not isinstance(rolled, str):
             loops = tuple(rolled.loops(names))
-            return cls(loops, sum(code.instructions[0]))
+            return cls(loops, rolled.instructions)
         segments, others = getattr(code, "instructions", ((), ()))
         found = [Loop(m, n, 0, "last", (f"i in 0..{m - 1}",), f"{n} instructions") for m, n in others]
         return cls(tuple(found), sum(segments) + sum(m * n for m, n in others), rolled)

@@ -29,6 +29,7 @@ from valuegrad.errors import ValueArgumentError
 from valuegrad.gpt.batches import Documents, Plan
 from valuegrad.gpt.model import GPT
 from valuegrad.lower.lowering import ENGINE, HAS_PASSES
+from valuegrad.lower.rolled import stream
 from valuegrad.optim import Optimizer
 from valuegrad.value import read_data, write_data
 
@@ -154,6 +155,7 @@ class Steps:
 
             rows = self.state[:, :2]
             update = _native(self.update, (rows[0], rows[0], list(rows[1:]), 1.0, 1.0, 1.0, 1.0))
+            stream(update, strict=False)
             clips = self.optimizer.clip_norm is not None
             scale = _native(self.scale, (self.state[0, : self.count], 1.0)) if clips else None
             self._native = Descent(update, self.count, scale)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["emit_segment", "place_groups"]
 
+LONGEST_TABLE = 1 << 14  # constants that a loop reads one after the other
 ATTRIBUTES = 'attributes #0 = { nounwind "prefer-vector-width"="512" }'
 
 
@@ -42,6 +43,8 @@ def emit_segment(
     strict: bool,
     fma: bool,
     totals: NDArray[Any],
+    constants: NDArray[Any],
+    is_constant: NDArray[np.bool_],
     functions: Callable[[int], int],
 ) -> tuple[str, int]:
     """The LLVM IR of a function that runs a segment.
@@ -55,6 +58,7 @@ def emit_segment(
         single: it computes one lane; else V.
         strict, fma, functions: as for ``Vectors``.
         totals: for each sum over the lanes the scalar in which it ends; with one lane it goes there at once.
+        constants, is_constant: for each scalar whether it is one, and its value.
 
     Returns:
         The module, and how many slots the frame has in all.
@@ -72,6 +76,7 @@ def emit_segment(
             columns: Any = [_total(column, kernel.members, totals) for column in kernel.columns]  # of the kernel's kind
             kernel = replace(kernel, columns=columns)
         if isinstance(kernel, Kernel):
+            kernel = _with_tables(loops, f"{name}_{i}", kernel, constants, is_constant)
             for j, nest in enumerate(nests_of(kernel)):
                 names.append(f"{name}_{i}_{j}")
                 loops.function(names[-1], nest)
@@ -88,6 +93,18 @@ def emit_segment(
 
 def _is_call(op: int) -> bool:
     return op < len(OPS) and OPS[op] not in INLINE
+
+
+def _with_tables(
+    loops: Loops, name: str, kernel: Kernel, constants: NDArray[Any], is_constant: NDArray[np.bool_]
+) -> Kernel:
+    """The kernel with a table in the code for each column of constants that are not side by side."""
+    columns = list(kernel.columns)
+    for c, column in enumerate(columns):
+        irregular = column.space == "uniform" and kernel.members > 2 and bool(np.diff(column.at, 2).any())
+        if irregular and kernel.members <= LONGEST_TABLE and is_constant[column.at].all():
+            columns[c] = Column(loops.table(f"{name}_c{c}", constants[column.at]), -1, np.arange(kernel.members))
+    return replace(kernel, columns=columns)
 
 
 def _total(column: Column | Track, members: int, totals: NDArray[Any]) -> Column | Track:

@@ -20,8 +20,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from valuegrad.lower.vectors import BLOCK, BROADCAST, SIDE_BY_SIDE, Value, Vectors
+from valuegrad.lower.turned import TERMS, by_fours
+from valuegrad.lower.vectors import BLOCK, BROADCAST, INLINE, SIDE_BY_SIDE, Value, Vectors
 from valuegrad.lower.writer import Whole, Writer
+from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
 from valuegrad.roll.kernels import GATHER, Body
 from valuegrad.roll.nests import Nest
@@ -32,6 +34,7 @@ UNROLLED = 4  # a piece of so many terms is no loop
 TILE = 16  # totals in registers; the other half is for what they are made of
 ELEMENTWISE = 24  # values in registers, roughly, of members side by side without lists
 APART = 16.0  # what a vector of numbers that are not contiguous costs, in loads
+TURNED = 4.0  # and one that is turned in registers
 LEAVES = frozenset((STORE, STORE_UNIFORM, REDUCE, GUARD))
 
 Place = dict[int, int]
@@ -84,6 +87,7 @@ class Loops(Vectors):
         super().__init__(dtype, single, strict, fma, functions)
         self.frame, self.storage = frame, storage
         self.apart: dict[int, int] = {}
+        self.rows = 0  # of a vector so many members, if that is known
         self.tables: list[str] = []
         self.written: list[str] = []
 
@@ -100,6 +104,8 @@ class Loops(Vectors):
     def space(self, space: str, group: int) -> tuple[str, int, int]:
         """Of a column's space the pointer, how many bytes its elements are apart, and where it begins."""
         wide = self.item if self.single else BLOCK
+        if space.startswith("@"):
+            return space, self.item, 0
         if space == "group":
             return "%frame", wide * self.apart.get(group, 1), self.frame * BLOCK + self.storage[group] * wide
         memory, unit = {
@@ -109,6 +115,14 @@ class Loops(Vectors):
             "number": ("", 1),
         }[space]
         return memory, unit, 0
+
+    def table(self, name: str, numbers: np.ndarray) -> str:
+        """A table of numbers in the code; its name is the space of columns in it."""
+        self.width = 1
+        entries = ", ".join(f"{self.scalar} {self.constant(float(x))}" for x in numbers)
+        kind = f"[{len(numbers)} x {self.scalar}]"
+        self.tables.append(f"@{name} = private unnamed_addr constant {kind} [{entries}], align {BLOCK}")
+        return f"@{name}"
 
     def begin(self) -> None:
         """Begin a function."""
@@ -171,9 +185,10 @@ class Loops(Vectors):
         """Choose what a vector is."""
         w, everything = self.w, list(range(len(box.extents)))
         self.mask = None
+        self.rows = 0
         if not self.single:
             self.width = self.lanes
-            self.along = [BROADCAST if memory == "%uniform" else SIDE_BY_SIDE for memory in self.memory]
+            self.along = [BROADCAST if memory.startswith(("@", "%uniform")) else SIDE_BY_SIDE for memory in self.memory]
             return self._tiles(box, everything)
         d = self._dimension(box)
         if d is None:
@@ -193,8 +208,10 @@ class Loops(Vectors):
 
         if isinstance(extent, int):
             full, rest = divmod(extent, v)
+            self.rows = v
             if full:
                 self._tiles(of(full, 0), everything)
+            self.rows = rest
             if rest:
                 self.mask = "<" + ", ".join(f"i1 {int(i < rest)}" for i in range(v)) + ">"
                 self._tiles(of(1, full * v), everything)
@@ -214,18 +231,30 @@ class Loops(Vectors):
         best, found = 0.0, None
         if any(body.op == GUARD for body in self.kernel.bodies):
             return None
+        turns = {c for p in range(len(box.lengths)) for c in self._turned(box, p)}
+        calls = sum(body.op < len(OPS) and OPS[body.op] not in INLINE for body in self.kernel.bodies)
+        alone = 0.0 if box.lengths or calls else 1.0 / len(self.units)  # a member by itself loads each of its numbers
         for d, extent in enumerate(box.extents):
-            members = extent if isinstance(extent, int) else self.lanes - 2  # a guess
+            members = extent if isinstance(extent, int) else max(2.0, float(self.nest.extents[:, d].mean()))
             if members < 2:
                 continue
-            cost = sum(
-                1.0 if s == 0 or (s == self.item and unit == self.item) else APART / 2
-                for s, unit in zip(box.strides[d], self.units)
-            )
+            cost = 0.0
+            for c, (s, unit) in enumerate(zip(box.strides[d], self.units)):
+                lies = s == 0 or (s == self.item and unit == self.item)
+                cost += 1.0 if lies else TURNED / 2 if c in turns else APART / 2 if box.lengths else 1.5 * self.lanes
             gain = members / -(-members // self.lanes) / cost
-            if gain > best:
+            if gain > max(best, alone):
                 best, found = gain, d
         return found
+
+    def _turned(self, box: Box, p: int) -> list[int]:
+        """The columns of a list's piece whose numbers lie along its terms."""
+        (i, *_), length = self.nest.pieces, box.lengths[p]
+        if not self.single or not isinstance(length, int) or length < TERMS or self.kernel.bodies[i].op == GATHER:
+            return []
+        return [
+            c for c, step in zip(self.nest.pieces[i][p], box.inner[p]) if c >= 0 and step in (self.item, -self.item)
+        ]
 
     # ------------------------------------------------------------------------------------------------- tiles
     def _tiles(self, box: Box, dimensions: list[int]) -> None:
@@ -265,7 +294,10 @@ class Loops(Vectors):
         """How many members of two dimensions are side by side: of all that fit, what takes the fewest cycles."""
         columns = [c for xy in next(iter(self.nest.pieces.values())) for c in xy if c >= 0]
         columns = columns[:2]  # the other pieces are alike
-        price = {c: 1.0 if self.along[c] in (BROADCAST, SIDE_BY_SIDE) else APART for c in columns}
+        turns = self._turned(box, 0)
+        price = {
+            c: 1.0 if self.along[c] in (BROADCAST, SIDE_BY_SIDE) else TURNED if c in turns else APART for c in columns
+        }
 
         def step(shape: Place) -> float:
             """Cycles a term: two multiply-adds or two loads a cycle, and at least the latency of one."""
@@ -339,9 +371,15 @@ class Loops(Vectors):
             length, (step_x, step_y) = box.lengths[p], box.inner[p]
 
             def term(
-                k: Whole, now: list[str | None], x: int = x, y: int = y, sx: Whole = step_x, sy: Whole = step_y
+                k: Whole,
+                now: list[str | None],
+                x: int = x,
+                y: int = y,
+                sx: Whole = step_x,
+                sy: Whole = step_y,
+                known: dict[object, str] | None = None,
             ) -> list[str]:
-                loaded: dict[object, str] = {}
+                loaded: dict[object, str] = dict(known or {})
 
                 def get(column: int, step: Whole, place: Place) -> str:
                     key, at = access.where(column, place)
@@ -360,7 +398,14 @@ class Loops(Vectors):
                 access.where(x, place)
                 if y >= 0:
                     access.where(y, place)
-            if isinstance(length, int) and length <= UNROLLED:
+            turns = [c for c in self._turned(box, p) if self.rows and self.along[c] not in (BROADCAST, SIDE_BY_SIDE)]
+            if turns:
+                assert isinstance(length, int)
+                steps = {x: step_x, y: step_y}
+                rows = {access.where(c, place): (c, steps[c]) for c in turns for place in places}
+                begun = [total or self.beginning(body.op) if length >= 2 * TERMS else total for total in totals]
+                totals = list(by_fours(self, length, rows, begun, term))
+            elif isinstance(length, int) and length <= UNROLLED:
                 for k in range(length):
                     totals = list(term(k, totals))
             else:

@@ -17,20 +17,25 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from valuegrad.lower.emit import emit_segment
+from valuegrad.lower.streams import can_stream, emit_stream
 from valuegrad.lower.vectors import INLINE
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
-from valuegrad.roll.groups import Groups, Segment
+from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
 from valuegrad.roll.kernels import Kernel, kernels_of
 from valuegrad.roll.sequences import Chain
 from valuegrad.roll.sequences import Sequence as OrderedLoop
 
-__all__ = ["Rolled", "rolled_code", "why_not"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Rolled", "rolled_code", "stream", "why_not"]
 
 PRE, MAIN, POST, LAST = range(4)
 LONG = 4000  # operations of a recording that may be worth it
@@ -67,6 +72,8 @@ class Rolled:
         self.strict = strict
         self.layout, self.totals = Layout(*code.layout), code.totals
         segments = [Segment(*code.segment(k)) for k in range(4)]
+        self.constants = _constants(self.layout, self.totals, segments)
+        segments = [replace(segment, constants=self.constants) for segment in segments]
         count = sum(segment.groups for segment in segments)
         instructions = sum(len(segment.ops) for segment in segments)
         too_many = count > MOST and instructions < MANY * count
@@ -77,8 +84,10 @@ class Rolled:
                 raise NotImplementedError(OPS[op])
         self.slots = [segment.slots for segment in segments]
         self.kernels: list[tuple[list[Kernel | OrderedLoop | Chain], list[int]]] = []
+        self.instructions = 0  # with copies of what is cheap
         for segment in segments:
             found = Groups(segment)
+            self.instructions += len(found.segment.ops)
             self.kernels.append((kernels_of(found), found.sizes))
 
     def build(self, code: Any, single: bool, segments: tuple[int, ...] = (MAIN,)) -> None:
@@ -96,6 +105,8 @@ class Rolled:
                 strict=self.strict,
                 fma=code.has_fma(),
                 totals=code.totals,
+                constants=np.where(self.constants, self.layout.scalars, np.nan),
+                is_constant=self.constants,
                 functions=lambda op: code.function(op, code.dtype, self.strict),
             )
             texts.append(text)
@@ -110,6 +121,19 @@ class Rolled:
             names: of the inputs (``roll.describe.loops_of``).
         """
         return loops_of([kernels for kernels, _ in self.kernels], self.layout, self.totals, names)
+
+
+def _constants(layout: Layout, totals: NDArray[Any], segments: list[Segment]) -> NDArray[np.bool_]:
+    """Which scalars are constants: those that nothing writes."""
+    constant = np.ones(len(layout.scalars), dtype=bool)
+    inputs = layout.inputs[layout.own_inputs == 1]
+    constant[inputs[inputs >= 0]] = False
+    constant[totals] = False
+    if layout.lanes >= 0:
+        constant[layout.lanes] = False
+    for segment in segments:
+        constant[segment.numbers[segment.ops == STORE_UNIFORM].astype(np.int64)] = False
+    return constant
 
 
 def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | str:
@@ -129,6 +153,37 @@ def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | 
         return f"llvmlite cannot be imported: {error}"
     code.build_with(rolled.build)
     return code, rolled
+
+
+def stream(code: Any, strict: bool) -> bool:
+    """Have a program's lanes computed on the arrays themselves, to the same bits.
+
+    Args:
+        code: a Code with any backend.
+        strict: as the code's.
+
+    Returns:
+        Whether that could be done; if not, it runs as before.
+    """
+    if os.environ.get("VALUEGRAD_ROLL") == "off" or not HAS_LLVM:
+        return False
+    segment, (_, outputs, _, same, *_) = Segment(*code.segment(MAIN)), code.layout
+    if not can_stream(segment, outputs[same == 0].tolist()):
+        return False
+    text = emit_stream(
+        segment,
+        name="stream",
+        dtype=code.dtype,
+        strict=strict,
+        fma=code.has_fma(),
+        functions=lambda op: code.function(op, code.dtype, strict),
+    )
+    try:
+        engine = _compiled([text])
+    except (ImportError, OSError):
+        return False
+    code.install_stream(engine.get_function_address("stream"), engine)
+    return True
 
 
 _host: list[Any] = []  # LLVM's target, and what this processor is and has

@@ -11,12 +11,13 @@ Where to start reading: ``Groups``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE, OPS
+from valuegrad.roll.copies import copied
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,6 +76,7 @@ class Segment:
         slots: how many slots of the frame are in use already.
         runs: where instructions repeat themselves: first instruction, instructions of an iteration, iterations, group
             of the first one; those of the others follow.
+        constants: bool[uniforms]: which scalars are constants, if that is known.
     """
 
     ops: NDArray[np.uint16]
@@ -86,6 +88,7 @@ class Segment:
     uniforms: int
     slots: int
     runs: list[tuple[int, int, int, int]]
+    constants: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
     def count(self, members: NDArray[Any]) -> NDArray[np.int32]:
         """How many operands instructions have."""
@@ -107,15 +110,22 @@ class Groups:
     """
 
     def __init__(self, segment: Segment) -> None:
-        self.segment = segment = _split_by_users(segment)
+        segment, self.copied = copied(_split_by_users(segment))
+        self.segment = segment
         self.long = is_long(segment)
         self.members = _members(segment)
         self.sizes = [len(members) for members in self.members]
         self.place = np.zeros(len(segment.ops), dtype=np.int64)
         ordered = {g for _, period, _, first in segment.runs for g in range(first, first + period)}
+        users = {user for user, _ in self.copied.values()}
         for g in range(segment.groups):
             members = self.members[g]
-            if g not in ordered and len(members) > 1:
+            if g in self.copied:
+                user, slot = self.copied[g]
+                order = self._order_with(members, self.members[user], slot)
+                members = self.members[g] = members[order]
+                self.members[user] = self.members[user][order]
+            elif g not in ordered and len(members) > 1 and g not in users:
                 members = self.members[g] = self._in_order(members)
             self.place[members] = np.arange(len(members))
 
@@ -138,7 +148,11 @@ class Groups:
 
     def _in_order(self, members: NDArray[Any]) -> NDArray[Any]:
         """Members by the places of their first operands, so that what is read in a loop lies side by side (the adjoint
-        of a loop then runs in the loop's own order, too); places of scalars count last."""
+        of a loop then runs in the loop's own order, too); places of scalars count last.
+
+        Of two factors what was computed later counts first: of a product in an adjoint that is an adjoint, of one in a
+        contraction the output's index, so that results lie as what they are derivatives by.
+        """
         s = self.segment
         first, count = s.starts[members], s.count(members)
         least = int(count.min())
@@ -148,9 +162,37 @@ class Groups:
         picks = [first + count - 1, first] if op == OPCODE["gather"] else [first, first + count // 2]
         if op not in FACTORS and op != OPCODE["gather"]:
             picks = [first + k for k in range(min(least, 3))]
-        keys = [self.locate(s.operands[pick]) for pick in picks]
-        keys.sort(key=lambda key: bool(key[0][0] == UNIFORM))
-        return members[np.lexsort([places for _, places in reversed(keys)])]
+        keys = self._keys([s.operands[pick] for pick in picks])
+        if op in FACTORS:
+            keys.sort(key=lambda key: (key[0] == UNIFORM, -key[0]))
+        ordered: NDArray[Any] = members[_sorted_by(keys)]
+        return ordered
+
+    def _keys(self, operands: list[NDArray[Any]]) -> list[tuple[int, NDArray[np.int64]]]:
+        """For operands, an array for each place in a member, the first one's class and all places; scalars last, and
+        constants not at all: where they lie means nothing."""
+        s, keys = self.segment, []
+        for references in operands:
+            classes, places = self.locate(references)
+            scalars = places[classes == UNIFORM]
+            if classes[0] != UNIFORM or not len(s.constants) or not s.constants[scalars].all():
+                keys.append((int(classes[0]), places))
+        keys.sort(key=lambda key: key[0] == UNIFORM)
+        return keys
+
+    def _order_with(self, members: NDArray[Any], users: NDArray[Any], slot: int) -> NDArray[np.intp]:
+        """The order of members that are copies for one user each: by what the users read besides, then by their own."""
+        s = self.segment
+        others = [k for k in range(int(np.diff(s.starts)[users[0]])) if k != slot]
+        own = range(int(np.diff(s.starts)[members[0]]))
+        keys = self._keys([s.operands[s.starts[users] + k] for k in others])
+        order: NDArray[np.intp] = _sorted_by(keys + self._keys([s.operands[s.starts[members] + k] for k in own]))
+        return order
+
+
+def _sorted_by(keys: list[tuple[int, NDArray[np.int64]]]) -> Any:
+    """The order of members by places, the first ones before the others; as they were recorded where these are equal."""
+    return np.lexsort([places for _, places in reversed(keys)]) if keys else slice(None)
 
 
 def _members(s: Segment) -> list[NDArray[Any]]:
