@@ -106,7 +106,7 @@ static void vg_reached(VgContributions *c, VgGraph *g, int32_t node, int32_t rea
 
 /* Which nodes depend on one of `wrt`, 1 for those.  What only decides (conditions, an index) carries no derivative. */
 static void vg_depends(const VgGraph *g, int32_t nodes, const int32_t *wrt, int32_t wrt_count, uint8_t *depends) {
-    memset(depends, 0, nodes);
+    memset(depends, 0, (size_t)nodes);
     for (int32_t i = 0; i < wrt_count; i++) depends[wrt[i]] = 1;
     for (int32_t v = 0; v < nodes; v++) {
         const int32_t *o = vg_operands_of(g, v);
@@ -185,12 +185,63 @@ static void vg_backward_node(VgContributions *c, VgGraph *g, const VgTemplates *
     }
 }
 
+/* Whether node v is one of a softmax's entries, which follow each other, and each of which hands something on or not
+ * together with the others.  Their first one goes to *first. */
+static int vg_is_softmax(const VgGraph *g, int32_t nodes, const uint8_t *depends, int32_t v, int32_t *first) {
+    const int32_t n = vg_arity_of(g, v), begin = v - (int32_t)g->number[v];
+    if (g->op[v] != VG_OP_softmax || n == 0 || begin < 0 || begin > nodes - n) return 0;
+    for (int32_t k = 0; k < n; k++) {
+        const int32_t other = begin + k;
+        if (g->op[other] != VG_OP_softmax || (int32_t)g->number[other] != k || depends[other] != 1) return 0;
+        if (vg_arity_of(g, other) != n) return 0;
+        if (memcmp(vg_operands_of(g, other), vg_operands_of(g, v), (size_t)n * sizeof(int32_t)) != 0) return 0;
+    }
+    *first = begin;
+    return 1;
+}
+
+/* Hand on the adjoints a of all entries p of a softmax, the first of which is v: p * (a - sum of p * a) to each operand,
+ * instead of p * (1 or 0 - p) * a from each entry to each operand, which is as many terms as there are pairs of entries.
+ * (Bridle 1990, Training stochastic model recognition
+ * algorithms as networks can lead to maximum mutual information estimation of parameters.)  0: they are not reached together; nothing was done. */
+static int vg_backward_softmax(VgContributions *c, VgGraph *g, int32_t v, const uint8_t *depends) {
+    const int32_t n = vg_arity_of(g, v);
+    int32_t reach = VG_NEVER, count = 0;
+    for (int32_t k = v; k < v + n; k++) {
+        if (c->first[k] < 0) continue;
+        if (count++ > 0 && c->reach[k] != reach) return 0;
+        reach = c->reach[k];
+    }
+    if (count == 0) return 1;
+    int32_t *const pairs = malloc((3 * (size_t)count + (size_t)n) * sizeof(int32_t)), *const adjoint = pairs + 2 * count;
+    if (pairs == NULL) {
+        g->failed = 1;
+        return 1;
+    }
+    for (int32_t k = 0, i = 0; k < n && !g->failed; k++) {
+        adjoint[k] = vg_total(c, g, v + k);
+        if (adjoint[k] < 0) continue;
+        pairs[i] = v + k;
+        pairs[count + i++] = adjoint[k];
+    }
+    const int32_t zero = vg_const(g, 0.0), mean = vg_emit(g, VG_OP_dot, 0.0, pairs, 2 * count);
+    for (int32_t k = 0; k < n && !g->failed; k++) {
+        const int32_t child = vg_operands_of(g, v)[k];
+        if (!depends[child]) continue;
+        const int32_t above = vg_emit2(g, VG_OP_sub, adjoint[k] < 0 ? zero : adjoint[k], mean);
+        vg_backward_edge(c, g, depends, child, v + k, above, reach);
+    }
+    free(pairs);
+    return 1;
+}
+
 /* Reverse mode: add to the graph, whose nodes stay where they are, the adjoints of `wrt` for outputs with seeds.
- * templates: for each node the local gradients' template, or -1.  gradients: for each of `wrt` the node, a constant 0
- * if no output depends on it.  -1 without memory. */
+ * templates: for each node the local gradients' template, or -1.  quick: a softmax's entries hand on together, which
+ * rounds otherwise than one after the other.  gradients: for each of `wrt` the node, a constant 0 if no output depends
+ * on it.  -1 without memory. */
 static int vg_adjoint(VgGraph *g, int32_t nodes, const VgTemplates *t, const int32_t *templates,
                       const int32_t *outputs, const int32_t *seeds, int32_t output_count, const int32_t *wrt,
-                      int32_t wrt_count, int32_t *gradients) {
+                      int32_t wrt_count, int quick, int32_t *gradients) {
     VgContributions c;
     uint8_t *depends = malloc(nodes + 1);
     if (depends == NULL || vg_contributions_init(&c, nodes) < 0) {
@@ -205,7 +256,15 @@ static int vg_adjoint(VgGraph *g, int32_t nodes, const VgTemplates *t, const int
         vg_reached(&c, g, outputs[i], VG_ALWAYS);
     }
     for (int32_t i = 0; i < wrt_count; i++) depends[wrt[i]] = 2; /* nothing is handed on from there */
-    for (int32_t v = nodes - 1; v >= 0 && !g->failed; v--) {
+    for (int32_t v = nodes - 1, softmax; v >= 0 && !g->failed; v--) {
+        if (quick && depends[v] == 1 && vg_is_softmax(g, nodes, depends, v, &softmax)) {
+            const int32_t last = v; /* of its entries: nobody who uses them is older, so all adjoints are known */
+            v = softmax;
+            if (vg_backward_softmax(&c, g, v, depends)) continue;
+            for (int32_t k = last; k >= v; k--)
+                if (c.first[k] >= 0) vg_backward_node(&c, g, t, templates[k], k, vg_total(&c, g, k), depends);
+            continue;
+        }
         if (depends[v] != 1 || c.first[v] < 0) continue;
         vg_backward_node(&c, g, t, templates[v], v, vg_total(&c, g, v), depends);
     }

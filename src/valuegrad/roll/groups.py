@@ -130,7 +130,8 @@ class Groups:
 
     def _in_order(self, members: NDArray[Any]) -> NDArray[Any]:
         """Members by the places of their first operands, so that what is read in a loop lies side by side (the adjoint
-        of a loop then runs in the loop's own order, too); places of scalars count last."""
+        of a loop then runs in the loop's own order, too); places of scalars count last, and before others those on
+        which it depends how long a list is (the rows of a triangle), so that lists of one length follow each other."""
         s = self.segment
         first, count = s.starts[members], np.diff(s.starts)[members]
         least = int(count.min())
@@ -141,8 +142,15 @@ class Groups:
         if op not in FACTORS and op != OPCODE["gather"]:
             picks = [first + k for k in range(min(least, 3))]
         keys = [self.locate(s.operands[pick]) for pick in picks]
-        keys.sort(key=lambda key: bool(key[0][0] == UNIFORM))
+        keys.sort(key=lambda key: (bool(key[0][0] == UNIFORM), not _determines(key[1], count)))
         return members[np.lexsort([places for _, places in reversed(keys)])]
+
+
+def _determines(places: NDArray[Any], counts: NDArray[Any]) -> bool:
+    """Whether what is at one place has one count."""
+    order = np.argsort(places, kind="stable")
+    places, counts = places[order], counts[order]
+    return not bool(np.any((places[1:] == places[:-1]) & (counts[1:] != counts[:-1])))
 
 
 def _members(s: Segment) -> list[NDArray[Any]]:

@@ -54,7 +54,9 @@ def _with_nodes(graph: Graph, arrays: tuple[NDArray[Any], ...]) -> Graph:
     return replace(graph, ops=ops, starts=starts, operands=operands, numbers=numbers)
 
 
-def adjoint(graph: Graph, outputs: Sequence[int], seeds: Sequence[int], wrt: Sequence[int]) -> tuple[Graph, list[int]]:
+def adjoint(
+    graph: Graph, outputs: Sequence[int], seeds: Sequence[int], wrt: Sequence[int], *, strict: bool = True
+) -> tuple[Graph, list[int]]:
     """Reverse mode: the gradients of the sum of seed * output.
 
     Args:
@@ -62,6 +64,7 @@ def adjoint(graph: Graph, outputs: Sequence[int], seeds: Sequence[int], wrt: Seq
         outputs: nodes to differentiate.
         seeds: for each output the node of its cotangent (a constant 1 for a plain gradient).
         wrt: nodes to differentiate by; nothing is handed on past them.
+        strict: to the last bit what the engines compute; else the entries of a softmax hand on together.
 
     Returns:
         The graph with more nodes at its end, and for each of ``wrt`` the node of its gradient.
@@ -80,7 +83,7 @@ def adjoint(graph: Graph, outputs: Sequence[int], seeds: Sequence[int], wrt: Seq
         return graph, []
     builder = _builder(graph)
     templates, which = _templates(graph, LOCAL_GRADS)
-    found = builder.adjoint(templates, which, _positions(outputs), _positions(seeds), _positions(wrt))
+    found = builder.adjoint(templates, which, _positions(outputs), _positions(seeds), _positions(wrt), not strict)
     return _with_nodes(graph, builder.arrays()), found.tolist()
 
 
@@ -109,13 +112,14 @@ def tangent(
 
 
 def derivatives(
-    graph: Graph, wanted: Sequence[tuple[bool, Sequence[int], Sequence[int], Sequence[int]]]
+    graph: Graph, wanted: Sequence[tuple[bool, Sequence[int], Sequence[int], Sequence[int]]], *, strict: bool = True
 ) -> tuple[Graph, list[list[int]]]:
     """Many derivatives of one calculation, such as the rows of a Jacobian, in one go.
 
     Args:
         graph: the calculation; its nodes stay where they are in the result.
         wanted: for each derivative whether it is an adjoint (True) or a tangent (False), and its three lists of nodes.
+        strict: as for ``adjoint``.
 
     Returns:
         The graph with more nodes at its end, and what ``adjoint`` and ``tangent`` give for each.
@@ -124,8 +128,13 @@ def derivatives(
     templates, which = _templates(graph, LOCAL_GRADS)
     found = []
     for reverse, *lists in wanted:
-        run = builder.adjoint if reverse else builder.tangent
-        found.append(run(templates, which, *map(_positions, lists)).tolist() if len(lists[2]) else [])
+        nodes = tuple(map(_positions, lists))
+        if not len(lists[2]):
+            found.append([])
+        elif reverse:
+            found.append(builder.adjoint(templates, which, *nodes, not strict).tolist())
+        else:
+            found.append(builder.tangent(templates, which, *nodes).tolist())
     return _with_nodes(graph, builder.arrays()), found
 
 
