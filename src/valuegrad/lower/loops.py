@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from valuegrad.lower.packing import Far, Packed, far_columns, pack_all, pack_tile
 from valuegrad.lower.vectors import BLOCK, BROADCAST, SIDE_BY_SIDE, Value, Vectors
 from valuegrad.lower.writer import Whole, Writer
 from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
@@ -67,6 +68,8 @@ class Loops(Vectors):
 
     Attributes:
         apart: for groups whose members do not lie side by side how far they are apart.
+        rooms_at: where in the frame, in bytes, the functions have room of their own.
+        rooms_size: how many bytes they need there.
         tables: constants that the functions read.
         written: the functions.
     """
@@ -84,6 +87,7 @@ class Loops(Vectors):
         super().__init__(dtype, single, strict, fma, functions)
         self.frame, self.storage = frame, storage
         self.apart: dict[int, int] = {}
+        self.rooms_at = self.rooms_size = 0
         self.tables: list[str] = []
         self.written: list[str] = []
 
@@ -115,6 +119,15 @@ class Loops(Vectors):
         self.w = Writer()
         self.w.at("body")
         self.counts_lanes = self.calls = False
+        self.packed: dict[int, Packed] = {}
+        self.taken = 0
+
+    def room(self, size: int) -> str:
+        """The address of so many bytes, until the function ends."""
+        at = self.w(f"getelementptr i8, ptr %frame, i64 {self.rooms_at + self.taken}")
+        self.taken += -(-size // BLOCK) * BLOCK
+        self.rooms_size = max(self.rooms_size, self.taken)
+        return at
 
     def end(self, name: str) -> None:
         """End it, now that is known what it needs."""
@@ -240,6 +253,15 @@ class Loops(Vectors):
             tile[d] = _even(sizes[d], max(1, min(4, ELEMENTWISE // (len(self.kernel.bodies) + len(self.memory)))))
         tile = {d: t for d, t in tile.items() if t > 1}
         order = [d for d in dimensions if d not in tile] + list(tile)
+        outer = inner = -1
+        far_outer: list[Far] = []
+        far_inner: list[Far] = []
+        if len(tile) == 2 and box.lengths:
+            outer, inner = sorted(tile, key=lambda d: -sizes[d])  # what is read again for each tile is the smaller part
+            far_outer = far_columns(self, box, outer, inner, tile[outer])
+            far_inner = far_columns(self, box, inner, outer, tile[inner])
+            if far_outer or far_inner:
+                order[-2:] = outer, inner
 
         def level(k: int, bases: list[Whole], shape: Place) -> None:
             if k == len(order):
@@ -248,16 +270,37 @@ class Loops(Vectors):
             d = order[k]
             t, extent, strides = tile.get(d, 1), box.extents[d], box.strides[d]
             full, rest = divmod(extent, t) if isinstance(extent, int) else (extent, 0)
+            before = self.packed, self.taken
+            everything: list[tuple[Far, str]] = []
+            for far in far_inner if d == outer else ():
+                room = pack_all(self, box, bases, far, inner, tile[inner])
+                if room is not None:
+                    everything.append((far, room))
+            rooms = {far: self.room(far.length * t * BLOCK) for far in far_outer} if d == outer else {}
+            self.packed = {**self.packed, **{far.column: Packed(room, inner, -1) for far, room in everything}}
+
+            def part(i: Whole, size: int) -> None:
+                moved = [w.add(base, w.mul(i, w.mul(s, t))) for base, s in zip(bases, strides)]
+                outside = self.packed
+                for far, room in rooms.items():
+                    pack_tile(self, box, moved, far, d, size, room)
+                    self.packed = {**self.packed, far.column: Packed(room, d, size)}
+                for far in far_inner if d == inner else ():
+                    if far.column in self.packed:
+                        at = w.mul(i, t * far.length * BLOCK)
+                        room = w(f"getelementptr i8, ptr {self.packed[far.column].room}, i64 {at}")
+                        self.packed = {**self.packed, far.column: Packed(room, d, size)}
+                level(k + 1, moved, {**shape, d: size} if size > 1 else shape)
+                self.packed = outside
 
             def inside(i: Whole, _: list[str]) -> list[str]:
-                moved = [w.add(base, w.mul(i, w.mul(s, t))) for base, s in zip(bases, strides)]
-                level(k + 1, moved, {**shape, d: t} if t > 1 else shape)
+                part(i, t)
                 return []
 
             w.loop(full, [], inside)
             if rest:
-                moved = [w.add(base, w.mul(s, w.mul(full, t))) for base, s in zip(bases, strides)]
-                level(k + 1, moved, {**shape, d: rest} if rest > 1 else shape)
+                part(full, rest)
+            self.packed, self.taken = before
 
         level(0, box.bases, {})
 
@@ -277,7 +320,7 @@ class Loops(Vectors):
                 for d, t in shape.items():
                     distinct *= 1 if box.strides[d][c] == 0 else t
                 loads += distinct * price[c]
-            return max(4.0, members / 2, loads / 2) + 1.0
+            return max(4.0, members / 2, loads / 2) + 1.0 + loads / 64  # of those that take as long, what loads least
 
         def cycles(d: int, t: int, e: int, u: int) -> float:
             """For all members, those of incomplete tiles at the ends too."""
@@ -309,6 +352,9 @@ class Loops(Vectors):
             places = [{**place, d: i} for place in places for i in range(size)]
         access = _Access(self, box)
         values: list[dict[int, Value]] = [{} for _ in places]
+        for body in self.kernel.bodies if self.packed else ():  # a large product: what it is added to is far away
+            for place in places if body.op == REDUCE else ():
+                self.prefetch(access.where(body.out, place)[1])
         for i, body in enumerate(self.kernel.bodies):
             if body.variants and body.op != GATHER:
                 for value, total in zip(values, self._totals(body, self.nest.pieces[i], places, access)):
@@ -345,6 +391,12 @@ class Loops(Vectors):
 
                 def get(column: int, step: Whole, place: Place) -> str:
                     key, at = access.where(column, place)
+                    if key not in loaded and column in self.packed:
+                        packed = self.packed[column]
+                        more = place.get(packed.dimension, 0) * BLOCK
+                        far = w.add(w.mul(k, packed.members * BLOCK), more)
+                        at = w(f"getelementptr i8, ptr {packed.room}, i64 {far}")
+                        loaded[key] = w(f"load {self.type()}, ptr {at}, align {BLOCK}")
                     if key not in loaded:
                         far = w.mul(k, step)
                         at = at if far == 0 else w(f"getelementptr i8, ptr {at}, i64 {far}")
