@@ -48,14 +48,14 @@ class Box:
         extents: of each dimension, outermost first.
         strides: of each dimension, for each column.
         lengths: of each piece of a list.
-        inner: for each piece the strides of x and y along it.
+        inner: for each piece the strides of x and y along it, and by how much they grow from term to term.
     """
 
     bases: list[Whole]
     extents: list[Whole]
     strides: list[list[Whole]]
     lengths: list[Whole]
-    inner: list[tuple[Whole, Whole]]
+    inner: list[tuple[Whole, Whole, Whole, Whole]]
 
 
 class Loops(Vectors):
@@ -149,7 +149,7 @@ class Loops(Vectors):
         count, rank = nest.extents.shape
         inner = nest.inner.copy()
         for p, (x, y) in enumerate(pieces):
-            inner[:, p] *= [units[x], units[y] if y >= 0 else 0]
+            inner[:, p] *= [units[x], units[y] if y >= 0 else 0] * 2
         parts = nest.bases * units + begin, nest.extents, nest.strides * units, nest.lengths, inner
         rows = np.concatenate([part.reshape(count, -1) for part in parts], 1).astype(np.int64)
         varies = (rows != rows[0]).any(0)
@@ -172,7 +172,7 @@ class Loops(Vectors):
                     [next(take) for _ in range(rank)],
                     [[next(take) for _ in range(columns)] for _ in range(rank)],
                     [next(take) for _ in pieces],
-                    [(next(take), next(take)) for _ in pieces],
+                    [(next(take), next(take), next(take), next(take)) for _ in pieces],
                 )
             )
             return []
@@ -382,14 +382,14 @@ class Loops(Vectors):
         w, box = self.w, access.box
         totals: list[str | None] = [None] * len(places)
         for p, (x, y) in enumerate(pieces):
-            length, (step_x, step_y) = box.lengths[p], box.inner[p]
+            length, steps = box.lengths[p], box.inner[p]
 
             def term(
-                k: Whole, now: list[str | None], x: int = x, y: int = y, sx: Whole = step_x, sy: Whole = step_y
+                k: Whole, now: list[str | None], x: int = x, y: int = y, steps: tuple[Whole, ...] = steps
             ) -> list[str]:
                 loaded: dict[object, str] = {}
 
-                def get(column: int, step: Whole, place: Place) -> str:
+                def get(column: int, side: int, place: Place) -> str:
                     key, at = access.where(column, place)
                     if key not in loaded and column in self.packed:
                         packed = self.packed[column]
@@ -398,13 +398,13 @@ class Loops(Vectors):
                         at = w(f"getelementptr i8, ptr {packed.room}, i64 {far}")
                         loaded[key] = w(f"load {self.type()}, ptr {at}, align {BLOCK}")
                     if key not in loaded:
-                        far = w.mul(k, step)
+                        far = self.term_at(k, steps[side], steps[2 + side])
                         at = at if far == 0 else w(f"getelementptr i8, ptr {at}, i64 {far}")
                         loaded[key] = self.load(column, at)
                     return loaded[key]
 
                 return [
-                    self.joined(body.op, total, get(x, sx, place), get(y, sy, place) if y >= 0 else None)
+                    self.joined(body.op, total, get(x, 0, place), get(y, 1, place) if y >= 0 else None)
                     for place, total in zip(places, now)
                 ]
 
@@ -419,6 +419,14 @@ class Loops(Vectors):
                 carried = [(self.type(), total or self.beginning(body.op)) for total in totals]
                 totals = list(w.loop(length, carried, lambda k, now, term=term: term(k, list(now))))  # type: ignore[misc]
         return [total or self.beginning(body.op) for total in totals]
+
+    def term_at(self, k: Whole, step: Whole, bend: Whole) -> Whole:
+        """How far term k is from the first one: steps, each of which is longer than the one before by `bend`."""
+        w, far = self.w, self.w.mul(k, step)
+        if bend == 0:
+            return far
+        pairs: Whole = k * (k - 1) // 2 if isinstance(k, int) else w(f"lshr i64 {w.mul(k, w.add(k, -1))}, 1")
+        return w.add(far, w.mul(pairs, bend))
 
 
 class _Access:

@@ -66,12 +66,12 @@ def far_columns(loops: Loops, box: Box, own: int, other: int, tile: int) -> list
     found = []
     for p, xy in enumerate(next(iter(loops.nest.pieces.values()))):
         length = box.lengths[p]
-        for column, step in zip(xy, box.inner[p]):
+        for column, step, bend in zip(xy, box.inner[p], box.inner[p][2:]):
             if column < 0 or loops.along[column] != SIDE_BY_SIDE:
                 continue
             if box.strides[own][column] == 0 or box.strides[other][column] != 0:
                 continue
-            if not isinstance(length, int) or not isinstance(step, int):
+            if not isinstance(length, int) or not isinstance(step, int) or bend != 0:
                 continue
             if length >= LEAST_TERMS and abs(step) >= LEAST_APART and length * tile * BLOCK <= TILE_BYTES:
                 found.append(Far(column, length, step))

@@ -142,15 +142,15 @@ class Groups:
         if op not in FACTORS and op != OPCODE["gather"]:
             picks = [first + k for k in range(min(least, 3))]
         keys = [self.locate(s.operands[pick]) for pick in picks]
-        keys.sort(key=lambda key: (bool(key[0][0] == UNIFORM), not _determines(key[1], count)))
+        keys.sort(key=lambda key: (bool(key[0][0] == UNIFORM), _disagreeing(key[1], count)))
         return members[np.lexsort([places for _, places in reversed(keys)])]
 
 
-def _determines(places: NDArray[Any], counts: NDArray[Any]) -> bool:
-    """Whether what is at one place has one count."""
+def _disagreeing(places: NDArray[Any], counts: NDArray[Any]) -> int:
+    """How often what is at one place has another count than what was there before: never, if it depends on the place."""
     order = np.argsort(places, kind="stable")
     places, counts = places[order], counts[order]
-    return not bool(np.any((places[1:] == places[:-1]) & (counts[1:] != counts[:-1])))
+    return int(np.count_nonzero((places[1:] == places[:-1]) & (counts[1:] != counts[:-1])))
 
 
 def _members(s: Segment) -> list[NDArray[Any]]:
