@@ -2,8 +2,8 @@
 
 Why: the terms of a sum over the rows of a matrix are a row apart, and a row is often a power of two.  Then all that a
 tile reads falls into the same few sets of the first cache, and is fetched from the second one, or from further away,
-again for each other tile.  Products of matrices are packed for this reason since Goto and van de Geijn (2008, Anatomy of
-high-performance matrix multiplication).
+again for each other tile.  Products of matrices are packed for this reason since Goto and van de Geijn (2008,
+Anatomy of high-performance matrix multiplication).
 
 How: a tile has some members of an outer dimension and some of an inner one.  What depends on the outer one alone is
 packed for each of its tiles, and stays in the first cache; what depends on the inner one is packed once for all, and

@@ -147,7 +147,7 @@ class Groups:
 
 
 def _disagreeing(places: NDArray[Any], counts: NDArray[Any]) -> int:
-    """How often what is at one place has another count than what was there before: never, if it depends on the place."""
+    """How often what is at one place has another count than what was there before: never, if the place says it."""
     order = np.argsort(places, kind="stable")
     places, counts = places[order], counts[order]
     return int(np.count_nonzero((places[1:] == places[:-1]) & (counts[1:] != counts[:-1])))
@@ -170,16 +170,21 @@ def _split_by_users(s: Segment) -> Segment:
         return s  # whose groups follow each other
     count = len(s.ops)
     arity = np.diff(s.starts)
-    owner = np.repeat(np.arange(count), arity)
-    inner = np.flatnonzero(s.operands >= 0)
-    slot = np.minimum(inner - s.starts[owner[inner]], MOST_SLOTS - 1)
-    users = s.group[owner[inner]].astype(np.int64) * MOST_SLOTS + slot
-    part = _components(s.operands[inner], s.group.astype(np.int64), users)
+    splits = np.bincount(s.group, minlength=s.groups) > LEAST_PART
+    splits[s.group[arity > SHORT]] = False
+    read = s.operands[np.repeat(arity > 2 * SHORT, arity)]
+    splits[s.group[read[read >= 0]]] = False
+    if not splits.any():
+        return s
+    at = np.flatnonzero(np.repeat(arity <= 2 * SHORT, arity))  # uses by what is no list; most uses are by lists
+    at = at[s.operands[at] >= 0]
+    at = at[splits[s.group[s.operands[at]]]]
+    owner = np.searchsorted(s.starts, at, "right") - 1
+    users = s.group[owner].astype(np.int64) * MOST_SLOTS + np.minimum(at - s.starts[owner], MOST_SLOTS - 1)
+    part = _components(s.operands[at], s.group.astype(np.int64), users)
     label = np.zeros(count, dtype=np.int64)
-    in_lists = np.zeros(s.groups, dtype=bool)
-    in_lists[s.group[s.operands[inner]][arity[owner[inner]] > 2 * SHORT]] = True
     for g, members in enumerate(_members(s)):
-        if len(members) <= LEAST_PART or in_lists[g] or arity[members].max() > SHORT:
+        if not splits[g]:
             continue
         _, which, sizes = np.unique(part[members], return_inverse=True, return_counts=True)
         large = np.flatnonzero(sizes >= LEAST_PART)

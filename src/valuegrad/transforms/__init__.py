@@ -35,6 +35,9 @@ __all__ = ["adjoint", "derivatives", "machine", "tangent"]
 # Inputs of a derivative must stay nodes of their own, so what only repeats its operand is not found again.
 _SHARED = np.array([op not in ("input", "identity", "detach", "take", "call") for op in OPS], dtype=np.uint8)
 
+TOGETHER = ("softmax",)
+"""Of these the adjoint needs no template if it is not strict: of a list of n there would be n, of n entries each."""
+
 
 def _positions(nodes: Sequence[int]) -> NDArray[np.int32]:
     return np.ascontiguousarray(nodes, dtype=np.int32)
@@ -44,8 +47,10 @@ def _builder(graph: Graph) -> Any:
     return _passes.Builder(graph.ops, graph.starts, graph.operands, graph.numbers, _SHARED)
 
 
-def _templates(graph: Graph, pool: Pool) -> tuple[Any, NDArray[np.int32]]:
-    which = _passes.which_templates(graph.ops, graph.starts, graph.numbers, pool.wanted, pool.find)
+def _templates(graph: Graph, pool: Pool, but: tuple[str, ...] = ()) -> tuple[Any, NDArray[np.int32]]:
+    wanted = pool.wanted.copy()
+    wanted[[OPS.index(op) for op in but]] = 0
+    which = _passes.which_templates(graph.ops, graph.starts, graph.numbers, wanted, pool.find)
     return _passes.Templates(pool.arrays()), which
 
 
@@ -82,7 +87,7 @@ def adjoint(
     if not len(wrt):
         return graph, []
     builder = _builder(graph)
-    templates, which = _templates(graph, LOCAL_GRADS)
+    templates, which = _templates(graph, LOCAL_GRADS, () if strict else TOGETHER)
     found = builder.adjoint(templates, which, _positions(outputs), _positions(seeds), _positions(wrt), not strict)
     return _with_nodes(graph, builder.arrays()), found.tolist()
 
@@ -125,7 +130,8 @@ def derivatives(
         The graph with more nodes at its end, and what ``adjoint`` and ``tangent`` give for each.
     """
     builder = _builder(graph)
-    templates, which = _templates(graph, LOCAL_GRADS)
+    reverse_only = all(reverse for reverse, *_ in wanted)
+    templates, which = _templates(graph, LOCAL_GRADS, TOGETHER if reverse_only and not strict else ())
     found = []
     for reverse, *lists in wanted:
         nodes = tuple(map(_positions, lists))
