@@ -132,7 +132,7 @@ def derivatives(
     builder = _builder(graph)
     reverse_only = all(reverse for reverse, *_ in wanted)
     templates, which = _templates(graph, LOCAL_GRADS, TOGETHER if reverse_only and not strict else ())
-    found = []
+    found: list[list[int]] = []
     for reverse, *lists in wanted:
         nodes = tuple(map(_positions, lists))
         if not len(lists[2]):
