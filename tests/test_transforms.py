@@ -84,7 +84,11 @@ def some_entries_behind_choices(x):
     return vg.where(x[0] > 0.0, p[0], 0.0) + vg.where(x[1] > 0.0, p[2], 1.0) + p[1] * p[1]
 
 
-@pytest.mark.parametrize("f", [all_entries, one_entry, some_entries_behind_choices])
+def entries_of_two_alike(x):
+    return vg.softmax(x)[0] * vg.softmax(x)[0] + vg.softmax(x)[2]
+
+
+@pytest.mark.parametrize("f", [all_entries, one_entry, entries_of_two_alike, some_entries_behind_choices])
 @pytest.mark.parametrize("n", [4, 20])
 def test_a_softmax_hands_on_together_what_its_entries_hand_on_alone(f, n) -> None:
     rng = random.Random(n)

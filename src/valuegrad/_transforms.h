@@ -211,6 +211,7 @@ static int32_t vg_softmax_begin(const VgGraph *g, const uint8_t *depends, int32_
     const int32_t n = vg_arity_of(g, v);
     const int32_t *const o = vg_operands_of(g, v);
     while (v > 0 && g->op[v - 1] == VG_OP_softmax && depends[v - 1] == 1 && vg_arity_of(g, v - 1) == n &&
+           g->number[v - 1] < g->number[v] && /* else it is another softmax of the same list */
            memcmp(vg_operands_of(g, v - 1), o, (size_t)n * sizeof(int32_t)) == 0)
         v--;
     return v;
