@@ -19,6 +19,7 @@ import compiled_lorenz
 import compiled_lstm
 import compiled_mixture
 import compiled_ode
+import compiled_wide
 import gpt
 import harness
 import memory
@@ -102,6 +103,8 @@ def run(quick: bool) -> dict[str, harness.Report]:
     reports["call"] = compiled_call.run(lanes=10_000_000, rounds=7)
     for batch, dtype, steps in BATCHES:
         reports[f"gpt_{batch}_{dtype}"] = compiled_gpt.run(batch, dtype, steps, rounds=7, limit=60.0)
+    for dtype in ("float64", "float32"):
+        reports[f"wide_16_{dtype}"] = compiled_wide.run(16, dtype, "full", steps=3, rounds=5)
     reports["mixture"] = compiled_mixture.run(points=1_000, components=25, rounds=7)
     reports["lstm"] = compiled_lstm.run(length=1_024, features=14, rounds=7)
     for written in ("library", "loop"):

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 
 import valuegrad as vg
@@ -158,6 +159,24 @@ def test_tape_trains_in_batches_as_ours_does(tmp_path, dtype):
     names = ["C++ tape", "valuegrad"]
     arguments = ["--batch", "3", "--dtype", dtype, "--rounds", "1", "--steps", "50", "--only", *names]
     assert list(samples(tmp_path, "compiled_gpt.py", *arguments)) == names
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="the processor's peak is measured in C")
+@pytest.mark.parametrize("documents", ["full", "lines"])
+def test_wider_model_measures_every_metric(tmp_path, documents):
+    small = ["--embedding", "8", "--heads", "2", "--layers", "2", "--context", "12", "--batch", "3"]
+    arguments = [*small, "--documents", documents, "--rounds", "1", "--steps", "2", "--only", "valuegrad"]
+    measured = samples(tmp_path, "compiled_wide.py", *arguments)["valuegrad"]
+    assert set(measured) == {"rate", "share", "document", "ready", "memory"}
+    assert 0.0 < measured["share"][0] < 1.0
+
+
+def test_operations_of_a_wider_model_are_those_of_its_products(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    wide = module("compiled_wide")
+    sizes = wide.Sizes(embedding=2, heads=1, layers=1, context=8)
+    # One position: 12 * 2 * 2 in the layer, 3 * 2 for three logits, 2 * 2 for the pair with itself; 2 each, 3 times.
+    assert sizes.operations(np.array([1]), 3) == 6.0 * (48 + 6 + 4)
 
 
 @pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("g++")), reason="written in C and C++")

@@ -22,9 +22,11 @@ from plain_programs import ELEMENTARY, EXACT, LISTS, columns_for, random_graph, 
 import valuegrad as vg
 from valuegrad import gpt
 from valuegrad.graph import Nodes
+from valuegrad.lower import loops, packing
 from valuegrad.lower.lowering import lower
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.groups import Groups, Segment
+from valuegrad.roll.kernels import kernels_of
 
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
@@ -162,9 +164,9 @@ def test_where_constants_lie_changes_no_order() -> None:
 
 
 def test_cheap_operations_stand_once_for_each_reader() -> None:
-    """(1 or 0) - p in a softmax's adjoint is read by a product for each pair of numbers."""
+    """(1 or 0) - p in a softmax's strict adjoint is read by a product for each pair of numbers."""
     f = vg.value_and_grad(lambda x: vg.dot(vg.softmax(x), [0.3 * k + 0.2 for k in range(9)]))
-    program = vg.compile(f)
+    program = vg.compile(f, strict=True)
     program([ROWS * k for k in range(9)])
     segment = Segment(*codes(program)[0].segment(1))
     groups = Groups(segment)
@@ -381,6 +383,50 @@ def test_triangles() -> None:
 
     agree(f, [ROWS * i for i in range(18)], [ROWS + i for i in range(9)])
     agree(f, [0.1 * i for i in range(18)], [0.3 * i for i in range(9)])
+
+
+SIDE = 20
+
+
+def rows_and_columns_of_a_triangle(x: list[Any], y: list[Any]) -> list[Any]:
+    rows = [[vg.exp(x[i] * x[k]) for k in range(i + 1)] for i in range(SIDE)]
+    z = [vg.exp(entry) for entry in y]
+    by_row = [vg.dot(rows[i], y[: i + 1]) for i in range(SIDE)]
+    return [*by_row, *[vg.dot([rows[i][k] for i in range(k, SIDE)], z[k:]) for k in range(SIDE)]]
+
+
+def test_rows_and_columns_of_a_triangle_are_the_same_bits() -> None:
+    x, y = [0.05 * i for i in range(SIDE)], [0.3 * i for i in range(SIDE)]
+    agree(rows_and_columns_of_a_triangle, [ROWS * number for number in x], [ROWS * number for number in y])
+    agree(rows_and_columns_of_a_triangle, x, y)
+
+
+def test_steps_that_grow_by_a_constant_are_one_piece() -> None:
+    segment = segment_of(rows_and_columns_of_a_triangle, [0.1 * ROWS] * SIDE, [ROWS] * SIDE)
+    found = [body for kernel in kernels_of(Groups(segment)) for body in kernel.bodies if body.variants]
+    assert [[len(pieces) for pieces in body.variants] for body in found] == [[1], [1]]
+    assert sum(bool(body.variants[0][0].strides[:, 2:].any()) for body in found) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_products_whose_terms_are_far_apart_are_packed_and_the_same_bits(
+    dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = []
+
+    def pack_tile(*args: Any) -> None:
+        packed.append(args)
+        packing.pack_tile(*args)
+
+    monkeypatch.setattr(loops, "pack_tile", pack_tile)
+
+    def f(w: list[Any], x: list[Any]) -> list[Any]:
+        rows = [[x[p] * w[o] + w[p] for o in range(37)] for p in range(9)]
+        columns = list(zip(*rows))
+        return [vg.dot(columns[i], columns[j]) for i in range(19) for j in range(20, 37)]
+
+    agree(f, [0.1 * ROWS * i for i in range(37)], [ROWS + i for i in range(9)], dtype=dtype)
+    assert packed
 
 
 @pytest.mark.parametrize("index", [[0, 1, 10], [-1, -11, -3], [10, 0, -11]])

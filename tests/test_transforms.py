@@ -71,6 +71,53 @@ def test_adjoint_is_the_engines_backward_pass_to_the_last_bit(seed: int) -> None
             assert list(map(bits, got)) == list(map(bits, expected))
 
 
+def all_entries(x):
+    return vg.dot(vg.softmax(x), [1.0 + i for i in range(len(x))])
+
+
+def one_entry(x):
+    return vg.softmax(x)[1] * x[0]
+
+
+def some_entries_behind_choices(x):
+    p = vg.softmax(x)
+    return vg.where(x[0] > 0.0, p[0], 0.0) + vg.where(x[1] > 0.0, p[2], 1.0) + p[1] * p[1]
+
+
+def entries_of_two_alike(x):
+    return vg.softmax(x)[0] * vg.softmax(x)[0] + vg.softmax(x)[2]
+
+
+@pytest.mark.parametrize("f", [all_entries, one_entry, entries_of_two_alike, some_entries_behind_choices])
+@pytest.mark.parametrize("n", [4, 20])
+def test_a_softmax_hands_on_together_what_its_entries_hand_on_alone(f, n) -> None:
+    rng = random.Random(n)
+    x = [rng.uniform(-2.0, 2.0) for _ in range(n)]
+    expected = vg.grad(f)(x)
+    np.testing.assert_allclose(vg.compile(vg.grad(f))(x), expected, rtol=1e-12, atol=1e-14)  # some roundings
+    assert list(vg.compile(vg.grad(f), strict=True)(x)) == expected
+    second = [vg.grad(lambda x, i=i: vg.grad(f)(x)[i])(x) for i in range(2)]
+    found = vg.compile(lambda x: [vg.grad(lambda x, i=i: vg.grad(f)(x)[i])(x) for i in range(2)])(x)
+    np.testing.assert_allclose(found, second, rtol=1e-11, atol=1e-13)
+
+
+def test_what_is_not_reached_of_a_softmax_hands_on_nothing() -> None:
+    def f(x):
+        return vg.where(x[0] > 0.0, vg.softmax(x)[1], x[1])
+
+    assert list(vg.compile(vg.grad(f))([-math.inf, 2.0])) == [0.0, 1.0]
+    assert list(vg.compile(vg.grad(f))([-1.0, math.inf])) == [0.0, 1.0]
+
+
+def test_a_long_sum_of_products_is_a_dot_at_once() -> None:
+    @vg.compile
+    def f(w, x):
+        return vg.grad(lambda w: sum(vg.exp(w[0] * y) for y in x))(w)
+
+    f([0.5], [0.1 * i for i in range(12)])
+    assert "dot" in [OPS[op] for op in f.graph.graphs[0].ops]
+
+
 @pytest.mark.parametrize("seed", range(100))
 def test_tangent_and_adjoint_agree(seed: int) -> None:
     rng = random.Random(seed)

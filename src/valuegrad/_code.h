@@ -10,6 +10,9 @@
 #ifndef VALUEGRAD_CODE_H
 #define VALUEGRAD_CODE_H
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #include "_interpreter.h"
 #include "_jit.h"
 #include "_lower.h"
@@ -21,7 +24,8 @@ enum {
     VG_COMPILED_LANES = 64,              /* at most, in a block of machine code: bits of a word */
     VG_COMPILED_FRAME_BYTES = 64 * 1024, /* at most, where it is more than one vector */
     VG_LONG_CODE_BYTES = 512 * 1024,     /* from here on code fills the second cache: several vectors share its way */
-    VG_LONG_FRAME_BYTES = 2048 * 1024    /* in that case */
+    VG_LONG_FRAME_BYTES = 2048 * 1024,   /* in that case */
+    VG_HUGE_PAGE = 2048 * 1024
 };
 
 typedef struct {
@@ -120,6 +124,19 @@ static void vg_clear_sums(const VgCode *code, void *accumulators) {
 }
 
 /* `uniform`: the scalars of the run that this is a thread of; NULL: it gets its own, with the constants in them. */
+/* Memory, if large on huge pages where the system has them: a loop that reads one number of each page else waits for
+ * the tables that say where the pages are. */
+static void *vg_room(size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    void *memory = NULL;
+    if (bytes >= 2 * VG_HUGE_PAGE && posix_memalign(&memory, VG_HUGE_PAGE, bytes) == 0) {
+        madvise(memory, bytes / VG_HUGE_PAGE * VG_HUGE_PAGE, MADV_HUGEPAGE); /* a wish */
+        return memory;
+    }
+#endif
+    return malloc(bytes);
+}
+
 static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
     const size_t item = code->item, block = (size_t)code->block;
     const size_t frame = vg_aligned((size_t)code->slots * block * item);
@@ -128,7 +145,7 @@ static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
     const size_t failed = vg_aligned(block * sizeof(int32_t)), scratch = (size_t)code->scratch * sizeof(double);
     VgWorkspace *const w = (VgWorkspace *)calloc(1, sizeof *w);
     if (w == NULL) return NULL;
-    w->memory = malloc(frame + sums + scalars + failed + scratch + 64);
+    w->memory = vg_room(frame + sums + scalars + failed + scratch + 64);
     if (w->memory == NULL) {
         free(w);
         return NULL;

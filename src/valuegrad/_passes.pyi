@@ -21,6 +21,7 @@ class Builder:
         outputs: NDArray[np.int32],
         seeds: NDArray[np.int32],
         wrt: NDArray[np.int32],
+        quick: bool,
     ) -> NDArray[np.int32]: ...
     def tangent(
         self,

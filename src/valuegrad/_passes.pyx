@@ -36,7 +36,7 @@ cdef extern from "_expand.h":
 
 cdef extern from "_transforms.h":
     int vg_adjoint(VgGraph *g, int32_t nodes, const VgTemplates *t, const int32_t *templates, const int32_t *outputs,
-                   const int32_t *seeds, int32_t output_count, const int32_t *wrt, int32_t wrt_count,
+                   const int32_t *seeds, int32_t output_count, const int32_t *wrt, int32_t wrt_count, int quick,
                    int32_t *gradients) nogil
     int vg_tangent(VgGraph *g, int32_t nodes, const VgTemplates *t, const int32_t *templates, const int32_t *inputs,
                    const int32_t *directions, int32_t input_count, const int32_t *outputs, int32_t output_count,
@@ -73,8 +73,8 @@ cdef class Builder:
         return arrays_of(&self.graph)
 
     def adjoint(self, Templates templates, const int32_t[::1] which, const int32_t[::1] outputs,
-                const int32_t[::1] seeds, const int32_t[::1] wrt):
-        """Reverse mode; the nodes of the gradients."""
+                const int32_t[::1] seeds, const int32_t[::1] wrt, bint quick):
+        """Reverse mode; the nodes of the gradients.  quick: they may be rounded otherwise than the engines do it."""
         found = np.zeros(max(1, wrt.shape[0]), dtype=np.int32)
         cdef int32_t[::1] gradients = found
         cdef int failed
@@ -82,7 +82,7 @@ cdef class Builder:
             raise ValueError("adjoint needs nodes, outputs and inputs")
         with nogil:
             failed = vg_adjoint(&self.graph, <int32_t>which.shape[0], &templates.c, &which[0], &outputs[0], &seeds[0],
-                                <int32_t>outputs.shape[0], &wrt[0], <int32_t>wrt.shape[0], &gradients[0])
+                                <int32_t>outputs.shape[0], &wrt[0], <int32_t>wrt.shape[0], quick, &gradients[0])
         if failed:
             raise MemoryError()
         return found

@@ -19,7 +19,8 @@
 enum { VG_ALWAYS = -1, VG_NEVER = -2 }; /* of reach; a node's id is a condition */
 
 typedef struct VgTerm {
-    int32_t node, next; /* next: index of the next term, -1 ends */
+    int32_t node, factor; /* node * factor; -1: node */
+    int32_t next;         /* index of the next term, -1 ends */
 } VgTerm;
 
 typedef struct VgContributions {
@@ -27,6 +28,7 @@ typedef struct VgContributions {
     int32_t *reach;
     VgTerm *term;
     int32_t count, capacity;
+    int quick;       /* products need not be nodes */
     int32_t *buffer; /* the terms of one sum, the operands of one node */
     int32_t buffer_capacity;
 } VgContributions;
@@ -66,7 +68,8 @@ static int32_t *vg_buffer(VgContributions *c, VgGraph *g, int32_t n) {
     return c->buffer;
 }
 
-static void vg_contribute(VgContributions *c, VgGraph *g, int32_t to, int32_t node) {
+/* Add node * factor, of factor -1 node, to what a node's adjoint is the sum of. */
+static void vg_contribute_product(VgContributions *c, VgGraph *g, int32_t to, int32_t node, int32_t factor) {
     if (c->count == c->capacity) {
         VgTerm *grown = c->capacity > INT32_MAX / 2 ? NULL : realloc(c->term, 2 * (size_t)c->capacity * sizeof(VgTerm));
         if (grown == NULL) {
@@ -78,19 +81,32 @@ static void vg_contribute(VgContributions *c, VgGraph *g, int32_t to, int32_t no
     }
     const int32_t at = c->count++;
     c->term[at].node = node;
+    c->term[at].factor = factor;
     c->term[at].next = -1;
     if (c->first[to] < 0) c->first[to] = at;
     else c->term[c->last[to]].next = at;
     c->last[to] = at;
 }
 
+static void vg_contribute(VgContributions *c, VgGraph *g, int32_t to, int32_t node) {
+    vg_contribute_product(c, g, to, node, -1);
+}
+
+enum { VG_LEAST_DOT = 8 }; /* terms of a sum of products that is a dot at once: most nodes would be such products */
+
 /* The sum of all terms of a node, in order of arrival; -1 if there are none. */
 static int32_t vg_total(VgContributions *c, VgGraph *g, int32_t of) {
-    int32_t n = 0, i = 0;
-    for (int32_t at = c->first[of]; at >= 0; at = c->term[at].next) n++;
+    int32_t n = 0, i = 0, products = 0;
+    for (int32_t at = c->first[of]; at >= 0; at = c->term[at].next) n++, products += c->term[at].factor >= 0;
     if (n == 0) return -1;
-    if (vg_buffer(c, g, n) == NULL) return -1;
-    for (int32_t at = c->first[of]; at >= 0; at = c->term[at].next) c->buffer[i++] = c->term[at].node;
+    if (vg_buffer(c, g, 2 * n) == NULL) return -1;
+    for (int32_t at = c->first[of]; at >= 0; at = c->term[at].next, i++) {
+        const VgTerm term = c->term[at];
+        const int is_node = term.factor < 0 || (products == n && n >= VG_LEAST_DOT);
+        c->buffer[i] = is_node ? term.node : vg_emit2(g, VG_OP_mul, term.node, term.factor);
+        c->buffer[n + i] = term.factor;
+    }
+    if (products == n && n >= VG_LEAST_DOT) return vg_emit(g, VG_OP_dot, 0.0, c->buffer, 2 * n);
     return n == 1 ? c->buffer[0] : vg_emit(g, VG_OP_sum, 0.0, c->buffer, n);
 }
 
@@ -106,7 +122,7 @@ static void vg_reached(VgContributions *c, VgGraph *g, int32_t node, int32_t rea
 
 /* Which nodes depend on one of `wrt`, 1 for those.  What only decides (conditions, an index) carries no derivative. */
 static void vg_depends(const VgGraph *g, int32_t nodes, const int32_t *wrt, int32_t wrt_count, uint8_t *depends) {
-    memset(depends, 0, nodes);
+    memset(depends, 0, (size_t)nodes);
     for (int32_t i = 0; i < wrt_count; i++) depends[wrt[i]] = 1;
     for (int32_t v = 0; v < nodes; v++) {
         const int32_t *o = vg_operands_of(g, v);
@@ -130,6 +146,11 @@ static void vg_backward_edge(VgContributions *c, VgGraph *g, const uint8_t *depe
                              int32_t adjoint, int32_t reach) {
     double x;
     if (!depends[child]) return;
+    if (c->quick && reach < 0 && !vg_is_const(g, local, &x) && !vg_is_const(g, adjoint, &x)) {
+        vg_contribute_product(c, g, child, local, adjoint);
+        vg_reached(c, g, child, reach);
+        return;
+    }
     int32_t term = vg_emit2(g, VG_OP_mul, local, adjoint);
     if (reach >= 0 && !(vg_is_const(g, local, &x) && x - x == 0.0)) /* a finite constant times an adjoint that is 0 there is 0 */
         term = vg_emit3(g, VG_OP_select, reach, term, vg_const(g, 0.0));
@@ -185,12 +206,63 @@ static void vg_backward_node(VgContributions *c, VgGraph *g, const VgTemplates *
     }
 }
 
+/* The first of a softmax's entries that follow each other in the graph, the last of which is v, and hand something on. */
+static int32_t vg_softmax_begin(const VgGraph *g, const uint8_t *depends, int32_t v) {
+    const int32_t n = vg_arity_of(g, v);
+    const int32_t *const o = vg_operands_of(g, v);
+    while (v > 0 && g->op[v - 1] == VG_OP_softmax && depends[v - 1] == 1 && vg_arity_of(g, v - 1) == n &&
+           g->number[v - 1] < g->number[v] && /* else it is another softmax of the same list */
+           memcmp(vg_operands_of(g, v - 1), o, (size_t)n * sizeof(int32_t)) == 0)
+        v--;
+    return v;
+}
+
+/* Hand on the adjoints a of some entries p of a softmax, nodes from `first` to `last`: p * (a - sum of p * a) to each
+ * operand, instead of p * (1 or 0 - p) * a from each entry to each operand, which is as many terms as there are pairs of
+ * entries.  (Bridle 1990, Training stochastic model recognition algorithms as networks can lead to maximum mutual
+ * information estimation of parameters.)  Nobody who uses one of them is older than `last`, so all adjoints are known. */
+static void vg_backward_softmax(VgContributions *c, VgGraph *g, int32_t first, int32_t last, const uint8_t *depends) {
+    const int32_t n = vg_arity_of(g, first), entries = last - first + 1;
+    int32_t reach = VG_NEVER, together = 1, count = 0;
+    for (int32_t v = first; v <= last; v++) {
+        if (c->first[v] < 0) continue;
+        together &= count == 0 || c->reach[v] == reach;
+        if (count++ == 0) reach = c->reach[v];
+        else if (c->reach[v] != reach) reach = reach == VG_ALWAYS || c->reach[v] == VG_ALWAYS
+                                                   ? VG_ALWAYS : vg_emit2(g, VG_OP_or, reach, c->reach[v]);
+    }
+    if (count == 0) return;
+    int32_t *const memory = malloc((2 * (size_t)entries + 2 * (size_t)n) * sizeof(int32_t));
+    if (memory == NULL) {
+        g->failed = 1;
+        return;
+    }
+    int32_t *const pairs = memory, *const o = pairs + 2 * entries, *const adjoint = o + n;
+    const int32_t zero = vg_const(g, 0.0);
+    memcpy(o, vg_operands_of(g, first), (size_t)n * sizeof(int32_t)); /* the graph's own may move while it grows */
+    for (int32_t k = 0; k < n; k++) adjoint[k] = zero;
+    for (int32_t v = first, at = 0; v <= last && !g->failed; v++) {
+        int32_t total = vg_total(c, g, v);
+        if (total < 0) continue;
+        if (!together && c->reach[v] >= 0) total = vg_emit3(g, VG_OP_select, c->reach[v], total, zero);
+        adjoint[(int32_t)g->number[v]] = pairs[count + at] = total;
+        pairs[at++] = v;
+    }
+    const int32_t mean = vg_emit(g, VG_OP_dot, 0.0, pairs, 2 * count);
+    for (int32_t k = 0; k < n && !g->failed; k++)
+        if (depends[o[k]])
+            vg_backward_edge(c, g, depends, o[k], vg_emit(g, VG_OP_softmax, (double)k, o, n),
+                             vg_emit2(g, VG_OP_sub, adjoint[k], mean), reach);
+    free(memory);
+}
+
 /* Reverse mode: add to the graph, whose nodes stay where they are, the adjoints of `wrt` for outputs with seeds.
- * templates: for each node the local gradients' template, or -1.  gradients: for each of `wrt` the node, a constant 0
- * if no output depends on it.  -1 without memory. */
+ * templates: for each node the local gradients' template, or -1 (of a softmax, if quick).  quick: its entries hand on
+ * together, which rounds otherwise than one after the other; and sums of many products are dots at once.  gradients: for each of `wrt` the node, a constant 0 if no output depends
+ * on it.  -1 without memory. */
 static int vg_adjoint(VgGraph *g, int32_t nodes, const VgTemplates *t, const int32_t *templates,
                       const int32_t *outputs, const int32_t *seeds, int32_t output_count, const int32_t *wrt,
-                      int32_t wrt_count, int32_t *gradients) {
+                      int32_t wrt_count, int quick, int32_t *gradients) {
     VgContributions c;
     uint8_t *depends = malloc(nodes + 1);
     if (depends == NULL || vg_contributions_init(&c, nodes) < 0) {
@@ -198,6 +270,7 @@ static int vg_adjoint(VgGraph *g, int32_t nodes, const VgTemplates *t, const int
         free(depends);
         return -1;
     }
+    c.quick = quick;
     vg_depends(g, nodes, wrt, wrt_count, depends);
     for (int32_t i = 0; i < output_count; i++) {
         if (!depends[outputs[i]]) continue;
@@ -206,6 +279,12 @@ static int vg_adjoint(VgGraph *g, int32_t nodes, const VgTemplates *t, const int
     }
     for (int32_t i = 0; i < wrt_count; i++) depends[wrt[i]] = 2; /* nothing is handed on from there */
     for (int32_t v = nodes - 1; v >= 0 && !g->failed; v--) {
+        if (quick && depends[v] == 1 && g->op[v] == VG_OP_softmax) {
+            const int32_t last = v;
+            v = vg_softmax_begin(g, depends, v);
+            vg_backward_softmax(&c, g, v, last, depends);
+            continue;
+        }
         if (depends[v] != 1 || c.first[v] < 0) continue;
         vg_backward_node(&c, g, t, templates[v], v, vg_total(&c, g, v), depends);
     }

@@ -109,7 +109,8 @@ class Paths:
 
         try:
             with np.errstate(all="ignore"):  # NumPy's functions on Values: nothing is said of inf and nan here
-                recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes)
+                strict = self.options.strict
+                recording = record(flat, call.lane(lane), call.integers(), f"{self.name}()", outcomes, strict=strict)
         except (TypeError, IndexError, AttributeError) as error:
             if any(call.integer) and _NOT_AN_INTEGER.search(str(error)):
                 raise ValueTypeError(

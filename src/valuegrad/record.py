@@ -64,6 +64,8 @@ def record(
     integer: Sequence[bool],
     who: str,
     outcomes: Sequence[bool] = (),
+    *,
+    strict: bool = True,
 ) -> Recording:
     """Run a function once and give what it computed.
 
@@ -74,6 +76,7 @@ def record(
         who: begins the messages of errors.
         outcomes: how the first guards are decided, whatever their numbers say.  (A program that rounds otherwise than
             the engine may find that inputs take a path on which the engine would not be.)
+        strict: whether its derivatives are to the last bit what the engines compute.
 
     Returns:
         The recording.  Leaf Values that f is a closure over become further inputs; computed Values that were there
@@ -88,7 +91,7 @@ def record(
     """
     for exact in (False, True):
         try:
-            return _record(f, example, integer, who, outcomes, exact)
+            return _record(f, example, integer, who, outcomes, exact, strict)
         except NumbersNeeded:  # rare: derivatives of derivatives, and then a branch
             continue
     raise AssertionError("an exact recording knows all numbers")
@@ -101,6 +104,7 @@ def _record(
     who: str,
     outcomes: Sequence[bool],
     exact: bool,
+    strict: bool,
 ) -> Recording:
     outer = modes.recorder()
     recorder = Recorder(who, exact, outcomes)
@@ -138,12 +142,12 @@ def _record(
     ops, starts, operands, numbers = [np.frombuffer(data, kind) for data, kind in zip(arrays, kinds)]
     root_nodes = np.array(nodes[: len(outputs)], dtype=np.int32)
     count = len(inputs) + len(captured)
-    graph = _finished(Graph(ops, starts, operands, numbers, count, root_nodes, tuple(guards)), recorder)
+    graph = _finished(Graph(ops, starts, operands, numbers, count, root_nodes, tuple(guards)), recorder, strict)
     return Recording(graph, output, tuple(captured), tuple(recorder.integer_uses))
 
 
 # --------------------------------------------------------------------------------- from the export to the graph
-def _finished(graph: Graph, recorder: Recorder) -> Graph:
+def _finished(graph: Graph, recorder: Recorder, strict: bool) -> Graph:
     """The graph with the functions of its calls, and with derivatives in place of their placeholders."""
     called = np.flatnonzero(graph.ops == OPCODE["call"])
     functions: list[Callable[..., float]] = []
@@ -153,7 +157,7 @@ def _finished(graph: Graph, recorder: Recorder) -> Graph:
         graph.numbers[node] = float(len(functions) - 1)
     graph = replace(graph, calls=tuple(functions))
     derivatives = np.flatnonzero(graph.ops == DERIVATIVE)
-    return _Growing(graph, recorder).finished(derivatives.tolist()) if len(derivatives) else graph
+    return _Growing(graph, recorder, strict).finished(derivatives.tolist()) if len(derivatives) else graph
 
 
 class _Growing:
@@ -163,9 +167,10 @@ class _Growing:
     and derivatives of derivatives come out by themselves.
     """
 
-    def __init__(self, source: Graph, recorder: Recorder) -> None:
+    def __init__(self, source: Graph, recorder: Recorder, strict: bool) -> None:
         self.source = source
         self.recorder = recorder
+        self.strict = strict
         self.created = source.numbers.view(np.uint64)  # of placeholders: what the recorder knows them by
         self.graph = replace(
             source,
@@ -243,5 +248,5 @@ class _Growing:
             derivative = self.recorder.derivatives[int(self.created[node])]
             operands = self.new_node[self.source.operands_of(node)]
             wanted.append((derivative.reverse, *np.split(operands, [derivative.pairs, 2 * derivative.pairs])))
-        self.graph, results = transforms.derivatives(self.graph, wanted)  # type: ignore[arg-type]
+        self.graph, results = transforms.derivatives(self.graph, wanted, strict=self.strict)  # type: ignore[arg-type]
         self.results.update(zip(group, results))

@@ -70,6 +70,8 @@ def emit_segment(
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(dtype, single, strict, fma, functions, slots, places)
     loops.apart = {g: apart for g, (_, _, apart) in held.items()}
+    used = slots + (-(-end // lanes) if single else end)
+    loops.rooms_at = used * BLOCK
     names = []
     for i, kernel in enumerate(kernels):
         if single:
@@ -88,7 +90,7 @@ def emit_segment(
     calls = [f"  call void @{nest}({ARGUMENTS.replace(' noalias', '')})" for nest in names]
     main = [f"define void @{name}({ARGUMENTS}) #0 {{", *calls, "  ret void", "}"]
     text = "\n".join([*sorted(loops.declared), *loops.tables, *loops.written, *main, ATTRIBUTES])
-    return text, slots + (-(-end // lanes) if single else end)
+    return text, used + loops.rooms_size // BLOCK
 
 
 def _is_call(op: int) -> bool:

@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from valuegrad.lower.packing import Far, Packed, far_columns, pack_all, pack_tile
+from valuegrad.lower.tiles import Place, best_tile
 from valuegrad.lower.turned import TERMS, by_fours
 from valuegrad.lower.vectors import BLOCK, BROADCAST, INLINE, SIDE_BY_SIDE, Value, Vectors
 from valuegrad.lower.writer import Whole, Writer
@@ -31,14 +33,10 @@ from valuegrad.roll.nests import Nest
 __all__ = ["Loops"]
 
 UNROLLED = 4  # a piece of so many terms is no loop
-TILE = 16  # totals in registers; the other half is for what they are made of
 ELEMENTWISE = 24  # values in registers, roughly, of members side by side without lists
 APART = 16.0  # what a vector of numbers that are not contiguous costs, in loads
 TURNED = 4.0  # and one that is turned in registers
 LEAVES = frozenset((STORE, STORE_UNIFORM, REDUCE, GUARD))
-
-Place = dict[int, int]
-"""Which member of a tile: for each dimension that is tiled how far."""
 
 
 @dataclass
@@ -50,14 +48,14 @@ class Box:
         extents: of each dimension, outermost first.
         strides: of each dimension, for each column.
         lengths: of each piece of a list.
-        inner: for each piece the strides of x and y along it.
+        inner: for each piece the strides of x and y along it, and by how much they grow from term to term.
     """
 
     bases: list[Whole]
     extents: list[Whole]
     strides: list[list[Whole]]
     lengths: list[Whole]
-    inner: list[tuple[Whole, Whole]]
+    inner: list[tuple[Whole, Whole, Whole, Whole]]
 
 
 class Loops(Vectors):
@@ -70,6 +68,8 @@ class Loops(Vectors):
 
     Attributes:
         apart: for groups whose members do not lie side by side how far they are apart.
+        rooms_at: where in the frame, in bytes, the functions have room of their own.
+        rooms_size: how many bytes they need there.
         tables: constants that the functions read.
         written: the functions.
     """
@@ -88,6 +88,7 @@ class Loops(Vectors):
         self.frame, self.storage = frame, storage
         self.apart: dict[int, int] = {}
         self.rows = 0  # of a vector so many members, if that is known
+        self.rooms_at = self.rooms_size = 0
         self.tables: list[str] = []
         self.written: list[str] = []
 
@@ -129,6 +130,15 @@ class Loops(Vectors):
         self.w = Writer()
         self.w.at("body")
         self.counts_lanes = self.calls = False
+        self.packed: dict[int, Packed] = {}
+        self.taken = 0
+
+    def room(self, size: int) -> str:
+        """The address of so many bytes, until the function ends."""
+        at = self.w(f"getelementptr i8, ptr %frame, i64 {self.rooms_at + self.taken}")
+        self.taken += -(-size // BLOCK) * BLOCK
+        self.rooms_size = max(self.rooms_size, self.taken)
+        return at
 
     def end(self, name: str) -> None:
         """End it, now that is known what it needs."""
@@ -150,7 +160,7 @@ class Loops(Vectors):
         count, rank = nest.extents.shape
         inner = nest.inner.copy()
         for p, (x, y) in enumerate(pieces):
-            inner[:, p] *= [units[x], units[y] if y >= 0 else 0]
+            inner[:, p] *= [units[x], units[y] if y >= 0 else 0] * 2
         parts = nest.bases * units + begin, nest.extents, nest.strides * units, nest.lengths, inner
         rows = np.concatenate([part.reshape(count, -1) for part in parts], 1).astype(np.int64)
         varies = (rows != rows[0]).any(0)
@@ -173,7 +183,7 @@ class Loops(Vectors):
                     [next(take) for _ in range(rank)],
                     [[next(take) for _ in range(columns)] for _ in range(rank)],
                     [next(take) for _ in pieces],
-                    [(next(take), next(take)) for _ in pieces],
+                    [(next(take), next(take), next(take), next(take)) for _ in pieces],
                 )
             )
             return []
@@ -253,7 +263,9 @@ class Loops(Vectors):
         if not self.single or not isinstance(length, int) or length < TERMS or self.kernel.bodies[i].op == GATHER:
             return []
         return [
-            c for c, step in zip(self.nest.pieces[i][p], box.inner[p]) if c >= 0 and step in (self.item, -self.item)
+            c
+            for c, step, bend in zip(self.nest.pieces[i][p], box.inner[p], box.inner[p][2:])
+            if c >= 0 and step in (self.item, -self.item) and bend == 0
         ]
 
     # ------------------------------------------------------------------------------------------------- tiles
@@ -269,6 +281,15 @@ class Loops(Vectors):
             tile[d] = _even(sizes[d], max(1, min(4, ELEMENTWISE // (len(self.kernel.bodies) + len(self.memory)))))
         tile = {d: t for d, t in tile.items() if t > 1}
         order = [d for d in dimensions if d not in tile] + list(tile)
+        outer = inner = -1
+        far_outer: list[Far] = []
+        far_inner: list[Far] = []
+        if len(tile) == 2 and box.lengths:
+            outer, inner = sorted(tile, key=lambda d: -sizes[d])  # what is read again for each tile is the smaller part
+            far_outer = far_columns(self, box, outer, inner, tile[outer])
+            far_inner = far_columns(self, box, inner, outer, tile[inner])
+            if far_outer or far_inner:
+                order[-2:] = outer, inner
 
         def level(k: int, bases: list[Whole], shape: Place) -> None:
             if k == len(order):
@@ -277,16 +298,37 @@ class Loops(Vectors):
             d = order[k]
             t, extent, strides = tile.get(d, 1), box.extents[d], box.strides[d]
             full, rest = divmod(extent, t) if isinstance(extent, int) else (extent, 0)
+            before = self.packed, self.taken
+            everything: list[tuple[Far, str]] = []
+            for far in far_inner if d == outer else ():
+                room = pack_all(self, box, bases, far, inner, tile[inner])
+                if room is not None:
+                    everything.append((far, room))
+            rooms = {far: self.room(far.length * t * BLOCK) for far in far_outer} if d == outer else {}
+            self.packed = {**self.packed, **{far.column: Packed(room, inner, -1) for far, room in everything}}
+
+            def part(i: Whole, size: int) -> None:
+                moved = [w.add(base, w.mul(i, w.mul(s, t))) for base, s in zip(bases, strides)]
+                outside = self.packed
+                for far, room in rooms.items():
+                    pack_tile(self, box, moved, far, d, size, room)
+                    self.packed = {**self.packed, far.column: Packed(room, d, size)}
+                for far in far_inner if d == inner else ():
+                    if far.column in self.packed:
+                        at = w.mul(i, t * far.length * BLOCK)
+                        room = w(f"getelementptr i8, ptr {self.packed[far.column].room}, i64 {at}")
+                        self.packed = {**self.packed, far.column: Packed(room, d, size)}
+                level(k + 1, moved, {**shape, d: size} if size > 1 else shape)
+                self.packed = outside
 
             def inside(i: Whole, _: list[str]) -> list[str]:
-                moved = [w.add(base, w.mul(i, w.mul(s, t))) for base, s in zip(bases, strides)]
-                level(k + 1, moved, {**shape, d: t} if t > 1 else shape)
+                part(i, t)
                 return []
 
             w.loop(full, [], inside)
             if rest:
-                moved = [w.add(base, w.mul(s, w.mul(full, t))) for base, s in zip(bases, strides)]
-                level(k + 1, moved, {**shape, d: rest} if rest > 1 else shape)
+                part(full, rest)
+            self.packed, self.taken = before
 
         level(0, box.bases, {})
 
@@ -299,39 +341,8 @@ class Loops(Vectors):
             c: 1.0 if self.along[c] in (BROADCAST, SIDE_BY_SIDE) else TURNED if c in turns else APART for c in columns
         }
 
-        def step(shape: Place) -> float:
-            """Cycles a term: two multiply-adds or two loads a cycle, and at least the latency of one."""
-            members, loads = 1, 0.0
-            for t in shape.values():
-                members *= t
-            for c in columns:
-                distinct = 1
-                for d, t in shape.items():
-                    distinct *= 1 if box.strides[d][c] == 0 else t
-                loads += distinct * price[c]
-            return max(4.0, members / 2, loads / 2) + 1.0
-
-        def cycles(d: int, t: int, e: int, u: int) -> float:
-            """For all members, those of incomplete tiles at the ends too."""
-            total = 0.0
-            for wide, times in ((t, sizes[d] // t), (sizes[d] % t, 1)):
-                for deep, often in ((u, sizes[e] // u), (sizes[e] % u, 1)) if e != d else ((1, 1),):
-                    if wide and deep:
-                        total += times * often * step({d: wide} if e == d else {d: wide, e: deep})
-            for other, extent in sizes.items():
-                total *= extent if other not in (d, e) else 1
-            return total
-
-        dimensions = list(sizes)
-        pairs = [(d, e) for i, d in enumerate(dimensions) for e in dimensions[i + 1 :]] or [(dimensions[0],) * 2]
-        choices = [
-            (d, t, e, u)
-            for d, e in pairs
-            for t in range(1, min(sizes[d], TILE) + 1)
-            for u in range(1, (min(sizes[e], TILE // t) if e != d else 1) + 1)
-        ]
-        d, t, e, u = min(choices, key=lambda choice: cycles(*choice))
-        return {d: t} if e == d else {d: t, e: u}
+        shared = [(price[c], {d for d in sizes if box.strides[d][c] == 0}) for c in columns]
+        return best_tile(sizes, shared)
 
     # ------------------------------------------------------------------------------------------- the members
     def _members(self, box: Box, shape: Place) -> None:
@@ -341,6 +352,9 @@ class Loops(Vectors):
             places = [{**place, d: i} for place in places for i in range(size)]
         access = _Access(self, box)
         values: list[dict[int, Value]] = [{} for _ in places]
+        for body in self.kernel.bodies if self.packed else ():  # a large product: what it is added to is far away
+            for place in places if body.op == REDUCE else ():
+                self.prefetch(access.where(body.out, place)[1])
         for i, body in enumerate(self.kernel.bodies):
             if body.variants and body.op != GATHER:
                 for value, total in zip(values, self._totals(body, self.nest.pieces[i], places, access)):
@@ -368,29 +382,34 @@ class Loops(Vectors):
         w, box = self.w, access.box
         totals: list[str | None] = [None] * len(places)
         for p, (x, y) in enumerate(pieces):
-            length, (step_x, step_y) = box.lengths[p], box.inner[p]
+            length, steps = box.lengths[p], box.inner[p]
 
             def term(
                 k: Whole,
                 now: list[str | None],
                 x: int = x,
                 y: int = y,
-                sx: Whole = step_x,
-                sy: Whole = step_y,
+                steps: tuple[Whole, ...] = steps,
                 known: dict[object, str] | None = None,
             ) -> list[str]:
                 loaded: dict[object, str] = dict(known or {})
 
-                def get(column: int, step: Whole, place: Place) -> str:
+                def get(column: int, side: int, place: Place) -> str:
                     key, at = access.where(column, place)
+                    if key not in loaded and column in self.packed:
+                        packed = self.packed[column]
+                        more = place.get(packed.dimension, 0) * BLOCK
+                        far = w.add(w.mul(k, packed.members * BLOCK), more)
+                        at = w(f"getelementptr i8, ptr {packed.room}, i64 {far}")
+                        loaded[key] = w(f"load {self.type()}, ptr {at}, align {BLOCK}")
                     if key not in loaded:
-                        far = w.mul(k, step)
+                        far = self.term_at(k, steps[side], steps[2 + side])
                         at = at if far == 0 else w(f"getelementptr i8, ptr {at}, i64 {far}")
                         loaded[key] = self.load(column, at)
                     return loaded[key]
 
                 return [
-                    self.joined(body.op, total, get(x, sx, place), get(y, sy, place) if y >= 0 else None)
+                    self.joined(body.op, total, get(x, 0, place), get(y, 1, place) if y >= 0 else None)
                     for place, total in zip(places, now)
                 ]
 
@@ -401,8 +420,8 @@ class Loops(Vectors):
             turns = [c for c in self._turned(box, p) if self.rows and self.along[c] not in (BROADCAST, SIDE_BY_SIDE)]
             if turns:
                 assert isinstance(length, int)
-                steps = {x: step_x, y: step_y}
-                rows = {access.where(c, place): (c, steps[c]) for c in turns for place in places}
+                step = {x: steps[0], y: steps[1]}
+                rows = {access.where(c, place): (c, step[c]) for c in turns for place in places}
                 begun = [total or self.beginning(body.op) if length >= 2 * TERMS else total for total in totals]
                 totals = list(by_fours(self, length, rows, begun, term))
             elif isinstance(length, int) and length <= UNROLLED:
@@ -412,6 +431,14 @@ class Loops(Vectors):
                 carried = [(self.type(), total or self.beginning(body.op)) for total in totals]
                 totals = list(w.loop(length, carried, lambda k, now, term=term: term(k, list(now))))  # type: ignore[misc]
         return [total or self.beginning(body.op) for total in totals]
+
+    def term_at(self, k: Whole, step: Whole, bend: Whole) -> Whole:
+        """How far term k is from the first one: steps, each of which is longer than the one before by `bend`."""
+        w, far = self.w, self.w.mul(k, step)
+        if bend == 0:
+            return far
+        pairs: Whole = k * (k - 1) // 2 if isinstance(k, int) else w(f"lshr i64 {w.mul(k, w.add(k, -1))}, 1")
+        return w.add(far, w.mul(pairs, bend))
 
 
 class _Access:

@@ -152,6 +152,11 @@ class Vectors:
             to = f"<{v} x ptr>", self.pointers(column, where)
             self.w.do(self.masked("scatter", "void", f"v{v}p0", (t, value), to, align, self.all_or_mask()))
 
+    def prefetch(self, where: str) -> None:
+        """Fetch what will be read and written in a while."""
+        self.declared.add("declare void @llvm.prefetch.p0(ptr, i32, i32, i32)")
+        self.w.do(f"call void @llvm.prefetch.p0(ptr {where}, i32 1, i32 3, i32 1)")
+
     # --------------------------------------------------------------------------------------------- operations
     def number(self, value: Value) -> str:
         """A value as a number: 1.0 or 0.0 where it is a mask."""

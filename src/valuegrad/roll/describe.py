@@ -277,8 +277,8 @@ class _Describer:
         for piece in pieces:
             n = piece.length[which]
             features.append(n)
-            for step in (piece.strides[:, 0][which], piece.strides[:, 1][which]):  # a list of one has none of its own
-                features.append(np.where(n > 1, step, step[np.argmax(n)]))
+            for k, step in enumerate(piece.strides[which].T):  # a list of one has none of its own
+                features.append(np.where(n > 1 + k // 2, step, step[np.argmax(n)]))
         if not any((x != x[0]).any() for x in features):
             features += [body_column.at[which] for body_column in [kernel.columns[c] for c in written if c >= 0]]
         return np.stack([x for x in features if (x != x[0]).any()] or [np.arange(len(which))], axis=1)
@@ -336,7 +336,7 @@ class _Describer:
             return self._list(kernel, body, which, pieces, space)
         args = [texts[x] if kind == "value" else self._place(kernel.columns[x], which, space) for kind, x in body.args]
         if body.op == GATHER:
-            entries = self._slice(kernel.columns[pieces[0].x], which, pieces[0].strides[:, 0], pieces[0].length, space)
+            entries = self._slice(kernel.columns[pieces[0].x], which, pieces[0], 0, space)
             return f"take({entries}, {args[0]})"
         if body.op in (STORE, STORE_UNIFORM, REDUCE, GUARD):
             return args[0]
@@ -361,8 +361,8 @@ class _Describer:
     def _list(self, kernel: Kernel, body: Body, which: NDArray[Any], pieces: Sequence[Piece], space: Indices) -> str:
         parts = []
         for piece in pieces:
-            columns = [(piece.x, piece.strides[:, 0]), (piece.y, piece.strides[:, 1])][: 2 if body.op == DOT else 1]
-            parts.append([self._slice(kernel.columns[c], which, step, piece.length, space) for c, step in columns])
+            columns = [piece.x, piece.y][: 2 if body.op == DOT else 1]
+            parts.append([self._slice(kernel.columns[c], which, piece, side, space) for side, c in enumerate(columns)])
         ones = [bool((piece.length[which] == 1).all()) for piece in pieces]
         name = OPS[body.op]
         if name == "dot":
@@ -396,13 +396,14 @@ class _Describer:
             return "constants[...]" if known else "numbers[...]"
         return f"{name}{_subscript([affine_text(space.formula(x)) for x in at.T])}"
 
-    def _slice(self, column: Column, which: NDArray[Any], step: Any, n: Any, space: Indices) -> str:
-        """A list's entries: those of one index from ... to ..., the others fixed."""
-        places, step, n = column.at[which], step[which], n[which]
+    def _slice(self, column: Column, which: NDArray[Any], piece: Piece, side: int, space: Indices) -> str:
+        """A list's entries, x or y: those of one index from ... to ..., the others fixed."""
+        places, n = column.at[which], piece.length[which]
+        step, bend = piece.strides[which, side], piece.strides[which, 2 + side]
         if (n <= 1).all():
             return self._place(column, which, space)
         name, first = self._memory(column, places)
-        other, last = self._memory(column, places + step * np.maximum(n - 1, 0))
+        other, last = self._memory(column, places + step * np.maximum(n - 1, 0) + bend * ((n - 1) * (n - 2) // 2))
         if not name or other != name:
             return f"{name or 'numbers'}[...]"
         parts = []

@@ -148,7 +148,8 @@ class Groups:
 
     def _in_order(self, members: NDArray[Any]) -> NDArray[Any]:
         """Members by the places of their first operands, so that what is read in a loop lies side by side (the adjoint
-        of a loop then runs in the loop's own order, too); places of scalars count last.
+        of a loop then runs in the loop's own order, too); places of scalars count last, and before others those on
+        which it depends how long a list is (the rows of a triangle), so that lists of one length follow each other.
 
         Of two factors what was computed later counts first: of a product in an adjoint that is an adjoint, of one in a
         contraction the output's index, so that results lie as what they are derivatives by.
@@ -163,8 +164,8 @@ class Groups:
         if op not in FACTORS and op != OPCODE["gather"]:
             picks = [first + k for k in range(min(least, 3))]
         keys = self._keys([s.operands[pick] for pick in picks])
-        if op in FACTORS:
-            keys.sort(key=lambda key: (key[0] == UNIFORM, -key[0]))
+        later = -1 if op in FACTORS else 0
+        keys.sort(key=lambda key: (key[0] == UNIFORM, _disagreeing(key[1], count), later * key[0]))
         ordered: NDArray[Any] = members[_sorted_by(keys)]
         return ordered
 
@@ -195,6 +196,13 @@ def _sorted_by(keys: list[tuple[int, NDArray[np.int64]]]) -> Any:
     return np.lexsort([places for _, places in reversed(keys)]) if keys else slice(None)
 
 
+def _disagreeing(places: NDArray[Any], counts: NDArray[Any]) -> int:
+    """How often what is at one place has another count than what was there before: never, if the place says it."""
+    order = np.argsort(places, kind="stable")
+    places, counts = places[order], counts[order]
+    return int(np.count_nonzero((places[1:] == places[:-1]) & (counts[1:] != counts[:-1])))
+
+
 def _members(s: Segment) -> list[NDArray[Any]]:
     """For each group its instructions, as they were recorded."""
     order = np.argsort(s.group, kind="stable")
@@ -212,17 +220,22 @@ def _split_by_users(s: Segment) -> Segment:
         return s  # whose groups follow each other
     count = len(s.ops)
     arity = np.diff(s.starts)
-    owner = np.repeat(np.arange(count), arity)
-    inner = np.flatnonzero(s.operands >= 0)
-    slot = np.minimum(inner - s.starts[owner[inner]], MOST_SLOTS - 1)
-    users = s.group[owner[inner]].astype(np.int64) * MOST_SLOTS + slot
-    part = _components(s.operands[inner], s.group.astype(np.int64), users)
-    label = np.zeros(count, dtype=np.int64)
-    in_lists = np.zeros(s.groups, dtype=bool)
+    splits = np.bincount(s.group, minlength=s.groups) > LEAST_PART
     lists = is_long(s)
-    in_lists[s.group[s.operands[inner]][lists[owner[inner]]]] = True
+    splits[s.group[lists]] = False
+    read = s.operands[np.repeat(lists, arity)]
+    splits[s.group[read[read >= 0]]] = False
+    if not splits.any():
+        return s
+    at = np.flatnonzero(np.repeat(~lists, arity))  # uses by what is no list; most uses are by lists
+    at = at[s.operands[at] >= 0]
+    at = at[splits[s.group[s.operands[at]]]]
+    owner = np.searchsorted(s.starts, at, "right") - 1
+    users = s.group[owner].astype(np.int64) * MOST_SLOTS + np.minimum(at - s.starts[owner], MOST_SLOTS - 1)
+    part = _components(s.operands[at], s.group.astype(np.int64), users)
+    label = np.zeros(count, dtype=np.int64)
     for g, members in enumerate(_members(s)):
-        if len(members) <= LEAST_PART or in_lists[g] or lists[members].any():
+        if not splits[g]:
             continue
         _, which, sizes = np.unique(part[members], return_inverse=True, return_counts=True)
         large = np.flatnonzero(sizes >= LEAST_PART)

@@ -68,7 +68,7 @@ class Piece:
 
     Args:
         x, y: columns; y is -1 where the list is no dot.
-        strides: int64[members, 2]: from a term to the next.
+        strides: int64[members, 4]: from the first term of x and y to the second, and by how much that grows each time.
         length: int64[members].
     """
 
@@ -195,7 +195,7 @@ def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
         for mine, pieces in found:
             body.variants.append([])
             for x, y, strides, length in pieces:
-                whole = np.zeros((len(members), 2), dtype=np.int64), np.zeros(len(members), dtype=np.int64)
+                whole = np.zeros((len(members), 4), dtype=np.int64), np.zeros(len(members), dtype=np.int64)
                 whole[0][mine], whole[1][mine] = strides, length
                 piece = Piece(len(columns), -1 if y is None else len(columns) + 1, *whole)
                 for of, at in (x,) if y is None else (x, y):

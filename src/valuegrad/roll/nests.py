@@ -42,7 +42,7 @@ class Nest:
         extents: int64[boxes, dimensions], outermost first.
         strides: int64[boxes, dimensions, columns].
         lengths: int64[boxes, pieces].
-        inner: int64[boxes, pieces, 2]: from a term of a piece to the next, for x and y.
+        inner: int64[boxes, pieces, 4]: from a piece's first term to the next, for x and y, and how much that grows.
     """
 
     kernel: Kernel
@@ -79,7 +79,7 @@ def _nests(
         np.zeros((m, 0), np.int64),
         np.zeros((m, 0, columns), np.int64),
         np.stack([piece.length[members] for piece in pieces], 1) if pieces else np.zeros((m, 0), np.int64),
-        np.stack([piece.strides[members] for piece in pieces], 1) if pieces else np.zeros((m, 0, 2), np.int64),
+        np.stack([piece.strides[members] for piece in pieces], 1) if pieces else np.zeros((m, 0, 4), np.int64),
     )
     for dimension in range(MOST_DIMENSIONS):
         merged = _merged(boxes, dimension == 0)

@@ -21,21 +21,24 @@ if TYPE_CHECKING:
 __all__ = ["most_frequent", "pieces_of", "runs"]
 
 DOT, GATHER = OPCODE["dot"], OPCODE["gather"]
+BENT = 4  # steps that grow by a constant (the rows of a triangle) count where they make so many pieces one
 COMMON = 4  # a step is frequent if it is one in so many at least
 
 
-def runs(changed: NDArray[np.bool_], hard: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def runs(changed: NDArray[np.bool_], hard: NDArray[np.bool_], free: int = 1) -> NDArray[np.bool_]:
     """Where runs of a constant step begin: where one must (hard), and where the step changes, unless a run has just
     begun, whose step this is then.
 
     Args:
         changed: bool[n]: the step to this element is not the step to the one before; True where hard is.
         hard: bool[n].
+        free: so many elements after the first one of a run belong to it whatever they are; of steps that change by a
+            constant two.
     """
     begins = hard.copy()
-    last = -2
+    last = -1 - free
     for i in np.flatnonzero(changed).tolist():
-        if hard[i] or last != i - 1:
+        if hard[i] or last < i - free:
             begins[i] = True
             last = i
     return begins
@@ -47,9 +50,10 @@ def most_frequent(steps: NDArray[np.int64]) -> NDArray[np.int64] | None:
     Args:
         steps: int64[n, k], at least one.
     """
-    different, times = np.unique(steps, axis=0, return_counts=True)
+    factors = np.random.default_rng(0).integers(-(2**62), 2**62, steps.shape[1])
+    _, first, times = np.unique(steps @ factors, return_index=True, return_counts=True)  # equal rows have equal sums
     best = int(np.argmax(times))
-    return different[best] if COMMON * int(times[best]) >= len(steps) else None
+    return steps[first[best]] if COMMON * int(times[best]) >= len(steps) else None
 
 
 def pieces_of(groups: Groups, members: NDArray[Any], op: int) -> tuple[NDArray[np.int64], list[Any]]:
@@ -62,7 +66,7 @@ def pieces_of(groups: Groups, members: NDArray[Any], op: int) -> tuple[NDArray[n
 
     Returns:
         For each member its variant; for each variant its members, and its pieces: the class and the places of x, those
-        of y or None, the strides of both (int64[m, 2]), the lengths.
+        of y or None, the strides of both and by how much these grow from term to term (int64[m, 4]), the lengths.
     """
     s = groups.segment
     first = s.starts[members].astype(np.int64)
@@ -79,9 +83,17 @@ def pieces_of(groups: Groups, members: NDArray[Any], op: int) -> tuple[NDArray[n
     changed = hard.copy()
     changed[2:] |= (np.diff(x, 2) != 0) | (np.diff(y, 2) != 0)
     at = np.flatnonzero(runs(changed, hard))
+    if op != GATHER and len(at) >= BENT * m:
+        changed = hard.copy()
+        changed[3:] |= (np.diff(x, 3) != 0) | (np.diff(y, 3) != 0)
+        bent = np.flatnonzero(runs(changed, hard, 2))
+        at = bent if BENT * len(bent) <= len(at) else at
     length = np.diff(np.append(at, total))
-    after = np.minimum(at + 1, total - 1)
-    strides = np.where((length > 1)[:, None], np.stack([x[after] - x[at], y[after] - y[at]], 1), 0)
+    after, last = np.minimum(at + 1, total - 1), np.minimum(at + 2, total - 1)
+    both = np.stack([x, y], 1)
+    strides = np.where((length > 1)[:, None], both[after] - both[at], 0)
+    bends = np.where((length > 2)[:, None], both[last] - 2 * both[after] + both[at], 0)
+    strides = np.concatenate([strides, bends], 1)
     count = np.bincount(owner[at], minlength=m)
     offset = np.cumsum(count) - count
     classes = np.stack([of_x[at], of_y[at]], 1)

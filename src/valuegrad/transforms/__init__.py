@@ -35,6 +35,9 @@ __all__ = ["adjoint", "derivatives", "machine", "tangent"]
 # Inputs of a derivative must stay nodes of their own, so what only repeats its operand is not found again.
 _SHARED = np.array([op not in ("input", "identity", "detach", "take", "call") for op in OPS], dtype=np.uint8)
 
+TOGETHER = ("softmax",)
+"""Of these the adjoint needs no template if it is not strict: of a list of n there would be n, of n entries each."""
+
 
 def _positions(nodes: Sequence[int]) -> NDArray[np.int32]:
     return np.ascontiguousarray(nodes, dtype=np.int32)
@@ -44,8 +47,10 @@ def _builder(graph: Graph) -> Any:
     return _passes.Builder(graph.ops, graph.starts, graph.operands, graph.numbers, _SHARED)
 
 
-def _templates(graph: Graph, pool: Pool) -> tuple[Any, NDArray[np.int32]]:
-    which = _passes.which_templates(graph.ops, graph.starts, graph.numbers, pool.wanted, pool.find)
+def _templates(graph: Graph, pool: Pool, but: tuple[str, ...] = ()) -> tuple[Any, NDArray[np.int32]]:
+    wanted = pool.wanted.copy()
+    wanted[[OPS.index(op) for op in but]] = 0
+    which = _passes.which_templates(graph.ops, graph.starts, graph.numbers, wanted, pool.find)
     return _passes.Templates(pool.arrays()), which
 
 
@@ -54,7 +59,9 @@ def _with_nodes(graph: Graph, arrays: tuple[NDArray[Any], ...]) -> Graph:
     return replace(graph, ops=ops, starts=starts, operands=operands, numbers=numbers)
 
 
-def adjoint(graph: Graph, outputs: Sequence[int], seeds: Sequence[int], wrt: Sequence[int]) -> tuple[Graph, list[int]]:
+def adjoint(
+    graph: Graph, outputs: Sequence[int], seeds: Sequence[int], wrt: Sequence[int], *, strict: bool = True
+) -> tuple[Graph, list[int]]:
     """Reverse mode: the gradients of the sum of seed * output.
 
     Args:
@@ -62,6 +69,7 @@ def adjoint(graph: Graph, outputs: Sequence[int], seeds: Sequence[int], wrt: Seq
         outputs: nodes to differentiate.
         seeds: for each output the node of its cotangent (a constant 1 for a plain gradient).
         wrt: nodes to differentiate by; nothing is handed on past them.
+        strict: to the last bit what the engines compute; else the entries of a softmax hand on together.
 
     Returns:
         The graph with more nodes at its end, and for each of ``wrt`` the node of its gradient.
@@ -79,8 +87,8 @@ def adjoint(graph: Graph, outputs: Sequence[int], seeds: Sequence[int], wrt: Seq
     if not len(wrt):
         return graph, []
     builder = _builder(graph)
-    templates, which = _templates(graph, LOCAL_GRADS)
-    found = builder.adjoint(templates, which, _positions(outputs), _positions(seeds), _positions(wrt))
+    templates, which = _templates(graph, LOCAL_GRADS, () if strict else TOGETHER)
+    found = builder.adjoint(templates, which, _positions(outputs), _positions(seeds), _positions(wrt), not strict)
     return _with_nodes(graph, builder.arrays()), found.tolist()
 
 
@@ -109,23 +117,30 @@ def tangent(
 
 
 def derivatives(
-    graph: Graph, wanted: Sequence[tuple[bool, Sequence[int], Sequence[int], Sequence[int]]]
+    graph: Graph, wanted: Sequence[tuple[bool, Sequence[int], Sequence[int], Sequence[int]]], *, strict: bool = True
 ) -> tuple[Graph, list[list[int]]]:
     """Many derivatives of one calculation, such as the rows of a Jacobian, in one go.
 
     Args:
         graph: the calculation; its nodes stay where they are in the result.
         wanted: for each derivative whether it is an adjoint (True) or a tangent (False), and its three lists of nodes.
+        strict: as for ``adjoint``.
 
     Returns:
         The graph with more nodes at its end, and what ``adjoint`` and ``tangent`` give for each.
     """
     builder = _builder(graph)
-    templates, which = _templates(graph, LOCAL_GRADS)
-    found = []
+    reverse_only = all(reverse for reverse, *_ in wanted)
+    templates, which = _templates(graph, LOCAL_GRADS, TOGETHER if reverse_only and not strict else ())
+    found: list[list[int]] = []
     for reverse, *lists in wanted:
-        run = builder.adjoint if reverse else builder.tangent
-        found.append(run(templates, which, *map(_positions, lists)).tolist() if len(lists[2]) else [])
+        nodes = tuple(map(_positions, lists))
+        if not len(lists[2]):
+            found.append([])
+        elif reverse:
+            found.append(builder.adjoint(templates, which, *nodes, not strict).tolist())
+        else:
+            found.append(builder.tangent(templates, which, *nodes).tolist())
     return _with_nodes(graph, builder.arrays()), found
 
 

@@ -40,6 +40,9 @@ WIDE = 128
 """A family's local gradients ask for all its entries: n rows of n operands.  Of more entries than this, they are
 computed from the family's rule instead, so that graphs grow linearly.  Longer lists than this are columns."""
 
+COLUMN = 16
+"""Longer lists than this are columns in machine operations: a softmax's entries have a template each."""
+
 
 class Term:
     """A node of a template that knows ``+ - *``."""
@@ -126,7 +129,7 @@ class Terms(ListAlgebra):
 
     def children(self, first: int, count: int) -> Sequence[Term]:
         """So many children from this one on."""
-        if count > WIDE:
+        if count > (COLUMN if self.machine else WIDE):
             return Column(self, -1 - first - np.arange(count, dtype=np.int32))
         return [self.child(k) for k in range(first, first + count)]
 
