@@ -1,0 +1,344 @@
+"""What the page "Look inside" shows, without the page: runs whose weights were kept, and numbers to walk between.
+
+Why: a GPT's loss is one number computed from thousands, each of which remembers where it came from.  Here they can be
+walked: down to the children of a number, up to its users, along the paths by which it matters to the loss.
+
+Data structures: ``Snapshots`` are the weights of a run at some of its steps.  A ``Web`` is the graph of a text that
+was read, its Values numbered by age, so that an address can name any of them: the same text and weights give the same
+numbers again.  ``Side`` is what one engine needs for the same text.
+
+Where to start reading: ``Web.looked_at``; then ``watching.py``, which names the numbers.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import valuegrad as vg
+from valuegrad.errors import IndexRangeError, ValueArgumentError
+from valuegrad.gpt.compiled import built
+from valuegrad.gpt.model import GPT
+from valuegrad.gpt.tokenizer import Tokenizer
+from valuegrad.inspect.nudge import NudgeTable, nudge_table
+from valuegrad.inspect.worked import figure, written
+from valuegrad.playground.watching import Reading, read
+from valuegrad.primitives import TABLE
+from valuegrad.value import Value, read_data
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from valuegrad.gpt.train import Trainer
+
+__all__ = ["Edge", "Scalar", "Side", "Snapshots", "Web", "sides"]
+
+MOST_SNAPSHOTS = 80
+MOST_BYTES = 32 * 2**20  # of all snapshots of a run
+LONGEST_LABEL = 40
+ROUNDS = 5  # of which the median time is shown
+
+
+class Snapshots:
+    """The weights of a run at some of its steps: the first, the latest, and evenly between.
+
+    Args:
+        most: how many at most.
+
+    Example:
+        >>> from valuegrad.gpt import Trainer
+        >>> from valuegrad.gpt.settings import ModelSettings, TrainingSettings
+        >>> trainer = Trainer(["anna", "bob"], ModelSettings(n_embd=4), TrainingSettings(steps=40))
+        >>> snapshots = Snapshots(most=4)
+        >>> snapshots.train(trainer)
+        >>> snapshots.steps
+        [0, 16, 32, 40]
+    """
+
+    def __init__(self, most: int = MOST_SNAPSHOTS) -> None:
+        self.most = max(most, 3)
+        self.every = 1
+        self._kept: dict[int, bytes] = {}
+
+    @property
+    def steps(self) -> list[int]:
+        """After how many steps there are weights, the fewest first."""
+        return sorted(self._kept)
+
+    def nearest(self, step: int) -> int:
+        """The step with weights that lies nearest.
+
+        Raises:
+            ValueArgumentError: there are none at all.
+        """
+        if not self._kept:
+            raise ValueArgumentError("no weights of this run were kept; train it for a step at least")
+        return min(self._kept, key=lambda kept: (abs(kept - step), kept))
+
+    def weights(self, step: int) -> NDArray[np.float64]:
+        """The weights after that many steps, as ``GPT.parameters`` orders them; ``nearest`` says which there are."""
+        return np.frombuffer(self._kept[step])
+
+    def due(self, step: int) -> bool:
+        """Whether the weights after so many steps should be kept."""
+        return step not in self._kept and step % self.every == 0
+
+    def keep(self, trainer: Trainer, last: bool = False) -> None:
+        """Keep the weights of this moment, if it is time.
+
+        Args:
+            trainer: the run.
+            last: keep them in any case.
+        """
+        if not (self.due(trainer.step) or (last and trainer.step not in self._kept)):
+            return
+        weights = bytes(read_data(trainer.model.parameters()))
+        self._kept[trainer.step] = weights
+        most = max(min(self.most, MOST_BYTES // max(len(weights), 1)), 3)
+        while len(self._kept) > most:
+            self.every *= 2
+            latest = max(self._kept)
+            kept = {step: w for step, w in self._kept.items() if step % self.every == 0 or step == latest}
+            self._kept = kept
+
+    def train(self, trainer: Trainer, stop: Callable[[], bool] = lambda: False) -> None:
+        """Train a run to its end, and keep weights on the way."""
+        self.keep(trainer)
+        while trainer.step < trainer.settings.steps and not stop():
+            trainer.train_some(trainer.step - trainer.step % self.every + self.every)
+            self.keep(trainer)
+        self.keep(trainer, last=True)
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A child or a user of a number.
+
+    Args:
+        number: which Value of the web.
+        label: what it is called.
+        data: its number.
+        local_grad: ∂user/∂child of the operation between the two.
+        carries: how much of the child's grad goes this way: the user's grad times the local gradient.
+        constant: it collects no gradient.
+    """
+
+    number: int
+    label: str
+    data: float
+    local_grad: float
+    carries: float
+    constant: bool = False
+
+
+@dataclass(frozen=True)
+class Scalar:
+    """One number with what surrounds it.
+
+    Args:
+        number: which Value of the web.
+        value: the Value itself.
+        label: what it is called.
+        operation: how it was computed, as it is written: "dot", "a * b"; "" for a leaf.
+        about: what the operation is, in a sentence.
+        children: those it was computed from; the ones that matter most come first.
+        users: those that were computed from it; the ones through which most of its grad came first.
+    """
+
+    number: int
+    value: Value
+    label: str
+    operation: str
+    about: str
+    children: list[Edge]
+    users: list[Edge]
+
+    @property
+    def table(self) -> NudgeTable | None:
+        """What a nudge to each child does; None for a leaf."""
+        return nudge_table(self.value) if self.value.children else None
+
+
+class Web:
+    """A text that was read, as a web of numbers.
+
+    Args:
+        model: the model.
+        tokenizer: its characters.
+        text: what is read.
+
+    Raises:
+        ValueArgumentError: the text has characters that the model has never seen.
+    """
+
+    def __init__(self, model: GPT, tokenizer: Tokenizer, text: str) -> None:
+        self.reading: Reading = read(model, tokenizer, text)
+        seen = {self.reading.loss}
+        stack = [self.reading.loss]
+        edges = 0
+        while stack:
+            children = stack.pop().children
+            edges += len(children)
+            for child in children:
+                if child not in seen:
+                    seen.add(child)
+                    stack.append(child)
+        self.edges = edges
+        self.order = sorted(seen, key=lambda value: value._created)
+        self.number = {value: i for i, value in enumerate(self.order)}
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    @cached_property
+    def users(self) -> dict[Value, list[Value]]:
+        """For each Value those computed from it, each once."""
+        found: dict[Value, list[Value]] = {value: [] for value in self.order}
+        for value in self.order:
+            for child in dict.fromkeys(value.children):
+                found[child].append(value)
+        return found
+
+    def at(self, number: int) -> Value:
+        """The Value of a number.
+
+        Raises:
+            IndexRangeError: there is none.
+        """
+        if not 0 <= number < len(self.order):
+            raise IndexRangeError(
+                f"number {number} is none of this text's {len(self.order):,} Values; expected 0 to "
+                f"{len(self.order) - 1}: choose one on the page"
+            )
+        return self.order[number]
+
+    def looked_at(self, number: int) -> Scalar:
+        """A number with its children and users.
+
+        Raises:
+            IndexRangeError: there is no such number.
+        """
+        value = self.at(number)
+        row = TABLE.get(value.op or "")
+        children: dict[Value, float] = {}
+        for child, local_grad in zip(value.children, value.local_grads):
+            children[child] = children.get(child, 0.0) + local_grad  # x * x has x twice
+        below = [self._edge(child, local, value.grad * local) for child, local in children.items()]
+        above = []
+        for user in self.users[value]:
+            local = sum(g for child, g in zip(user.children, user.local_grads) if child is value)
+            above.append(self._edge(user, local, user.grad * local))
+        # By what they contribute to the result if it is a sum of products, by what a nudge does else.
+        share = (lambda e: abs(e.local_grad * e.data)) if value.op in ("dot", "sum", "mean") else _strength
+        below.sort(key=lambda edge: (edge.constant, -_order(share(edge))))
+        above.sort(key=lambda edge: -_order(_strength(edge)))
+        return Scalar(number, value, self.label(value), self.operation(value), row.doc if row else "", below, above)
+
+    def _edge(self, value: Value, local_grad: float, carries: float) -> Edge:
+        return Edge(self.number[value], self.label(value), value.data, local_grad, carries, value.op == "constant")
+
+    def label(self, value: Value) -> str:
+        """What a Value is called: its name, or how it was computed."""
+        if value.name:
+            return value.name
+        if not value.children:
+            return figure(value.data)
+        text = self.operation(value)
+        return text if len(text) <= LONGEST_LABEL else f"{value.op} of {len(value.children)}"
+
+    def operation(self, value: Value) -> str:
+        """How a Value was computed, with its children's names or numbers."""
+        if not value.children:
+            return ""
+        if len(value.children) > 4:
+            return f"{value.op} of {len(value.children)} numbers"
+        parts = [(child.name or figure(child.data), 5) for child in value.children]
+        return written(value.op or "custom", parts, value.static)[0]
+
+
+def _strength(edge: Edge) -> float:
+    return abs(edge.carries)
+
+
+def _order(x: float) -> float:
+    return x if x == x else float("inf")  # what is nan comes first: there is something to see
+
+
+# ------------------------------------------------------------------------------------- the two engines, side by side
+@dataclass(frozen=True)
+class Side:
+    """What one engine needs for the loss of a text and its whole gradient.
+
+    Args:
+        name: "eager" or "compiled".
+        counts: what it consists of, in words and numbers.
+        operations: how often each operation occurs, the most frequent first.
+        before_s: seconds of preparation, once.
+        each_s: seconds of one calculation, the median of a few.
+        loss: what it gave.
+    """
+
+    name: str
+    counts: list[tuple[str, int]]
+    operations: dict[str, int]
+    before_s: float
+    each_s: float
+    loss: float
+
+
+def eager_side(web: Web, model: GPT, tokens: Sequence[int]) -> Side:
+    """Every number a Value: what stands before the reader on the page."""
+    times = []
+    for _ in range(ROUNDS):
+        begun = time.perf_counter()
+        loss = model.loss(tokens)
+        loss.backward()
+        times.append(time.perf_counter() - begun)
+    counted: dict[str, int] = {}
+    for value in web.order:
+        kind = value.op or "weight"
+        counted[kind] = counted.get(kind, 0) + 1
+    operations = dict(sorted(counted.items(), key=lambda item: -item[1]))
+    computed = sum(count for kind, count in operations.items() if kind not in ("weight", "constant"))
+    counts = [("Values", len(web)), ("operations", computed), ("local gradients", web.edges)]
+    return Side("eager", counts, operations, 0.0, statistics.median(times), loss.data)
+
+
+def compiled_side(model: GPT, tokens: Sequence[int]) -> Side | None:
+    """The same function, recorded once and compiled with its gradient; None where programs cannot run natively."""
+    if not built():
+        return None
+    weights = np.frombuffer(read_data(model.parameters()))
+
+    def loss_of(weights: Any) -> Any:
+        return model.with_parameters(weights).loss(tokens)
+
+    begun = time.perf_counter()
+    program = vg.compile(loss_of, vectors=("weights",), max_paths=1).value_and_grad
+    program(weights)
+    before = time.perf_counter() - begun
+    times = []
+    loss = 0.0
+    for _ in range(20 * ROUNDS):
+        begun = time.perf_counter()
+        loss, _gradient = program(weights)
+        times.append(time.perf_counter() - begun)
+    graph = program.graph
+    loops = graph.loops
+    inside = ("input", "const", "identity")
+    operations = {op: count for op, count in graph.counts.items() if op not in inside}
+    counts = [("operations, gradient included", sum(operations.values())), ("loops found in them", len(loops))]
+    return Side("compiled", counts, operations, before, statistics.median(times), float(loss))
+
+
+def sides(web: Web, model: GPT, tokenizer: Tokenizer, text: str) -> list[Side]:
+    """Both engines on the same text: what each computes, and how long it takes on this machine now."""
+    tokens = tokenizer.document(text, model.settings.block_size)
+    compiled = compiled_side(model, tokens)
+    return [eager_side(web, model, tokens), *([] if compiled is None else [compiled])]
