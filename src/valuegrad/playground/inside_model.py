@@ -190,7 +190,8 @@ class Web:
                     seen.add(child)
                     stack.append(child)
         self.edges = edges
-        self.order = sorted(seen, key=lambda value: value._created)
+        # An operation's constants may be of its own age.
+        self.order = sorted(seen, key=lambda value: (value._created, bool(value.children), value.data))
         self.number = {value: i for i, value in enumerate(self.order)}
 
     def __len__(self) -> int:

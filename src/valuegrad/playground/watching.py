@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import valuegrad as vg
@@ -130,7 +131,7 @@ def read(model: GPT, tokenizer: Tokenizer, text: str) -> Reading:
     _name_weights(copied, shown)
     begun = time.perf_counter()
     watcher = _Watcher(copied, [*tokenizer.characters, END])
-    for i, (token, target) in enumerate(zip(tokens, tokens[1:])):
+    for i, (token, target) in enumerate(pairwise(tokens)):
         watcher.positions.append(Position(i, shown[token], END if target == tokenizer.bos else shown[target]))
     losses = copied.losses(tokens)
     loss = vg.mean(losses)
