@@ -35,6 +35,7 @@ LAYERS = [
     ["program"],
     ["inspect", "nn", "optim", "sparse"],
     ["gpt"],
+    ["playground"],
     ["cli"],
     ["__main__"],
 ]
