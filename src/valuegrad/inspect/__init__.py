@@ -9,10 +9,12 @@ from importlib import import_module
 from typing import Any
 
 _LAZY = {
+    "Diagram": "valuegrad.pictures.diagram",
     "Effects": "valuegrad.inspect.nudge",
     "Expression": "valuegrad.inspect.expression",
     "NudgeTable": "valuegrad.inspect.nudge",
     "check_gradients": "valuegrad.inspect.check",
+    "diagram": "valuegrad.inspect.diagrams",
     "nudge_effects": "valuegrad.inspect.nudge",
     "nudge_table": "valuegrad.inspect.nudge",
     "nudge_tables": "valuegrad.inspect.nudge",
