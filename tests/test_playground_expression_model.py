@@ -65,6 +65,28 @@ def test_what_cannot_be_shown_is_refused_in_words(text: str, said: str) -> None:
         Experiment(text)
 
 
+def test_results_with_names_are_shared_not_computed_again() -> None:
+    root = Experiment("b = a + a; c = b + b", {"a": 2.0}).root
+    assert (root.data, root.name, root.children[0].name) == (8.0, "c", "b")
+    assert root.children[0] is root.children[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a + a; b", "no name"),
+        ("a = 2; a = 3; a", "two things"),
+        ("b = a; a = 2; b", "two things"),
+        ("pi = 3", "two things"),
+        ("b = ; b", "empty"),
+        ("b == a", "comparison"),
+    ],
+)
+def test_names_that_cannot_be_are_refused_in_words(text: str, said: str) -> None:
+    with pytest.raises(ExpressionError, match=said):
+        Experiment(text)
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example.title)
 def test_every_example_can_be_shown(example: object) -> None:
     numbers, complaints = numbers_of(example.inputs)  # type: ignore[attr-defined]

@@ -3,7 +3,8 @@
 Why: the page asks the same questions at every key and every drag of a slider; they are answered here, from texts alone,
 as an address has them, so that a link restores what was seen.
 
-Data structures: an ``Experiment`` is one expression with a number and a nudge for each input.  Its ``root`` is the
+Data structures: a ``Calculation`` is what was written, an expression or several with names for their results, as in
+``b = a + a; b + b``.  An ``Experiment`` is a calculation with a number and a nudge for each input.  Its ``root`` is the
 result before the nudges; its ``Effect`` compares what the gradients predict of the nudges with what they really do.
 
 Where to start reading: ``Experiment``, then ``Experiment.effect``.
@@ -19,7 +20,7 @@ from functools import cached_property
 
 import valuegrad as vg
 from valuegrad.errors import ExpressionError, ValuegradError
-from valuegrad.inspect.expression import Expression
+from valuegrad.inspect.expression import CONSTANTS, Expression
 from valuegrad.inspect.worked import figure
 from valuegrad.value import Value
 
@@ -27,6 +28,7 @@ __all__ = [
     "EXAMPLES",
     "LONGEST",
     "SPANS",
+    "Calculation",
     "Curve",
     "Effect",
     "Example",
@@ -69,7 +71,7 @@ EXAMPLES = (
     Example(
         "A neuron", "relu(a*b + c)", "a=2,b=-3,c=10", "Drag c down until relu closes: then no nudge has any effect."
     ),
-    Example("Shared twice", "(a + a) * (a + a)", "a=3", "a is reached on four ways. Choose a wrong variant and step."),
+    Example("Shared twice", "b = a + a; c = b + b", "a=2", "Choose a wrong variant below, and step through it."),
     Example("A curve", "sin(x) * x**2", "x=1.5", "Drag far: a gradient is a straight line, the curve is not."),
     Example(
         "Softmax", "log(take(softmax([a, b, c]), 0))", "a=2,b=1,c=0.1", "What is given to one is taken from others."
@@ -140,11 +142,69 @@ class Curve:
     gradient: float
 
 
+_NAMED = re.compile(r"\s*([^\W\d]\w*)\s*=(?!=)")
+
+
+class Calculation:
+    """What was written: an expression, or several with names for their results and semicolons between.
+
+    Args:
+        text: as in "relu(a*b + c)" or "b = a + a; b + b"; the last one's result is the result.
+
+    Attributes:
+        names: the inputs, in the order in which they are met.
+        size: about how many operations it has.
+
+    Raises:
+        ExpressionError: it cannot be understood, or a name stands for two things.
+
+    Example:
+        >>> calculation = Calculation("b = a + a; c = b * b")
+        >>> calculation.names, calculation.evaluate({"a": 3.0}).data
+        (('a',), 36.0)
+    """
+
+    def __init__(self, text: str) -> None:
+        self.parts: list[tuple[str, Expression]] = []
+        inputs: dict[str, None] = {}
+        given: set[str] = set()
+        pieces = text.split(";")
+        while len(pieces) > 1 and not pieces[-1].strip():
+            pieces.pop()
+        for i, piece in enumerate(pieces):
+            named = _NAMED.match(piece)
+            name = named[1] if named else ""
+            if not name and i + 1 < len(pieces):
+                raise ExpressionError(
+                    f"the result of {piece.strip()[:40]!r} has no name, so nothing can use it; write it as "
+                    "b = a + a; b + b, or leave it out"
+                )
+            expression = Expression(piece[named.end() :].strip() if named else piece)
+            if name in inputs or name in given or name in expression.names or name in CONSTANTS:
+                raise ExpressionError(f"{name} stands for two things; give each result a name of its own")
+            inputs |= dict.fromkeys([name for name in expression.names if name not in given])
+            given.add(name)
+            self.parts.append((name, expression))
+        self.names = tuple(inputs)
+        self.size = sum(len(expression.steps) for _, expression in self.parts)
+
+    def evaluate(self, inputs: Mapping[str, float | Value]) -> Value:
+        """The result, from a number or Value for each input."""
+        known: dict[str, float | Value] = dict(inputs)
+        result = Value(0.0)
+        for name, expression in self.parts:
+            result = expression.evaluate({name: known[name] for name in expression.names})
+            if name and result.name is None:
+                result.name = name
+            known[name] = result
+        return result
+
+
 class Experiment:
     """An expression with its numbers and nudges.
 
     Args:
-        text: the expression.
+        text: the expression, as a ``Calculation`` has it.
         inputs: numbers by name; an input that is not given starts at a number of its own, others are left alone.
         nudges: how far inputs are moved; names that are no inputs are left alone.
 
@@ -168,8 +228,8 @@ class Experiment:
                 f"the expression has {len(text):,} characters; this page draws up to {LONGEST:,}: give a shorter one"
             )
         self.text = text
-        self.parsed = Expression(text)
-        names = self.parsed.names
+        self.calculation = Calculation(text)
+        names = self.calculation.names
         if len(names) > MOST_INPUTS:
             raise ExpressionError(
                 f"the expression has {len(names)} inputs ({', '.join(names[:4])}, ...); this page has sliders for "
@@ -182,7 +242,7 @@ class Experiment:
     def fresh(self) -> tuple[Value, dict[str, Value]]:
         """The result and its inputs as new Values, whose grads nobody has touched."""
         leaves = {name: Value(number, name=name) for name, number in self.inputs.items()}
-        return self.parsed.evaluate(leaves), leaves
+        return self.calculation.evaluate(leaves), leaves
 
     @cached_property
     def gradients(self) -> dict[str, float]:
@@ -194,7 +254,7 @@ class Experiment:
     def result(self, inputs: Mapping[str, float]) -> float:
         """The expression's number for other inputs."""
         with vg.no_grad():
-            return self.parsed.evaluate(inputs).data
+            return self.calculation.evaluate(inputs).data
 
     @cached_property
     def nudged(self) -> dict[str, float]:
@@ -214,7 +274,7 @@ class Experiment:
             name: the input.
             span: how far to either side.
         """
-        at, count = self.inputs[name], max(min(POINTS, WORK // max(len(self.parsed.steps), 1)), 11)
+        at, count = self.inputs[name], max(min(POINTS, WORK // max(self.calculation.size, 1)), 11)
         places = [at + span * (2.0 * i / (count - 1) - 1.0) for i in range(count)]
         points = [(x, self.result({**self.inputs, name: x})) for x in places]
         return Curve(name, at, points, self.gradients[name])

@@ -20,8 +20,8 @@ from valuegrad.inspect.worked import figure
 from valuegrad.playground import theme
 from valuegrad.playground.expression_graph import GraphCard
 from valuegrad.playground.expression_model import EXAMPLES, SPANS, Example, Experiment, number_of, numbers_of, text_of
-from valuegrad.playground.lesson import WRONG
-from valuegrad.playground.looks import pressed, use_looks
+from valuegrad.playground.lesson import TITLES
+from valuegrad.playground.looks import pressed, signed, use_looks
 from valuegrad.playground.sketches import curve_picture
 from valuegrad.playground.state import PageState
 
@@ -59,8 +59,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.reach not in SPANS:
             raise ValueArgumentError(f"reach is {self.reach:g}; expected one of {', '.join(map(str, SPANS))}")
-        if self.wrong not in ("", *WRONG):
-            raise ValueArgumentError(f"wrong is {shown(self.wrong)}; expected one of {', '.join(WRONG)}, or nothing")
+        if self.wrong not in TITLES:
+            raise ValueArgumentError(
+                f"wrong is {shown(self.wrong)}; expected {', '.join(filter(None, TITLES))} or nothing"
+            )
         if self.step < -1 or self.node < -1:
             raise ValueArgumentError("step and node are expected to be 0 or more, or -1")
 
@@ -167,9 +169,9 @@ class _Page:
         try:
             number = number_of(text)
         except ValuegradError as error:
-            field.props(f'error error-message="{theme.attribute(str(error))}"')
+            field.props["error"], field.props["error-message"] = True, str(error)
             return
-        field.props(remove="error error-message")
+        field.props["error"] = False
         if self.experiment is not None and not _same(number, self.experiment.inputs[name]):
             self.settings = replace(self.settings, inputs=text_of({**self.experiment.inputs, name: number}))
             self._evaluate(rows=False)
@@ -315,15 +317,10 @@ def _bars(predicted: float, actual: float) -> str:
     for name, change in (("Predicted", predicted), ("Actual", actual)):
         part = min(max(change / widest, -1.0), 1.0) if abs(change) < float("inf") else 0.0
         left, width = 50 + min(part, 0.0) * 50, abs(part) * 50
-        rows.append(
-            f'<div class="vg-bar"><dt>{name} change</dt><dd class="vg-mono">{_signed(change)}</dd><span class="vg-track">'
-            f'<span class="vg-fill vg-{name.lower()}" style="left:{left:.1f}%;width:{width:.1f}%"></span></span></div>'
-        )
+        fill = f'<span class="vg-fill vg-{name.lower()}" style="left:{left:.1f}%;width:{width:.1f}%"></span>'
+        said = f'<dt>{name} change</dt><dd class="vg-mono">{signed(figure(change))}</dd>'
+        rows.append(f'<div class="vg-bar">{said}<span class="vg-track">{fill}</span></div>')
     return f'<dl class="vg-bars">{"".join(rows)}</dl>'
-
-
-def _signed(x: float) -> str:
-    return figure(x) if x <= 0.0 or x != x else f"+{figure(x)}"
 
 
 def _written(x: float) -> str:

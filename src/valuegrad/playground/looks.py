@@ -1,0 +1,74 @@
+"""Small helpers of the pages "Expressions" and "Look inside", and what their elements look like (``looks.css``).
+
+Where to start reading: anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+
+from nicegui import ui
+from nicegui.element import Element
+from nicegui.elements.mixins.text_element import TextElement
+
+from valuegrad.playground import theme
+
+__all__ = ["ON_KEYS", "button", "on_pick", "pressed", "signed", "table", "use_looks"]
+
+STYLE = files("valuegrad.playground").joinpath("looks.css").read_text(encoding="utf-8")
+ON_KEYS = "if (event.key !== 'Enter' && event.key !== ' ') return; event.preventDefault();"
+
+
+def use_looks() -> None:
+    """Give a page the looks; call it once while the page is made."""
+    ui.add_head_html(f"<style>{STYLE}</style>")
+
+
+def button(name: str, classes: str = "vg-small", label: str = "") -> TextElement:
+    """A plain button.
+
+    Args:
+        name: what is written on it.
+        classes: its looks.
+        label: what screen readers say, if that is more.
+    """
+    made = theme.text(name, "button", classes).props('type="button"')
+    if label:
+        made.props["aria-label"] = label
+        made.props["title"] = label
+    return made
+
+
+def pressed(made: Element, on: bool) -> None:
+    """Say of a button that it is chosen, or not."""
+    made.props["aria-pressed"] = "true" if on else "false"
+
+
+def on_pick(made: Element, attribute: str, handler: object) -> None:
+    """Hear of clicks on what carries ``data-ATTRIBUTE`` inside of a piece of HTML, and of Enter and space there.
+
+    Args:
+        made: the piece of HTML.
+        attribute: such as "node" for ``data-node``.
+        handler: called with an event whose ``args`` are the attribute's text.
+    """
+    find = f"const found = event.target.closest('[data-{attribute}]'); if (found) emit(found.dataset.{attribute});"
+    made.on("click", handler, js_handler=f"(event) => {{ {find} }}")  # type: ignore[arg-type]
+    # A real button makes a click of these keys by itself.
+    keys = f"if (event.target.closest('button')) return; {ON_KEYS} {find}"
+    made.on("keydown", handler, js_handler=f"(event) => {{ {keys} }}")  # type: ignore[arg-type]
+
+
+def table(header: Sequence[str], lines: Sequence[Sequence[str]], caption: str = "") -> str:
+    """A table as HTML; texts are escaped."""
+    head = "".join(f'<th scope="col">{escape(text)}</th>' for text in header)
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in line)}</tr>" for line in lines)
+    says = f"<caption>{escape(caption)}</caption>" if caption else ""
+    return f'<table class="vg-table">{says}<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+
+
+def signed(text: str) -> str:
+    """A figure with its sign, if it is a number above 0."""
+    return text if text[0] in "-+" or text in ("0", "nan", "inf") else f"+{text}"
