@@ -15,6 +15,7 @@ from nicegui import ui
 from nicegui.events import KeyEventArguments
 
 from valuegrad.inspect.nudge import nudge_table
+from valuegrad.inspect.origin import NO_LINE
 from valuegrad.inspect.worked import figure
 from valuegrad.playground import theme
 from valuegrad.playground.expression_model import Experiment
@@ -49,6 +50,7 @@ class GraphCard:
         with theme.card("Graph and backward pass", "vg-graph") as self.section:
             self.picture = ui.html("", sanitize=False).classes("vg-scroll vg-picture")
             on_pick(self.picture, "node", lambda event: self.choose(event.args))
+            self.poisoned = ui.html("", sanitize=False).props('role="status" aria-live="polite"')
             theme.text(
                 "Boxes hold a number and its grad, edges the local gradient. Pick a box for its nudge table.",
                 "p",
@@ -99,13 +101,9 @@ class GraphCard:
         for name, option in self.options.items():
             option.props["selected"] = name == wrong
         self.variant.props["value"] = wrong
+        self.poisoned.content = _poisoned(self.lesson)
         self._draw_step()
         self._draw_table()
-
-    def pale(self, on: bool) -> None:
-        """Show what does not belong to what is written any more, or does again."""
-        self.section.classes(**{"add" if on else "remove": "vg-pale"})
-        self.operation.classes(**{"add" if on else "remove": "vg-pale"})
 
     def go(self, step: int) -> None:
         """Go to a step of the backward pass; -1 for its end."""
@@ -193,6 +191,16 @@ class GraphCard:
                 *found.notes(),
             ]
         )
+
+
+def _poisoned(lesson: Lesson) -> str:
+    """What is not finite, and where that began."""
+    found = lesson.poison
+    if found.origin is None:
+        return ""
+    title, *sentences = [line.strip() for line in str(found).splitlines() if line.strip() != NO_LINE]
+    said = "".join(f"<p>{escape(sentence[0].upper() + sentence[1:])}.</p>" for sentence in sentences)
+    return f'<div class="vg-poison"><p><strong>{escape(title)}.</strong></p>{said}</div>'
 
 
 def _listing(lesson: Lesson, done: int, step: int) -> str:

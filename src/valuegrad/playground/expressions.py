@@ -21,7 +21,7 @@ from valuegrad.playground import theme
 from valuegrad.playground.expression_graph import GraphCard
 from valuegrad.playground.expression_model import EXAMPLES, SPANS, Example, Experiment, number_of, numbers_of, text_of
 from valuegrad.playground.lesson import TITLES
-from valuegrad.playground.looks import pressed, signed, use_looks
+from valuegrad.playground.looks import button, pressed, signed, use_looks
 from valuegrad.playground.sketches import curve_picture
 from valuegrad.playground.state import PageState
 
@@ -86,7 +86,7 @@ class _Page:
         self.settings = settings
         self.experiment: Experiment | None = None
         self._write_card()
-        with theme.element("div", "vg-two"):
+        with theme.element("div", "vg-two") as self.rest_of_page:
             self.graph = GraphCard(self.choose_step, self.choose_wrong, self.choose_node)
             with theme.element("div", "vg-stack"):
                 with theme.card("Nudge the inputs"):
@@ -100,7 +100,9 @@ class _Page:
         with theme.card("Expression", "vg-write"):
             self.field = ui.input(value=self.settings.expression, on_change=lambda event: self.rewrite(event.value))
             self.field.props('outlined dense aria-label="Expression" autocomplete=off autocapitalize=off debounce=80')
-            self.field.props('spellcheck=false input-class="vg-mono vg-large" aria-describedby="vg-wrong"')
+            self.field.props(
+                'spellcheck=false hide-bottom-space input-class="vg-mono vg-large" aria-describedby="vg-wrong"'
+            )
             self.wrong = theme.text("", "pre", "vg-wrong").props('id="vg-wrong" role="alert"')
             self.answer = theme.text("", "output", "vg-answer vg-mono").props('aria-live="polite"')
             with theme.element("div", "vg-row vg-chips").props('role="group" aria-label="Examples"'):
@@ -109,28 +111,24 @@ class _Page:
             self.hint = theme.text("", "p", "vg-note")
 
     def _chip(self, example: Example) -> TextElement:
-        chip = theme.text(example.title, "button", "vg-chip").props('type="button"')
-        return chip.on("click", lambda: self.try_example(example))
+        return button(example.title, "vg-chip").on("click", lambda: self.try_example(example))
 
     def _effect_lines(self) -> None:
-        with theme.element("div", "vg-row vg-spread"):
-            with theme.element("div", "vg-row").props('role="group" aria-label="How far the sliders reach"'):
-                theme.text("Sliders reach", "span", "vg-note")
-                self.reaches = {span: self._reach(span) for span in SPANS}
-            self.rest = theme.text("Take nudges back", "button", "vg-small").props('type="button"')
-            self.rest.on("click", lambda: self.nudge_all({}))
-            self.move = theme.text("Move here", "button", "vg-small").props('type="button"')
-            self.move.on("click", self.move_here)
+        with theme.element("div", "vg-row").props('role="group" aria-label="How far the sliders reach"'):
+            theme.text("Sliders reach", "span", "vg-note")
+            self.reaches = {span: self._reach(span) for span in SPANS}
         with theme.element("div", "vg-effect"):
             self.bars = ui.html("", sanitize=False)
+            with theme.element("div", "vg-row") as self.after_nudging:
+                button("Take the nudges back").on("click", lambda: self.nudge_all({}))
+                button("Move here", label="Make the nudged numbers the inputs").on("click", self.move_here)
             self.verdict = theme.text("", "p", "vg-note").props('role="status" aria-live="polite"')
             with theme.element("figure", "vg-figure"):
                 self.curve = ui.html("", sanitize=False)
                 self.caption = theme.text("", "figcaption", "vg-note")
 
     def _reach(self, span: float) -> TextElement:
-        button = theme.text(f"±{figure(span)}", "button", "vg-small").props('type="button"')
-        return button.on("click", lambda: self.choose_reach(span))
+        return button(f"±{figure(span)}").on("click", lambda: self.choose_reach(span))
 
     # -------------------------------------------------------------------------------------------- what happens
     def _restored(self) -> None:
@@ -227,12 +225,12 @@ class _Page:
             self.wrong.text = str(error)
             self.answer.text = ""
             self.field.props('error aria-invalid="true"')
-            self.graph.pale(True)
+            self.rest_of_page.classes(add="vg-pale")
             return
         self.experiment = experiment
         self.wrong.text = self.hint.text = ""
         self.field.props(remove="error aria-invalid")
-        self.graph.pale(False)
+        self.rest_of_page.classes(remove="vg-pale")
         self.answer.text = f"= {figure(experiment.root.data)}"
         if rows:
             self._draw_inputs()
@@ -288,15 +286,14 @@ class _Page:
         experiment, settings = self.experiment, self.settings
         if experiment is None:
             return
-        for span, button in self.reaches.items():
-            pressed(button, span == settings.reach)
+        for span, made in self.reaches.items():
+            pressed(made, span == settings.reach)
         for name, nudge in experiment.nudges.items():
             self.nudged[name].text = f"{nudge:+g}" if nudge else "±0"
         effect = experiment.effect
         self.bars.content = _bars(effect.predicted, effect.actual) if effect.parts else ""
         self.verdict.text = effect.words if experiment.inputs else ""
-        for button in (self.rest, self.move):
-            button.set_visibility(bool(effect.parts))
+        self.after_nudging.set_visibility(bool(effect.parts))
         along = settings.along if settings.along in experiment.inputs else next(iter(experiment.inputs), "")
         self.curve.content = self.caption.text = ""
         if along:

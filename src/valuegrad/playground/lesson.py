@@ -14,8 +14,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from valuegrad.inspect.diagrams import diagram, nodes
+from valuegrad.inspect.origin import Poison, poison
 from valuegrad.inspect.stepping import Steps, steps
 from valuegrad.inspect.worked import ATOM, figure, number_text, written
 from valuegrad.pictures.diagram import Diagram
@@ -57,6 +59,7 @@ class Lesson:
 
     Attributes:
         steps: the pass as ``valuegrad.inspect.steps`` gives it.
+        poison: where nan or inf began, as ``valuegrad.inspect.poison`` finds it.
         nodes: the Values, oldest first; a node's id is its position.
         names: what they are called.
         forward: the calculation as lines of Python.
@@ -81,6 +84,7 @@ class Lesson:
         self.names = [value.name or figure(value.data) for value in self.nodes]
         self.steps: Steps = steps(self.root, wrong or None)
         self.frames = self._frames()
+        self.poison: Poison = poison(self.root)
 
     def _named(self, taken: Collection[str | None]) -> list[str]:
         """Name what was computed; the calculation as lines of Python."""
@@ -120,6 +124,15 @@ class Lesson:
         done = len(self.frames) if step < 0 else min(step, len(self.frames))
         return self.frames[done - 1].grads if done else (0.0,) * len(self.nodes)
 
+    @property
+    def trail(self) -> list[tuple[int, int]]:
+        """The edges, child and parent, along which nan or inf went from where it began to the result."""
+        origin = self.poison.origin
+        if origin is None:
+            return []
+        way = [*([origin.child] if origin.child is not None else []), *origin.trail]
+        return [(self.id[child], self.id[parent]) for child, parent in pairwise(way)]
+
     def picture(self, step: int) -> Diagram:
         """The graph as it stands after so many steps."""
         for value, grad in zip(self.nodes, self.grads(step)):
@@ -132,13 +145,23 @@ class Lesson:
         key = [picture.box(i).key for i in range(len(self.nodes))]
         boxes: dict[str, list[str]] = {}
         edges: dict[str, list[str]] = {}
+
+        def mark(kind: str, child: int, parent: int | None = None) -> None:
+            boxes.setdefault(key[child], []).append(kind)
+            if parent is not None:
+                edges.setdefault(f"{key[child]}-{key[parent]}", []).append(kind)
+
+        for child, parent in self.trail:
+            mark("vg-trail", child, parent)
+        if self.poison.origin is not None:
+            mark("vg-origin", self.id[self.poison.origin.value])
         if 0 <= chosen < len(self.nodes):
-            boxes.setdefault(key[chosen], []).append("vg-chosen")
+            mark("vg-chosen", chosen)
+        if step < 0 or step == len(self.frames):
+            for value in self.steps.faults():
+                mark("vg-fault", self.id[value])
         if 0 < step <= len(self.frames):
-            frame = self.frames[step - 1]
-            boxes.setdefault(key[frame.child], []).append("vg-now")
-            if frame.parent is not None:
-                edges.setdefault(f"{key[frame.child]}-{key[frame.parent]}", []).append("vg-now")
+            mark("vg-now", self.frames[step - 1].child, self.frames[step - 1].parent)
         return marked(picture.svg(), boxes, edges)
 
 
