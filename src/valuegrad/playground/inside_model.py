@@ -64,7 +64,7 @@ class Snapshots:
     def __init__(self, most: int = MOST_SNAPSHOTS) -> None:
         self.most = max(most, 3)
         self.every = 1
-        self._kept: dict[int, bytes] = {}
+        self._kept: dict[int, bytes] = {}  # replaced, never changed: other threads look at it
 
     @property
     def steps(self) -> list[int]:
@@ -89,6 +89,10 @@ class Snapshots:
         """Whether the weights after so many steps should be kept."""
         return step not in self._kept and step % self.every == 0
 
+    def next(self, step: int) -> int:
+        """The next step after this one whose weights should be kept: train until there."""
+        return step - step % self.every + self.every
+
     def keep(self, trainer: Trainer, last: bool = False) -> None:
         """Keep the weights of this moment, if it is time.
 
@@ -99,19 +103,18 @@ class Snapshots:
         if not (self.due(trainer.step) or (last and trainer.step not in self._kept)):
             return
         weights = bytes(read_data(trainer.model.parameters()))
-        self._kept[trainer.step] = weights
+        kept = {**self._kept, trainer.step: weights}
         most = max(min(self.most, MOST_BYTES // max(len(weights), 1)), 3)
-        while len(self._kept) > most:
+        while len(kept) > most:
             self.every *= 2
-            latest = max(self._kept)
-            kept = {step: w for step, w in self._kept.items() if step % self.every == 0 or step == latest}
-            self._kept = kept
+            kept = {step: w for step, w in kept.items() if step % self.every == 0 or step == trainer.step}
+        self._kept = kept
 
     def train(self, trainer: Trainer, stop: Callable[[], bool] = lambda: False) -> None:
         """Train a run to its end, and keep weights on the way."""
         self.keep(trainer)
         while trainer.step < trainer.settings.steps and not stop():
-            trainer.train_some(trainer.step - trainer.step % self.every + self.every)
+            trainer.train_some(self.next(trainer.step))
             self.keep(trainer)
         self.keep(trainer, last=True)
 

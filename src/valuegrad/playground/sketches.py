@@ -88,43 +88,37 @@ def curve_picture(curve: Curve, effect: Effect, nudge: float) -> str:
     return _svg(parts, f"{says}; {figure(effect.after)} at {figure(now)}." if nudge else f"{says}.", HEIGHT)
 
 
-def loss_picture(losses: Sequence[float], smoothed: Sequence[float], kept: Sequence[int], chosen: int) -> str:
-    """A run's losses, with marks at the steps whose weights were kept and at the chosen one.
+def loss_picture(curve: Sequence[tuple[int, float]], steps: int, kept: Sequence[int], chosen: int) -> str:
+    """A run's loss, with marks at the steps whose weights were kept and at the chosen one.
 
     Args:
-        losses: the loss before each step.
-        smoothed: their running mean.
+        curve: step and smoothed loss.
+        steps: of how many steps.
         kept: after how many steps there are weights.
         chosen: one of them.
     """
-    height = 180
-    finite = sorted(y for y in losses if math.isfinite(y))
-    if not finite:
-        return ""
-    skip = len(finite) // 100
-    low, high = finite[skip], finite[-1 - skip]
-    room = 0.05 * (high - low) or 0.5
-    axes = _Axes((0.0, float(max(len(losses), 1))), (low - room, high + room), height)
-    every = max(len(losses) // 400, 1)
+    height = 170
+    finite = [y for _, y in curve if math.isfinite(y)]
+    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
+    room = 0.08 * (high - low) or 0.5
+    axes = _Axes((0.0, float(max(steps, 1))), (low - room, high + room), height)
     floor = height - BOTTOM
-    points = list(enumerate(losses))[::every]
-    dots = "".join(f"M{axes.across(x):.1f} {axes.up(y):.1f}h0" for x, y in points if math.isfinite(y))
     parts = [
         f'<path class="vg-axis" d="M{LEFT} {floor}H{WIDTH - RIGHT}"/>',
-        f'<path class="vg-losses" d="{dots}"/>',
-        f'<path class="vg-curve" d="{axes.line(list(enumerate(smoothed))[::every])}"/>',
-        f'<path class="vg-kept" d="{"".join(f"M{axes.across(step):.1f} {floor}v4" for step in kept)}"/>',
-        f'<path class="vg-chosen" d="M{axes.across(chosen):.1f} {TOP}V{floor}"/>',
+        f'<path class="vg-kept" d="{"".join(f"M{axes.across(step):.1f} {floor}v5" for step in kept)}"/>',
+        f'<path class="vg-curve" d="{axes.line(curve)}"/>',
+        f'<path class="vg-here" d="M{axes.across(chosen):.1f} {TOP}V{floor}"/>',
     ]
-    at = min(chosen, len(losses) - 1)
-    if math.isfinite(smoothed[at]):
-        parts.append(_dot("vg-after", axes.across(chosen), axes.up(smoothed[at])))
-    parts += [_text(LEFT, height - 8, "step 0", "start"), _text(WIDTH - RIGHT, height - 8, f"{len(losses):,}", "end")]
-    parts += [
-        _text(LEFT + 2, TOP + 4, figure(round(high, 2)), "start"),
-        _text(LEFT + 2, floor - 4, figure(round(low, 2)), "start"),
-    ]
-    return _svg(parts, f"The loss of {len(losses):,} steps; chosen: after step {chosen:,}.", height)
+    near = min(curve, key=lambda point: abs(point[0] - chosen), default=(0, math.nan))
+    if math.isfinite(near[1]):
+        parts.append(_dot("vg-after", axes.across(chosen), axes.up(near[1])))
+    labels = [(LEFT, "step 0", "start"), (WIDTH - RIGHT, f"{steps:,}", "end")]
+    parts += [_text(x, height - 8, text, anchor) for x, text, anchor in labels]
+    if finite:
+        parts += [
+            _text(WIDTH - RIGHT, axes.up(y) + 4, f"{y:.2f}", "end") for y in ((high, low) if high > low else (high,))
+        ]
+    return _svg(parts, f"The loss over {steps:,} steps; chosen: after step {chosen:,}.", height)
 
 
 def _dot(kind: str, x: float, y: float) -> str:
