@@ -159,7 +159,7 @@ class Board:
         text, bad = "", False
         if shown.local_grads is not None and self.boxes[a].key != REST:
             numbers = [shown.local_grads[i][place] for i, place in edges]
-            text, bad = _span(numbers, LISTED)
+            text, bad = _span(numbers, LISTED if self.boxes[a].is_node and self.boxes[b].is_node else 1)
         slot = None
         if self.boxes[b].is_node:
             i, place = edges[0]
