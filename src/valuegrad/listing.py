@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from valuegrad.graph import Graph
 from valuegrad.pictures.appearance import COLOURS, INFIX, SYMBOLS, kind, shortened
 from valuegrad.pictures.languages import DOT_NODES, quoted
+from valuegrad.pictures.shown import Shown
 from valuegrad.primitives import TABLE
 from valuegrad.primitives.opcodes import OPCODE, OPS
 
-__all__ = ["graph_text", "label", "to_dot"]
+__all__ = ["graph_text", "label", "shown", "to_dot"]
 
 LISTED = 60  # nodes of a graph that is listed as a whole
 SHOWN = 6  # source lines of guards
@@ -166,6 +168,43 @@ def _remarks(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> lis
         number = f" {i}" if len(graph.outputs) > 1 else ""
         remarks[node].append(f"output{number}" + (f" {outputs[i]}" if i < len(outputs) else ""))
     return remarks
+
+
+# -------------------------------------------------------------------------------------------- pictures
+def shown(graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Shown:
+    """A graph as pictures see it; a node's id there is its position here.
+
+    Args:
+        graph: the graph.
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+    """
+    names = dict(zip(range(graph.inputs), inputs))
+    notes: dict[int, list[str]] = {}
+    for guard in graph.guards:
+        notes.setdefault(guard.node, []).append(f"is {'true' if guard.expected else 'false'}")
+    for i, node in enumerate(graph.outputs.tolist()):
+        text = outputs[i] if i < len(outputs) else f"output {i}" if len(graph.outputs) > 1 else "output"
+        notes.setdefault(node, []).append(text)
+    ops = [OPS[code] for code in graph.ops.tolist()]
+    signs = []
+    for node, op in enumerate(ops):
+        static = static_text(graph, node)
+        sign = SYMBOLS.get(op, op)
+        if op in ("input", "const"):
+            sign = shortened(float(graph.numbers[node])) if op == "const" else ""
+        elif static:
+            sign = f"{sign} {static}" if op == "pow" else f"{sign}[{static}]"
+        signs.append(sign)
+    starts, operands = graph.starts.tolist(), graph.operands.tolist()
+    return Shown(
+        ops=["constant" if op == "const" else op for op in ops],
+        signs=signs,
+        operands=[operands[a:b] for a, b in pairwise(starts)],
+        names=names,
+        results=list(dict.fromkeys(graph.outputs.tolist())),
+        notes={node: ", ".join(dict.fromkeys(texts)) for node, texts in notes.items()},
+    )
 
 
 # -------------------------------------------------------------------------------------------- Graphviz

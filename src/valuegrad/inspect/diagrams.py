@@ -20,7 +20,7 @@ from valuegrad.value import graph as reached
 
 __all__ = ["diagram", "nodes", "shown"]
 
-MOST_READ = 200_000  # of a larger graph the newest nodes are looked at: a second's work
+MOST_READ = 100_000  # of a larger graph the newest nodes are looked at: less than a second's work
 
 
 def diagram(

@@ -18,6 +18,7 @@ from valuegrad.pictures.shown import Shown
 
 __all__ = ["Board", "Face", "Line", "Tie", "number"]
 
+MOST_NOTES = 2  # of the nodes in a box that are written out
 LISTED = 3  # local gradients of one edge that are written out
 
 
@@ -137,7 +138,10 @@ class Board:
             lines.append(_line("data", [shown.data[i] for i in numbers]))
         if self.grads and shown.grads is not None and op != "constant":
             lines.append(_line("grad", [shown.grads[i] for i in numbers]))
-        notes = dict.fromkeys(shown.notes[i] for i in members if i in shown.notes)
+        notes = list(dict.fromkeys(shown.notes[i] for i in members if i in shown.notes))
+        if len(notes) > MOST_NOTES:
+            outputs = all(note.startswith("output") for note in notes)
+            notes = [f"{len(notes)} outputs"] if outputs else [notes[0], "…", notes[-1]]
         what = "leaf" if op == "input" else op
         about = f"{len(members):,} nodes: {what}" if len(members) > 1 else f"node {last + shown.older}: {what}"
         if name:
@@ -159,7 +163,7 @@ class Board:
         text, bad = "", False
         if shown.local_grads is not None and self.boxes[a].key != REST:
             numbers = [shown.local_grads[i][place] for i, place in edges]
-            text, bad = _span(numbers, LISTED)
+            text, bad = _span(numbers, LISTED if self.boxes[a].is_node and self.boxes[b].is_node else 1)
         slot = None
         if self.boxes[b].is_node:
             i, place = edges[0]

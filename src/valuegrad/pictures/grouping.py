@@ -23,7 +23,7 @@ from __future__ import annotations
 import heapq
 import re
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from valuegrad.pictures.shown import Shown
 
@@ -31,6 +31,8 @@ __all__ = ["REST", "Box", "boxes_of", "edges_between"]
 
 REST = "rest"
 FEWEST = 4  # members that make a group
+FEWEST_WHERE_TIGHT = 2  # the same, where there are more boxes than a picture may have
+ROLES = 8  # operands of one operation that are told apart
 FEWEST_IN_SERIES = 3  # operations that make a series
 AT_ONCE = 24  # members that step out of a group when it is expanded
 CHAINED = frozenset(["add", "mul"])
@@ -39,8 +41,7 @@ LISTS = frozenset(["sum", "prod", "mean", "norm", "logsumexp", "softmax", "log_s
 _NUMBERS = re.compile(r"[\d\[\]().,_ ]+$")
 
 
-@dataclass(frozen=True)
-class Box:
+class Box(NamedTuple):
     """A box of a picture.
 
     Args:
@@ -70,11 +71,11 @@ def boxes_of(shown: Shown, most: int, collapse: bool = True, expand: Collection[
             large group step out; the others stay together, under a key of their own.
     """
     if collapse:
-        units = _units(shown)
-        grouped = _grouped(shown, units, FEWEST)
-        if len(grouped) > most:
-            grouped = _grouped(shown, units, 2)
-        boxes = _expanded(shown, grouped, set(map(str, expand)))
+        series, unit_of = _series(shown)
+        classes = _classes(shown, series, unit_of)
+        boxes = _grouped(shown, series, classes, most)
+        if expand:
+            boxes = _expanded(shown, boxes, set(map(str, expand)))
     else:
         boxes = [_node(shown, i) for i in range(len(shown))]
     return _limited(shown, boxes, most)
@@ -85,104 +86,132 @@ def _node(shown: Shown, i: int) -> Box:
 
 
 # --------------------------------------------------------------------------------------------- series
-def _units(shown: Shown) -> list[Box]:
-    """The nodes, those of a series together."""
-    uses = [0] * len(shown)
-    user = [-1] * len(shown)
+def _series(shown: Shown) -> tuple[dict[int, tuple[int, ...]], list[int]]:
+    """The series by their last node, and for each node the unit that it is part of, a series' last node or itself."""
+    uses, user = [0] * len(shown), [-1] * len(shown)
     for i, operands in enumerate(shown.operands):
         for operand in operands:
             uses[operand] += 1
             user[operand] = i
-    for i in shown.results:
-        uses[i] += 2  # a result, and what has a name, is nobody's intermediate
-    following: dict[int, int] = {}  # from a link of a series to the next
-    taken: set[int] = set()
-    for i, op in enumerate(shown.ops):
-        if op in CHAINED and uses[i] == 1 and i not in shown.names:
-            after = user[i]
-            if shown.ops[after] == op and after not in taken:
-                following[i] = after
-                taken.add(after)
-    units = []
-    for i in range(len(shown)):
-        if i in taken:
-            continue
-        members = [i]
-        while members[-1] in following:
-            members.append(following[members[-1]])
-        if len(members) >= FEWEST_IN_SERIES:
-            units.append(Box(f"s{i + shown.older}", tuple(members)))
-        else:
-            units += [_node(shown, member) for member in members]
-    units.sort(key=lambda unit: unit.members[-1])  # operands before users: only a series' last is used
-    return units
+    for i in shown.results:  # a result, and what has a name, is nobody's intermediate
+        uses[i] += 2
+    before: dict[int, int] = {}  # from a link of a series to the one before
+    ops = shown.ops
+    for i, op in enumerate(ops):
+        if op in CHAINED and uses[i] == 1 and i not in shown.names and ops[user[i]] == op:
+            before.setdefault(user[i], i)
+    inner = set(before.values())
+    unit_of = list(range(len(shown)))
+    series: dict[int, tuple[int, ...]] = {}
+    for last in before:
+        if last not in inner:
+            members = [last]
+            while members[-1] in before:
+                members.append(before[members[-1]])
+            if len(members) >= FEWEST_IN_SERIES:
+                series[last] = tuple(members[::-1])
+                for member in members:
+                    unit_of[member] = last
+    return series, unit_of
 
 
 # --------------------------------------------------------------------------------------------- groups
-def _grouped(shown: Shown, units: Sequence[Box], fewest: int) -> list[Box]:
-    """Units, those of a class together."""
-    classes = _classes(shown, units)
-    members: dict[int, list[Box]] = {}
-    for unit, its_class in zip(units, classes):
-        members.setdefault(its_class, []).append(unit)
-    boxes = []
-    for found in members.values():
-        if len(found) < fewest:
-            boxes += found
+def _classes(shown: Shown, series: dict[int, tuple[int, ...]], unit_of: list[int]) -> list[int]:
+    """For each unit (by its last node) the number of its class; -1 for what is inside a series."""
+    n = len(shown)
+    known: dict[object, int] = {}
+    computed = [-1] * n  # the class by what a unit is computed from
+    operands_of: list[Sequence[int]] = [()] * n
+    results = set(shown.results) if len(shown.results) < FEWEST else set()
+    ops, signs, names = shown.ops, shown.signs, shown.names
+    for i in range(n):
+        if unit_of[i] != i:
+            continue
+        op = ops[i]
+        if i in series:
+            operands: Sequence[int] = [o for member in series[i] for o in shown.operands[member] if unit_of[o] != i]
         else:
-            boxes.append(_group(found))
+            operands = shown.operands[i]
+        operands_of[i] = operands
+        of_what: object
+        if len(operands) <= 2 and i not in series:
+            of_what = tuple([computed[unit_of[o]] for o in operands])
+        elif op == "dot":
+            half = len(operands) // 2
+            of_what = (_kinds(computed, unit_of, operands[:half]), _kinds(computed, unit_of, operands[half:]))
+        elif op in LISTS:
+            of_what = _kinds(computed, unit_of, operands)
+        else:
+            of_what = tuple([computed[unit_of[o]] for o in operands])
+        name = _NUMBERS.sub("", names[i]) if i in names else ""
+        key = (op, signs[i], name, i in series, of_what, i if i in results else -1)
+        computed[i] = known.setdefault(key, len(known))
+    # What units are used for, from the newest to the oldest: a unit's users come before it.
+    uses: list[int | set[int]] = [-1] * n
+    split: dict[object, int] = {}
+    found = [-1] * n
+    for i in range(n - 1, -1, -1):
+        if unit_of[i] != i:
+            continue
+        mine = uses[i]
+        found[i] = split.setdefault((computed[i], mine if type(mine) is int else frozenset(mine)), len(split))  # type: ignore[arg-type]
+        operands = operands_of[i]
+        half = len(operands) // 2 if ops[i] == "dot" else 0
+        same = (ops[i] in LISTS or i in series) and not half
+        for place, o in enumerate(operands):
+            role = 0 if same else place // half if half else min(place, ROLES - 1)
+            use = found[i] * ROLES + role
+            so_far = uses[unit_of[o]]
+            if so_far == -1:
+                uses[unit_of[o]] = use
+            elif type(so_far) is set:
+                so_far.add(use)
+            elif so_far != use:
+                uses[unit_of[o]] = {so_far, use}  # type: ignore[arg-type]
+    return found
+
+
+def _kinds(computed: list[int], unit_of: list[int], operands: Sequence[int]) -> tuple[int, ...]:
+    """Of which classes operands are, however many of each."""
+    return tuple(sorted({computed[unit_of[o]] for o in operands}))
+
+
+def _grouped(shown: Shown, series: dict[int, tuple[int, ...]], classes: Sequence[int], most: int) -> list[Box]:
+    """Units, those of a class together, as far as it has four of them, or two where there would be too many boxes."""
+    members: dict[int, list[int]] = {}
+    for i, its_class in enumerate(classes):
+        if its_class >= 0:
+            members.setdefault(its_class, []).append(i)
+    count = sum([1 if len(units) >= FEWEST else len(units) for units in members.values()])
+    fewest = FEWEST if count <= most else FEWEST_WHERE_TIGHT
+    older = shown.older
+    boxes: list[Box] = []
+    for found in members.values():
+        units = [
+            Box(f"s{series[i][0] + older}", series[i]) if i in series else Box(str(i + older), (i,)) for i in found
+        ]  # fmt: skip
+        if len(units) < fewest:
+            boxes += units
+        else:
+            boxes.append(_group(units))
+    boxes.sort(key=_age)
     return boxes
 
 
-def _group(units: Sequence[Box], prefix: str = "g") -> Box:
-    members = tuple(sorted(member for unit in units for member in unit.members))
-    first = min(int(unit.key.lstrip("s")) for unit in units)
-    return Box(f"{prefix}{first}", members, tuple(unit for unit in units) if len(units[0].members) > 1 else ())
+def _group(units: Sequence[Box]) -> Box:
+    members = tuple(sorted([member for unit in units for member in unit.members]))
+    first = min([int(unit.key.lstrip("s")) for unit in units])
+    return Box(f"g{first}", members, tuple(units) if len(units[0].members) > 1 else ())
 
 
-def _classes(shown: Shown, units: Sequence[Box]) -> list[int]:
-    """For each unit the number of its class."""
-    unit_of = [0] * len(shown)
-    for number, unit in enumerate(units):
-        for member in unit.members:
-            unit_of[member] = number
-    known: dict[object, int] = {}
-    downwards: list[int] = []
-    edges: list[list[tuple[int, int]]] = []  # for each unit (operand's unit, its role)
-    results = set(shown.results) if len(shown.results) < FEWEST else set()
-    for number, unit in enumerate(units):
-        i = unit.members[0]
-        name = _NUMBERS.sub("", shown.names[i]) if i in shown.names else ""
-        operands = [] if len(unit.members) > 1 else shown.operands[i]
-        if len(unit.members) > 1:
-            operands = [o for member in unit.members for o in shown.operands[member] if unit_of[o] != number]
-        op = shown.ops[i]
-        if op in LISTS:
-            roles = [0] * len(operands)
-        elif op == "dot":
-            roles = [int(2 * place >= len(operands)) for place in range(len(operands))]
-        else:
-            roles = list(range(len(operands)))
-        edges.append([(unit_of[operand], role) for operand, role in zip(operands, roles)])
-        of_what = tuple(dict.fromkeys((downwards[operand], role) for operand, role in edges[-1]))
-        own = number if i in results or unit.members[-1] in results else -1
-        sign = shown.signs[i]
-        downwards.append(known.setdefault((op, sign, name, len(unit.members) > 1, of_what, own), len(known)))
-    # What units are used for, from the newest to the oldest; users of operands come first.
-    uses: list[set[tuple[int, int]]] = [set() for _ in units]
-    split: dict[object, int] = {}
-    found = [0] * len(units)
-    for number in range(len(units) - 1, -1, -1):
-        found[number] = split.setdefault((downwards[number], frozenset(uses[number])), len(split))
-        for operand, role in edges[number]:
-            uses[operand].add((found[number], role))
-    return found
+def _age(box: Box) -> int:
+    return box.members[0]
 
 
 # -------------------------------------------------------------------------------------------- on demand
 def _expanded(shown: Shown, boxes: Iterable[Box], wanted: set[str]) -> list[Box]:
     """The boxes, those that shall be open taken apart."""
-    found = []
+    found: list[Box] = []
     waiting = list(boxes)
     single = {int(key) - shown.older for key in wanted if key.isdigit()}
     while waiting:
@@ -206,40 +235,49 @@ def _expanded(shown: Shown, boxes: Iterable[Box], wanted: set[str]) -> list[Box]
             found += [_group(rest)] if len(rest) > 1 else rest
         else:
             found.append(box)
-    return sorted(found, key=lambda box: box.members[0])
+    return sorted(found, key=_age)
 
 
 def _limited(shown: Shown, boxes: list[Box], most: int) -> list[Box]:
-    """The newest boxes; the others are put into one, which nothing leads into."""
+    """The newest boxes, with all that uses them; the others are put into one, which nothing leads into."""
     if len(boxes) <= most:
         return boxes
-    pairs = edges_between(shown, boxes)
-    users = [0] * len(boxes)
-    operands: dict[int, list[int]] = {}
-    for a, b in pairs:
-        users[a] += 1
-        operands.setdefault(b, []).append(a)
+    box_of = _box_of(shown, boxes)
+    users = [0] * len(boxes)  # edges that lead out of a box to others that are not kept yet
+    for i, operands in enumerate(shown.operands):
+        own = box_of[i]
+        for operand in operands:
+            if box_of[operand] != own:
+                users[box_of[operand]] += 1
     ready = [(-box.members[-1], number) for number, box in enumerate(boxes) if not users[number]]
     heapq.heapify(ready)
-    kept: list[int] = []
+    kept: set[int] = set()
     while ready and len(kept) < most - 1:
         _, number = heapq.heappop(ready)
-        kept.append(number)
-        for operand in operands.get(number, ()):
-            users[operand] -= 1
-            if not users[operand]:
-                heapq.heappush(ready, (-boxes[operand].members[-1], operand))
-    left = set(range(len(boxes))) - set(kept)
-    rest = Box(REST, tuple(sorted(member for number in left for member in boxes[number].members)))
-    return [rest, *[boxes[number] for number in sorted(kept)]]
+        kept.add(number)
+        for member in boxes[number].members:
+            for operand in shown.operands[member]:
+                other = box_of[operand]
+                if other != number:
+                    users[other] -= 1
+                    if not users[other]:
+                        heapq.heappush(ready, (-boxes[other].members[-1], other))
+    rest = sorted([member for number, box in enumerate(boxes) if number not in kept for member in box.members])
+    return [Box(REST, tuple(rest)), *[boxes[number] for number in sorted(kept)]]
 
 
-def edges_between(shown: Shown, boxes: Sequence[Box]) -> dict[tuple[int, int], list[tuple[int, int]]]:
-    """For each pair of boxes (operand, user), by number, the edges between them: (node, which of its operands)."""
+def _box_of(shown: Shown, boxes: Sequence[Box]) -> list[int]:
+    """For each node the number of its box."""
     box_of = [0] * len(shown)
     for number, box in enumerate(boxes):
         for member in box.members:
             box_of[member] = number
+    return box_of
+
+
+def edges_between(shown: Shown, boxes: Sequence[Box]) -> dict[tuple[int, int], list[tuple[int, int]]]:
+    """For each pair of boxes (operand, user), by number, the edges between them: (node, which of its operands)."""
+    box_of = _box_of(shown, boxes)
     found: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for i, operands in enumerate(shown.operands):
         user = box_of[i]

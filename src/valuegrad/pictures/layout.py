@@ -33,6 +33,7 @@ class Layout:
         widths: a box's width, by node (any key that is no tuple).
         edges: pairs (operand, node), without circles.
         labels: widths of the labels of edges; where some edge has one, labels have layers of their own (the odd ones).
+        ports: for edges whose place on the node's side matters, where that is: from -0.5, left, to 0.5.
         gap: least distance between boxes of a layer.
         thin: the width that a passing edge takes.
 
@@ -54,6 +55,7 @@ class Layout:
         widths: Mapping[Any, float],
         edges: Sequence[tuple[Any, Any]],
         labels: Mapping[tuple[Any, Any], float] | None = None,
+        ports: Mapping[tuple[Any, Any], float] | None = None,
         *,
         gap: float = 0.22,
         thin: float = 0.1,
@@ -70,6 +72,10 @@ class Layout:
         self.above: dict[Any, list[Any]] = {node: [] for node in widths}
         self.below: dict[Any, list[Any]] = {node: [] for node in widths}
         self.routes = [self._route(a, b, (labels or {}).get((a, b))) for a, b in edges]
+        self.ports: dict[Any, dict[Any, float]] = {route[-2]: {} for route in self.routes}
+        for edge, route in zip(edges, self.routes):
+            if ports and edge in ports:
+                self.ports[route[-2]][edge[1]] = ports[edge]
         count = max(self.layers.values(), default=0) + 1
         self.rows: list[list[Any]] = [[] for _ in range(count)]
         for place, layer in self.layers.items():
@@ -121,7 +127,11 @@ class Layout:
             pairs = list(pairwise(self.rows)) if down else [(b, a) for a, b in pairwise(self.rows)][::-1]
             for fixed, row in pairs:
                 at = {place: i for other in (fixed, row) for i, place in enumerate(other)}
-                row.sort(key=lambda place, at=at: _mean([at[n] for n in neighbours[place]], at[place]))  # type: ignore[misc]
+                wishes = {
+                    place: _mean([at[n] + (not down and self._port(place, n)) for n in neighbours[place]], at[place])
+                    for place in row
+                }
+                row.sort(key=wishes.__getitem__)
             crossings = self._crossings()
             if crossings < fewest:
                 best, fewest = [list(row) for row in self.rows], crossings
@@ -131,13 +141,17 @@ class Layout:
         total = 0
         for upper, lower in pairwise(self.rows):
             at = {place: i for i, place in enumerate(lower)}
-            before: list[int] = []  # where the edges so far end
+            before: list[float] = []  # where the edges so far end
             for place in upper:
-                ends = [at[n] for n in self.below[place]]
+                ends = [at[n] + self._port(place, n) for n in self.below[place]]
                 total += sum(len(before) - bisect_right(before, end) for end in ends)
                 for end in ends:
                     insort(before, end)
         return total
+
+    def _port(self, place: Any, node: Any) -> float:
+        """Where an edge enters a node, from its middle, as a part of its width."""
+        return self.ports[place].get(node, 0.0) if place in self.ports else 0.0
 
     def _place(self) -> None:
         """Give each row its order's positions, then move boxes towards their neighbours."""

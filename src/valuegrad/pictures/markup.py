@@ -7,7 +7,7 @@ that page is light or dark, by the system's wish or by a switch of the page.
 contrast does not depend on the page's.  Dark is what the system asks for (``prefers-color-scheme``), unless something
 around it says otherwise: ``.dark``, ``[data-theme=dark]``, JupyterLab's, VS Code's and Quasar's ways of saying it.
 
-Where to start reading: ``style``.
+Where to start reading: ``themed``.
 """
 
 from __future__ import annotations

@@ -66,7 +66,8 @@ def svg(board: Board, title: str, direction: str = "down") -> str:
         for tie in board.ties
         if tie.text
     }
-    layout = Layout(dict(enumerate(across)), edges, labels, gap=GAP, thin=8)
+    ports = {(tie.operand, tie.user): _port(board, tie.user, tie.slot) for tie in board.ties}
+    layout = Layout(dict(enumerate(across)), edges, labels, ports, gap=GAP, thin=8)
     # How far each layer reaches along the way, and where its middle is.
     along = [0.0] * len(layout.rows)
     for i, size in enumerate(sizes):
@@ -90,7 +91,7 @@ def svg(board: Board, title: str, direction: str = "down") -> str:
     for tie, route in zip(board.ties, layout.routes):
         points = [point(place) for place in route]
         (x0, y0), (x1, y1) = points[0], points[-1]
-        port = _port(board, tie.user, tie.slot, across[tie.user])
+        port = ports[tie.operand, tie.user] * across[tie.user]
         wide, high = sizes[tie.operand], sizes[tie.user]
         if down:
             points[0], points[-1] = (x0, y0 + wide[1] / 2), (x1 + port, y1 - high[1] / 2)
@@ -191,12 +192,12 @@ def _frame(x: float, y: float, width: float, height: float) -> str:
     return f'<rect class="vg-frame" x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}" rx="6"/>'
 
 
-def _port(board: Board, user: int, slot: tuple[int, int] | None, across: float) -> float:
-    """Where an operand enters a box, from the middle of its side."""
+def _port(board: Board, user: int, slot: tuple[int, int] | None) -> float:
+    """Where an operand enters a box, from the middle of its side, as a part of it."""
     if slot is None or board.shown.ops[board.boxes[user].members[-1]] not in ORDERED:
         return 0.0
     place, count = slot
-    return (place - (count - 1) / 2) * across * 0.5 / count
+    return (place - (count - 1) / 2) * 0.5 / count
 
 
 def _curve(points: list[tuple[float, float]], down: bool) -> str:
