@@ -32,7 +32,7 @@ def person(shared_person):
 def test_every_page_opens_and_asks_nobody_else(server, person):
     for path in ("/", "/train", "/generate", "/inside"):
         person.open(server.address + path)
-        assert person.all("h1") and len(person.all("a[aria-current=page]")) == 1
+        assert len(person.all("h1")) == len(person.all("a[aria-current=page]")) == 1
     host = server.address.removeprefix("http://")
     others = [url for url in person.requests() if host not in url and not url.startswith(("data:", "about:", "blob:"))]
     assert others == []

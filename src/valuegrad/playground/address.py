@@ -17,7 +17,6 @@ from dataclasses import fields
 from typing import Any, TypeVar, get_type_hints
 from urllib.parse import urlencode
 
-from valuegrad.arguments import shown
 from valuegrad.errors import ValueArgumentError, ValuegradError
 
 __all__ = ["LONGEST", "address", "restore"]
@@ -46,7 +45,7 @@ def restore(kind: type[S], query: Mapping[str, str]) -> tuple[S, list[str]]:
         >>> restore(Settings, {"steps": "20", "other": "x"})
         (Settings(steps=20), [])
         >>> restore(Settings, {"steps": "many"})
-        (Settings(steps=100), ["the address has steps='many'; expected a whole number, so it is 100"])
+        (Settings(steps=100), ["the address has steps=many; expected a whole number, so it is 100"])
     """
     hints = get_type_hints(kind)
     given: dict[str, Any] = {}
@@ -57,7 +56,7 @@ def restore(kind: type[S], query: Mapping[str, str]) -> tuple[S, list[str]]:
                 given[field.name] = _read(query[field.name], hints[field.name])
             except ValueArgumentError as error:
                 complaints.append(
-                    f"the address has {field.name}={shown(query[field.name])}; {error}, so it is {field.default!r}"
+                    f"the address has {field.name}={_short(query[field.name])}; {error}, so it is {field.default!r}"
                 )
     try:
         return kind(**given), complaints
@@ -70,7 +69,7 @@ def restore(kind: type[S], query: Mapping[str, str]) -> tuple[S, list[str]]:
             kind(**taken, **{name: value})
             taken[name] = value
         except ValuegradError as error:
-            complaints.append(f"the address has {name}={shown(query[name])}, which is left out: {error}")
+            complaints.append(f"the address has {name}={_short(query[name])}, which is left out: {error}")
     return kind(**taken), complaints
 
 
@@ -117,3 +116,7 @@ def _written(value: Any) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     return repr(value) if isinstance(value, float) else str(value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 40 else f"{text[:37]}..."
