@@ -7,11 +7,14 @@ import random
 import pytest
 
 from valuegrad.errors import IndexRangeError, ValueArgumentError
-from valuegrad.gpt import GPT, Trainer
+from valuegrad.gpt import GPT, Trainer, datasets
 from valuegrad.gpt.compiled import built
 from valuegrad.gpt.settings import ModelSettings, TrainingSettings
 from valuegrad.gpt.tokenizer import Tokenizer
-from valuegrad.playground.inside_model import Scalar, Snapshots, Web, sides
+from valuegrad.playground.inside_model import Scalar, Web, opened, sides
+from valuegrad.playground.runs import Run
+from valuegrad.playground.settings import RunSettings
+from valuegrad.playground.snapshots import Snapshots
 from valuegrad.playground.watching import read
 from valuegrad.value import Value
 
@@ -25,8 +28,11 @@ def small(layers: int = 1) -> GPT:
 def trained(steps: int, most: int = 80) -> tuple[Trainer, Snapshots]:
     settings = TrainingSettings(steps=steps, eval_fraction=0.0)
     trainer = Trainer(["abc", "cab", "bb", "acca"], ModelSettings(n_embd=4, n_head=2, block_size=5), settings)
-    snapshots = Snapshots(most)
-    snapshots.train(trainer)
+    snapshots = Snapshots(most=most)
+    snapshots.keep(trainer)
+    while trainer.step < steps:
+        trainer.train_some(snapshots.next(trainer.step))
+        snapshots.keep(trainer, last=trainer.step == steps)
     return trainer, snapshots
 
 
@@ -145,7 +151,7 @@ def test_weights_are_kept_at_the_first_and_the_last_step_and_evenly_between() ->
 def test_kept_weights_give_the_loss_that_training_reported() -> None:
     trainer, snapshots = trained(12)
     for step in (0, 5, 11):
-        model = trainer.model.with_parameters([Value(x) for x in snapshots.weights(step).tolist()])
+        model = trainer.model.with_parameters([Value(x) for x in snapshots.at(step).tolist()])
         text = trainer.documents[step % len(trainer.documents)]
         # The compiled steps contract products and sums, so the last bits differ, and drift with the steps.
         assert Web(model, trainer.tokenizer, text).reading.loss.data == pytest.approx(trainer.losses[step], rel=1e-9)
@@ -160,6 +166,21 @@ def test_keeping_weights_changes_no_training() -> None:
 def test_without_weights_it_says_what_to_do() -> None:
     with pytest.raises(ValueArgumentError, match="train it"):
         Snapshots().nearest(3)
+
+
+def test_a_run_is_opened_at_a_step_and_reads_what_that_step_learned_from() -> None:
+    data = datasets.load("names")
+    run = Run(RunSettings(n_embd=4, n_head=2, block_size=8, steps=6), data)
+    run.start()
+    assert run.join(60.0)
+    assert run.weights.steps == [0, 1, 2, 3, 4, 5, 6]
+    losses = run.ask(lambda trainer: list(trainer.losses))
+    for step in (0, 3, 5):
+        found = opened(run, step)
+        assert found.web.reading.loss.data == pytest.approx(losses[step], rel=1e-9)  # compiled sums are contracted
+    assert opened(run, 6, "emma").text == "emma"
+    with pytest.raises(ValueArgumentError, match="never seen"):
+        opened(run, 6, "Ü")
 
 
 # ---------------------------------------------------------------------------------------------------- the engines

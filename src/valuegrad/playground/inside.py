@@ -57,7 +57,9 @@ class Settings(RunSettings):
         if self.after < -1 or self.at < -1:
             raise ValueArgumentError("after and at are expected to be 0 or more, or -1")
         if not all(part.isascii() and part.isdigit() and len(part) < 9 for part in self.trail.split(".") if self.trail):
-            raise ValueArgumentError(f"trail is {shown(self.trail)}; expected numbers with points between, such as 12.7")
+            raise ValueArgumentError(
+                f"trail is {shown(self.trail)}; expected numbers with points between, such as 12.7"
+            )
 
     @property
     def numbers(self) -> list[int]:
@@ -106,7 +108,9 @@ class _Page:
                     theme.text("or look into", "span", "vg-note")
                     self.choice = theme.element("select", "vg-select").props('aria-label="Run to look into"')
                     self.choice.on(
-                        "change", lambda event: self.choose_run(event.args), js_handler="(event) => emit(event.target.value)"
+                        "change",
+                        lambda event: self.choose_run(event.args),
+                        js_handler="(event) => emit(event.target.value)",
                     )
             with theme.element("div", "vg-moment") as self.moment:
                 self.loss = ui.html("", sanitize=False).classes("vg-loss")
@@ -299,5 +303,3 @@ def _called(run: Run) -> str:
     """A run for people."""
     sizes = run.settings
     return f"{run.data.name}, {sizes.steps:,} steps, seed {sizes.seed}"
-
-

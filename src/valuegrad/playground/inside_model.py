@@ -1,11 +1,11 @@
-"""What the page "Look inside" shows, without the page: runs whose weights were kept, and numbers to walk between.
+"""What the page "Look inside" shows, without the page: a text that was read, and the numbers to walk between.
 
 Why: a GPT's loss is one number computed from thousands, each of which remembers where it came from.  Here they can be
 walked: down to the children of a number, up to its users, along the paths by which it matters to the loss.
 
-Data structures: ``Snapshots`` are the weights of a run at some of its steps.  A ``Web`` is the graph of a text that
-was read, its Values numbered by age, so that an address can name any of them: the same text and weights give the same
-numbers again.  ``Side`` is what one engine needs for the same text.
+Data structures: a ``Web`` is the graph of a text that was read, its Values numbered by age, so that an address can name
+any of them: the same text and sizes give the same numbers again.  ``Opened`` is a moment of a run with a ``Web``.
+``Side`` is what one engine needs for the same text.
 
 Where to start reading: ``Web.looked_at``; then ``watching.py``, which names the numbers.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import valuegrad as vg
-from valuegrad.errors import IndexRangeError, ValueArgumentError
+from valuegrad.errors import IndexRangeError
 from valuegrad.gpt.compiled import built
 from valuegrad.gpt.model import GPT
 from valuegrad.gpt.tokenizer import Tokenizer
@@ -33,90 +33,12 @@ from valuegrad.primitives import TABLE
 from valuegrad.value import Value, read_data
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from valuegrad.playground.runs import Run
 
-    from valuegrad.gpt.train import Trainer
+__all__ = ["Edge", "Opened", "Scalar", "Side", "Web", "opened", "sides"]
 
-__all__ = ["Edge", "Scalar", "Side", "Snapshots", "Web", "sides"]
-
-MOST_SNAPSHOTS = 80
-MOST_BYTES = 32 * 2**20  # of all snapshots of a run
 LONGEST_LABEL = 40
 ROUNDS = 5  # of which the median time is shown
-
-
-class Snapshots:
-    """The weights of a run at some of its steps: the first, the latest, and evenly between.
-
-    Args:
-        most: how many at most.
-
-    Example:
-        >>> from valuegrad.gpt import Trainer
-        >>> from valuegrad.gpt.settings import ModelSettings, TrainingSettings
-        >>> trainer = Trainer(["anna", "bob"], ModelSettings(n_embd=4), TrainingSettings(steps=40))
-        >>> snapshots = Snapshots(most=4)
-        >>> snapshots.train(trainer)
-        >>> snapshots.steps
-        [0, 16, 32, 40]
-    """
-
-    def __init__(self, most: int = MOST_SNAPSHOTS) -> None:
-        self.most = max(most, 3)
-        self.every = 1
-        self._kept: dict[int, bytes] = {}  # replaced, never changed: other threads look at it
-
-    @property
-    def steps(self) -> list[int]:
-        """After how many steps there are weights, the fewest first."""
-        return sorted(self._kept)
-
-    def nearest(self, step: int) -> int:
-        """The step with weights that lies nearest.
-
-        Raises:
-            ValueArgumentError: there are none at all.
-        """
-        if not self._kept:
-            raise ValueArgumentError("no weights of this run were kept; train it for a step at least")
-        return min(self._kept, key=lambda kept: (abs(kept - step), kept))
-
-    def weights(self, step: int) -> NDArray[np.float64]:
-        """The weights after that many steps, as ``GPT.parameters`` orders them; ``nearest`` says which there are."""
-        return np.frombuffer(self._kept[step])
-
-    def due(self, step: int) -> bool:
-        """Whether the weights after so many steps should be kept."""
-        return step not in self._kept and step % self.every == 0
-
-    def next(self, step: int) -> int:
-        """The next step after this one whose weights should be kept: train until there."""
-        return step - step % self.every + self.every
-
-    def keep(self, trainer: Trainer, last: bool = False) -> None:
-        """Keep the weights of this moment, if it is time.
-
-        Args:
-            trainer: the run.
-            last: keep them in any case.
-        """
-        if not (self.due(trainer.step) or (last and trainer.step not in self._kept)):
-            return
-        weights = bytes(read_data(trainer.model.parameters()))
-        kept = {**self._kept, trainer.step: weights}
-        most = max(min(self.most, MOST_BYTES // max(len(weights), 1)), 3)
-        while len(kept) > most:
-            self.every *= 2
-            kept = {step: w for step, w in kept.items() if step % self.every == 0 or step == trainer.step}
-        self._kept = kept
-
-    def train(self, trainer: Trainer, stop: Callable[[], bool] = lambda: False) -> None:
-        """Train a run to its end, and keep weights on the way."""
-        self.keep(trainer)
-        while trainer.step < trainer.settings.steps and not stop():
-            trainer.train_some(self.next(trainer.step))
-            self.keep(trainer)
-        self.keep(trainer, last=True)
 
 
 @dataclass(frozen=True)
@@ -272,6 +194,50 @@ def _strength(edge: Edge) -> float:
 
 def _order(x: float) -> float:
     return x if x == x else float("inf")  # what is nan comes first: there is something to see
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A moment of a run, opened at a text.
+
+    Args:
+        run_id: the run's name.
+        step: after how many steps.
+        model: the model with the weights of that moment.
+        tokenizer: its characters.
+        text: what was read.
+        web: its numbers.
+    """
+
+    run_id: str
+    step: int
+    model: GPT
+    tokenizer: Tokenizer
+    text: str
+    web: Web
+
+    @property
+    def cut(self) -> int:
+        """How many characters had no room in the model's context."""
+        return max(0, len(self.text) - self.model.settings.block_size)
+
+
+def opened(run: Run, step: int, text: str = "") -> Opened:
+    """Read a text with the weights of a moment; it may have to wait for a turn of the run's thread.
+
+    Args:
+        run: the run.
+        step: after how many steps; one that the run keeps weights of.
+        text: the text; "" for the document that the next step learned from, or would have.
+
+    Raises:
+        ValueArgumentError: the text has characters that the model has never seen.
+    """
+    trained = run.trained()
+    model = trained.model.with_parameters([Value(weight) for weight in run.weights.at(step).tolist()])
+    if not text:
+        text = run.ask(lambda trainer: trainer.documents[step * trainer.settings.batch % len(trainer.documents)])
+    return Opened(run.id, step, model, trained.tokenizer, text, Web(model, trained.tokenizer, text))
 
 
 # ------------------------------------------------------------------------------------- the two engines, side by side

@@ -6,7 +6,8 @@ How: a run's thread takes steps for some hundredths of a second, evaluates, lets
 whether it should go on.  A pause is a thread that has ended; resuming starts another one.  Whoever wants something of
 the model meanwhile takes a turn (``Run.ask``), which comes after at most one such go.
 
-Data structures: ``Runs`` has the runs of all tabs, by unguessable names; a ``Run`` its trainer and its ``Snapshot``.
+Data structures: ``Runs`` has the runs of all tabs, by unguessable names; a ``Run`` its trainer and its ``Snapshot``, and
+the weights of some of its steps (``snapshots.py``).
 Runs are kept when their tab is gone, paused, so that other pages can use their models; the oldest ones go first when
 there are too many.
 
@@ -32,6 +33,7 @@ from valuegrad.gpt.model import GPT
 from valuegrad.gpt.tokenizer import Tokenizer
 from valuegrad.gpt.train import SMOOTHED_OVER, Trainer
 from valuegrad.playground.settings import RunSettings, in_words
+from valuegrad.playground.snapshots import Snapshots
 from valuegrad.playground.uploads import Loaded
 
 __all__ = ["MOST_KEPT", "Run", "Runs", "Snapshot", "Trained", "Writing"]
@@ -141,6 +143,7 @@ class Run:
         self._writings: list[Writing] = []
         self._recent: deque[tuple[int, float]] = deque(maxlen=20)  # documents, seconds
         self._trained: Trained | None = None
+        self.weights = Snapshots(settings.steps)
         if loaded is not None:
             self._state = "paused" if loaded.step < loaded.settings.steps else "done"
             self._learned(loaded.losses.tolist())
@@ -232,6 +235,7 @@ class Run:
                 self._trainer = Trainer(
                     self.data.documents, self.settings.model(), self.settings.training(), data_name=self.data.name
                 )
+            self.weights.keep(self._trainer, last=True)
         return self._trainer
 
     def _work(self, before: threading.Thread | None) -> None:
@@ -262,8 +266,10 @@ class Run:
         """Some steps, and a report where one is due."""
         every = max(1, trainer.settings.steps // REPORTS)
         began = time.perf_counter()
-        reports = trainer.train_some(trainer.step // every * every + every)
+        until = min(trainer.step // every * every + every, self.weights.next(trainer.step))
+        reports = trainer.train_some(until)
         seconds = time.perf_counter() - began
+        self.weights.keep(trainer, last=trainer.step == trainer.settings.steps)
         with self._lock:
             self._learned([report.loss for report in reports])
             if not self._preparing:  # the first go is recording, not learning
@@ -303,6 +309,11 @@ class Runs:
             if run is not None:
                 self._runs.move_to_end(name)
             return run
+
+    def all(self) -> list[Run]:
+        """All runs that are kept, the one used last first."""
+        with self._lock:
+            return list(self._runs.values())[::-1]
 
     def start(self, settings: RunSettings) -> Run:
         """A new run, which trains.
