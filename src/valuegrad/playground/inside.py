@@ -8,7 +8,6 @@ Where to start reading: ``build``, then ``_Page.look``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -19,7 +18,8 @@ from valuegrad.arguments import shown
 from valuegrad.errors import ValueArgumentError, ValuegradError
 from valuegrad.playground import theme
 from valuegrad.playground.inside_model import Opened, opened
-from valuegrad.playground.inside_parts import EnginesCard, NumberCard, PositionCard, TextCard
+from valuegrad.playground.inside_number import NumberCard
+from valuegrad.playground.inside_parts import EnginesCard, PositionCard, TextCard
 from valuegrad.playground.looks import button, use_looks
 from valuegrad.playground.runs import Run
 from valuegrad.playground.settings import RunSettings, in_words
@@ -183,8 +183,7 @@ class _Page:
         self.settings = replace(self.settings, run=found.id)
         self.moment.set_visibility(True)
         self._remember()
-        self._drawn: Any = None
-        self.watch()
+        self._drawn: Any = None  # so that the timer draws it
 
     async def watch(self) -> None:
         """Look at the run; draw it if there is something new."""
@@ -283,10 +282,12 @@ class _Page:
                 await self._walk(numbers[: numbers.index(number) + 1])
             else:
                 await self._walk([*numbers, number][-MOST_TRAIL:])
+            self.number.come()
 
     async def walk_back(self, count: int) -> None:
         """Go back to one of the numbers of the trail."""
         await self._walk(self.number.trail[: max(count, 1)])
+        self.number.come()
 
     async def _walk(self, numbers: list[int]) -> None:
         self.settings = replace(self.settings, trail=".".join(map(str, numbers)))

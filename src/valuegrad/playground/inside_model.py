@@ -247,7 +247,7 @@ class Side:
 
     Args:
         name: "eager" or "compiled".
-        counts: what it consists of, in words and numbers.
+        runs: what runs, in words.
         operations: how often each operation occurs, the most frequent first.
         before_s: seconds of preparation, once.
         each_s: seconds of one calculation, the median of a few.
@@ -255,7 +255,7 @@ class Side:
     """
 
     name: str
-    counts: list[tuple[str, int]]
+    runs: str
     operations: dict[str, int]
     before_s: float
     each_s: float
@@ -272,12 +272,11 @@ def eager_side(web: Web, model: GPT, tokens: Sequence[int]) -> Side:
         times.append(time.perf_counter() - begun)
     counted: dict[str, int] = {}
     for value in web.order:
-        kind = value.op or "weight"
-        counted[kind] = counted.get(kind, 0) + 1
+        if value.op not in (None, "constant"):
+            counted[str(value.op)] = counted.get(str(value.op), 0) + 1
     operations = dict(sorted(counted.items(), key=lambda item: -item[1]))
-    computed = sum(count for kind, count in operations.items() if kind not in ("weight", "constant"))
-    counts = [("Values", len(web)), ("operations", computed), ("local gradients", web.edges)]
-    return Side("eager", counts, operations, 0.0, statistics.median(times), loss.data)
+    runs = f"{sum(operations.values()):,} operations one by one, then back along {web.edges:,} local gradients"
+    return Side("eager", runs, operations, 0.0, statistics.median(times), loss.data)
 
 
 def compiled_side(model: GPT, tokens: Sequence[int]) -> Side | None:
@@ -303,8 +302,8 @@ def compiled_side(model: GPT, tokens: Sequence[int]) -> Side | None:
     loops = graph.loops
     inside = ("input", "const", "identity")
     operations = {op: count for op, count in graph.counts.items() if op not in inside}
-    counts = [("operations, gradient included", sum(operations.values())), ("loops found in them", len(loops))]
-    return Side("compiled", counts, operations, before, statistics.median(times), float(loss))
+    runs = f"{sum(operations.values()):,} operations, the gradient's included, in {len(loops):,} loops"
+    return Side("compiled", runs, operations, before, statistics.median(times), float(loss))
 
 
 def sides(web: Web, model: GPT, tokenizer: Tokenizer, text: str) -> list[Side]:

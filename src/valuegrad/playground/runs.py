@@ -6,8 +6,8 @@ How: a run's thread takes steps for some hundredths of a second, evaluates, lets
 whether it should go on.  A pause is a thread that has ended; resuming starts another one.  Whoever wants something of
 the model meanwhile takes a turn (``Run.ask``), which comes after at most one such go.
 
-Data structures: ``Runs`` has the runs of all tabs, by unguessable names; a ``Run`` its trainer and its ``Snapshot``, and
-the weights of some of its steps (``snapshots.py``).
+Data structures: ``Runs`` has the runs of all tabs, by unguessable names; a ``Run`` its trainer and its ``Snapshot``,
+and the weights of some of its steps (``snapshots.py``).
 Runs are kept when their tab is gone, paused, so that other pages can use their models; the oldest ones go first when
 there are too many.
 

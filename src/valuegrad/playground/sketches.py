@@ -24,13 +24,16 @@ LEFT, RIGHT, TOP, BOTTOM = 8, 8, 12, 26  # margins
 class _Axes:
     """From numbers to places in the picture."""
 
-    def __init__(self, x: tuple[float, float], y: tuple[float, float], height: int = HEIGHT) -> None:
+    def __init__(
+        self, x: tuple[float, float], y: tuple[float, float], height: int = HEIGHT, width: int = WIDTH
+    ) -> None:
         self.x0, self.x1 = x
         self.y0, self.y1 = y
         self.height = height
+        self.width = width
 
     def across(self, x: float) -> float:
-        return LEFT + (WIDTH - LEFT - RIGHT) * (x - self.x0) / ((self.x1 - self.x0) or 1.0)
+        return LEFT + (self.width - LEFT - RIGHT) * (x - self.x0) / ((self.x1 - self.x0) or 1.0)
 
     def up(self, y: float) -> float:
         part = (y - self.y0) / ((self.y1 - self.y0) or 1.0)
@@ -97,28 +100,26 @@ def loss_picture(curve: Sequence[tuple[int, float]], steps: int, kept: Sequence[
         kept: after how many steps there are weights.
         chosen: one of them.
     """
-    height = 170
+    width, height, floor = 640, 150, 138
     finite = [y for _, y in curve if math.isfinite(y)]
     low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     room = 0.08 * (high - low) or 0.5
-    axes = _Axes((0.0, float(max(steps, 1))), (low - room, high + room), height)
-    floor = height - BOTTOM
+    axes = _Axes((0.0, float(max(steps, 1))), (low - room, high + room), floor + BOTTOM, width)
     parts = [
-        f'<path class="vg-axis" d="M{LEFT} {floor}H{WIDTH - RIGHT}"/>',
-        f'<path class="vg-kept" d="{"".join(f"M{axes.across(step):.1f} {floor}v5" for step in kept)}"/>',
+        f'<path class="vg-axis" d="M{LEFT} {floor}H{width - RIGHT}"/>',
+        f'<path class="vg-kept" d="{"".join(f"M{axes.across(step):.1f} {floor}v6" for step in kept)}"/>',
         f'<path class="vg-curve" d="{axes.line(curve)}"/>',
         f'<path class="vg-here" d="M{axes.across(chosen):.1f} {TOP}V{floor}"/>',
     ]
     near = min(curve, key=lambda point: abs(point[0] - chosen), default=(0, math.nan))
     if math.isfinite(near[1]):
         parts.append(_dot("vg-after", axes.across(chosen), axes.up(near[1])))
-    labels = [(LEFT, "step 0", "start"), (WIDTH - RIGHT, f"{steps:,}", "end")]
-    parts += [_text(x, height - 8, text, anchor) for x, text, anchor in labels]
-    if finite:
-        parts += [
-            _text(WIDTH - RIGHT, axes.up(y) + 4, f"{y:.2f}", "end") for y in ((high, low) if high > low else (high,))
-        ]
-    return _svg(parts, f"The loss over {steps:,} steps; chosen: after step {chosen:,}.", height)
+    first, last = next((y for _, y in curve if math.isfinite(y)), math.nan), near[1]
+    about = f"loss {first:.2f} at first, {last:.2f} here" if finite else "no loss yet"
+    # The words stand beside the picture, so that they keep their size when it is scaled.
+    words = f"<span>step 0</span><span>{about}</span><span>{steps:,}</span>"
+    picture = _svg(parts, f"The loss over {steps:,} steps; chosen: after step {chosen:,}.", height, width)
+    return f'{picture}<div class="vg-axis-words" aria-hidden="true">{words}</div>'
 
 
 def _dot(kind: str, x: float, y: float) -> str:
@@ -129,9 +130,9 @@ def _text(x: float, y: float, text: str, anchor: str) -> str:
     return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _svg(parts: Sequence[str], says: str, height: int) -> str:
+def _svg(parts: Sequence[str], says: str, height: int, width: int = WIDTH) -> str:
     inside = "".join(parts)
     return (
-        f'<svg class="vg-sketch" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(says, quote=True)}" '
-        f'data-left="{LEFT / WIDTH}" data-right="{1 - RIGHT / WIDTH}">{inside}</svg>'
+        f'<svg class="vg-sketch" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(says, quote=True)}" '
+        f'data-left="{LEFT / width}" data-right="{1 - RIGHT / width}">{inside}</svg>'
     )

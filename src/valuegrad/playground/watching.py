@@ -121,7 +121,7 @@ def read(model: GPT, tokenizer: Tokenizer, text: str) -> Reading:
         >>> reading.positions[1].logits[1].name
         "logit of 'b' at 1"
         >>> reading.positions[1].attention[0][0][0].name
-        'head 0 of 1 attends to 0'
+        'head 0: 1 attends to 0'
     """
     tokens = tokenizer.document(text, model.settings.block_size)
     numbers = [weight.data for weight in model.parameters()]
@@ -174,12 +174,11 @@ class _Watcher:
         """Have the parts tell: a block begins with its attention's input and ends with its second matrix."""
         for layer, block in enumerate(model.blocks):
             attention = block.attention
-            heads = attention.heads
             attention.query = self._part(attention.query, layer, self._query)
             attention.key = self._part(attention.key, layer, self._out("key", "what the position offers to later ones"))
             about = "what the position passes on to those that attend to it"
             attention.value = self._part(attention.value, layer, self._out("value", about))
-            attention.output = self._part(attention.output, layer, lambda n, x, out, h=heads: self._attended(n, x, h))
+            attention.output = self._part(attention.output, layer, self._gathered(attention.heads))
             block.fc1 = self._part(block.fc1, layer, self._hidden)
             block.fc2 = self._part(block.fc2, layer, self._active)
             model.blocks[layer] = self._part(block, layer, self._block)
@@ -219,15 +218,18 @@ class _Watcher:
         self._normed(layer, ("", ""), "normed", x)
         self._keep(layer, "query", "what the position looks for", out)
 
+    def _gathered(self, heads: Sequence[slice]) -> Callable[[int, list[Value], list[Value]], None]:
+        return lambda layer, x, out: self._attended(layer, x, heads)
+
     def _attended(self, layer: int, gathered: list[Value], heads: Sequence[slice]) -> None:
         of_heads = []
         for h, head in enumerate(heads):
             weights = list(gathered[head.start].children[: self.now + 1])
             for t, weight in enumerate(weights):
-                weight.name = f"{self._layer(layer)}head {h} of {self.now} attends to {t}"
+                weight.name = f"{self._layer(layer)}head {h}: {self.now} attends to {t}"
                 match = weight.children[t]
-                match.name = f"{self._layer(layer)}head {h} match of {self.now} with {t}"
-                match.children[0].name = f"{self._layer(layer)}head {h} query · key of {self.now} with {t}"
+                match.name = f"{self._layer(layer)}head {h}: match of {self.now} with {t}"
+                match.children[0].name = f"{self._layer(layer)}head {h}: query · key of {self.now} with {t}"
             of_heads.append(weights)
         self.positions[self.now].attention.append(of_heads)
         self._keep(layer, "gathered", "the values of the positions attended to, weighted, head by head", gathered)
