@@ -171,7 +171,7 @@ class GraphCard:
         lesson = self.lesson
         if lesson is None:
             return
-        node = self.node if self.node >= 0 else len(lesson.nodes) - 1
+        node = self.node if self.node >= 0 else lesson.first_to_look_at
         value = lesson.nodes[node]
         self.table.content = self.note.text = ""
         if not value.children:
@@ -199,7 +199,7 @@ def _poisoned(lesson: Lesson) -> str:
     if found.origin is None:
         return ""
     title, *sentences = [line.strip() for line in str(found).splitlines() if line.strip() != NO_LINE]
-    said = "".join(f"<p>{escape(sentence[0].upper() + sentence[1:])}.</p>" for sentence in sentences)
+    said = "".join(f"<p>{escape(sentence)}.</p>" for sentence in sentences)
     return f'<div class="vg-poison"><p><strong>{escape(title)}.</strong></p>{said}</div>'
 
 

@@ -300,8 +300,15 @@ class _Page:
             nudge = experiment.nudges[along]
             alone = Experiment(experiment.text, experiment.inputs, {along: nudge}).effect
             self.curve.content = curve_picture(experiment.curve(along, settings.reach), alone, nudge)
-            others = " (the others stay)" if len(experiment.inputs) > 1 else ""
-            self.caption.text = f"The result along {along}{others}; the straight line is what its gradient says."
+            if self.curve.content:
+                others = " (the others stay)" if len(experiment.inputs) > 1 else ""
+                slope = experiment.gradients[along]
+                line = (
+                    f"the dashed line is what its gradient, {figure(slope)}, predicts"
+                    if abs(slope) < float("inf")
+                    else f"its gradient is {figure(slope)}, so there is no line that predicts it"
+                )
+                self.caption.text = f"The result along {along}{others}; {line}."
 
     def _remember(self) -> None:
         self.state.remember(self.settings)

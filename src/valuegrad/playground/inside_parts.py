@@ -215,8 +215,8 @@ class EnginesCard:
         self.found: Opened | None = None
         with theme.card("The same, eager and compiled"):
             theme.text(
-                "Eager, every number is a Value, as you see it here. Compiled, the same Python code is recorded once, with "
-                "its gradient, and runs as machine code.",
+                "Eager, every number is a Value, as you see it here. Compiled, the same Python code is recorded once, "
+                "with its gradient, and runs as machine code.",
                 "p",
                 "vg-note",
             )
@@ -266,8 +266,8 @@ def _side_by_side(measured: Sequence[Side]) -> str:
     names = sorted({name for side in measured for name in side.operations}, key=lambda name: -_most(measured, name))
     kinds = [[name, *[f"{side.operations.get(name, 0):,}" for side in measured]] for name in names]
     note = (
-        "Eagerly a dot product of 16 is one Value with 32 local gradients; compiled, its gradient is 32 products of its "
-        "own, which run in loops over whole vectors."
+        "Eagerly a dot product of 16 is one Value with 32 local gradients; compiled, its gradient is 32 products of "
+        "its own, which run in loops over whole vectors."
     )
     by_kind = table(["operation", *[side.name for side in measured]], kinds)
     return (

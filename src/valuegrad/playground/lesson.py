@@ -125,6 +125,12 @@ class Lesson:
         return self.frames[done - 1].grads if done else (0.0,) * len(self.nodes)
 
     @property
+    def first_to_look_at(self) -> int:
+        """The node whose table is shown at first: where nan or inf began, else the result."""
+        origin = self.poison.origin
+        return len(self.nodes) - 1 if origin is None else self.id[origin.value]
+
+    @property
     def trail(self) -> list[tuple[int, int]]:
         """The edges, child and parent, along which nan or inf went from where it began to the result."""
         origin = self.poison.origin
