@@ -16,7 +16,7 @@ SOURCE = PROJECT / "src"
 # From the bottom up; a module imports only what stands in a line above its own, or is part of its own package.
 LAYERS = [
     ["errors", "atomic"],
-    ["modes", "pictures"],
+    ["modes", "lines", "pictures"],
     ["primitives"],
     ["arguments"],
     ["reference", "_native", "graph", "_passes", "_replay"],

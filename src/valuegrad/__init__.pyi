@@ -100,7 +100,10 @@ from valuegrad.functional import jvp as jvp
 from valuegrad.functional import value_and_grad as value_and_grad
 from valuegrad.functional import vjp as vjp
 from valuegrad.inspect.check import check_gradients as check_gradients
+from valuegrad.inspect.influence import why as why
+from valuegrad.inspect.origin import poison as poison
 from valuegrad.modes import no_grad as no_grad
+from valuegrad.modes import remember_lines as remember_lines
 from valuegrad.modes import strict as strict
 from valuegrad.program import Program as Program
 from valuegrad.program import compile as compile
@@ -194,10 +197,12 @@ __all__ = [
     "norm",
     "norm_cdf",
     "optim",
+    "poison",
     "polygamma",
     "primitive",
     "prod",
     "relu",
+    "remember_lines",
     "sigmoid",
     "sign",
     "silu",
@@ -217,4 +222,5 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "where",
+    "why",
 ]

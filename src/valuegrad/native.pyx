@@ -19,11 +19,13 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, Py_XINCREF, PyObject
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.math cimport isfinite
 from libc.string cimport memset
 
-from valuegrad import arguments, modes
+from valuegrad import arguments, lines, modes
 from valuegrad.errors import ComputedValueError, ForgetError, ShapeError, ValueTypeError
 from valuegrad.primitives import TABLE
+from valuegrad.primitives.methods import explained
 
 cdef extern from "_node.h":
     ctypedef struct VgValue
@@ -42,8 +44,9 @@ cdef extern from "_node.h":
         double grad
         VgSlot slot[2]
         double local_grad[2]
-        unsigned short op
-        unsigned short flags
+        unsigned char op
+        unsigned char flags
+        unsigned short line
         unsigned int count
         unsigned long long created
     ctypedef struct VgSweep:
@@ -59,6 +62,7 @@ cdef extern from "_node.h":
         void (*family_grads)(Py_ssize_t n, const double *x, const double *outs, double i, double *g) noexcept
         int arity, vectors, has_static, skips_zero, allows_empty
     unsigned long long vg_clock
+    unsigned short vg_line
     VgSweep vg_sweep_state
     VgValue *vg_new(double data) except NULL
     VgBlock *vg_block(size_t count, int with_constants) except NULL
@@ -90,6 +94,11 @@ cdef extern from "_export.h":
     size_t vg_export_fill(VgExport *e, VgValue **roots, size_t root_count, int *root_nodes)
     void vg_export_end(VgExport *e)
 
+cdef extern from "_lines.h":
+    PyObject *vg_lines_number
+    PyObject *vg_lines_inside
+    int vg_line_here() except -1
+
 cdef extern from "Python.h":
     Py_ssize_t PySequence_Fast_GET_SIZE(object)
     PyObject **PySequence_Fast_ITEMS(object)
@@ -102,17 +111,23 @@ cdef list ROWS = [None] * FIRST_OPCODE + list(TABLE.values())
 cdef list NAMES = [None, "constant", "custom"] + list(TABLE) + ["recorded"]
 cdef tuple COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")  # by Py_LT ... Py_GE
 
-cdef int modes_entered = 0  # with-blocks of no_grad and strict, and recordings, that are open in any thread
+cdef int modes_entered = 0  # with-blocks of no_grad, strict and the like, and recordings, open in any thread
 cdef object MODE = modes.variable
 cdef int NO_GRAD = modes.NO_GRAD
 cdef int STRICT = modes.STRICT
 cdef int RECORDING = modes.RECORDING
+cdef int LINES = modes.LINES
+cdef object number_of_line = lines.number  # these keep alive what _lines.h calls
+cdef object line_is_inside = lines.is_inside
+vg_lines_number = <PyObject *>number_of_line
+vg_lines_inside = <PyObject *>line_is_inside
 
 
 def set_modes_entered(int count):
     """Called by ``modes`` whenever a with-block is entered or left."""
-    global modes_entered
+    global modes_entered, vg_line
     modes_entered = count
+    vg_line = 0
 
 
 modes.use_native_switch(set_modes_entered)
@@ -195,11 +210,28 @@ cdef int refuse(str how, object value) except -1:
     return 0
 
 
-cdef int mode_of(int op, double out, Py_ssize_t n, const double *x, Py_ssize_t m, const double *g, object static) except -1:
-    """While some thread is in a mode: check the numbers if it is strict, and tell the mode."""
+cdef int note_line() except -1:
+    """While some thread is in a mode: Values that are made from here on are this line's."""
+    global vg_line
+    if modes_entered:
+        vg_line = vg_line_here() if current_mode() & LINES else 0
+    return 0
+
+
+cdef int mode_of(int op, double out, Py_ssize_t n, const double *x, PyObject **items, Py_ssize_t m, const double *g, double s) except -1:
+    """While some thread is in a mode: look at the numbers if it is strict, at the line if it remembers it; the mode."""
+    global vg_line
     cdef int mode = current_mode()
+    cdef Py_ssize_t i
+    cdef bint finite = isfinite(out)
     if mode & STRICT:
-        arguments.check_finite(ROWS[op], out, tuple_of(x, n), tuple_of(g, m), static)
+        for i in range(m):
+            finite = finite and isfinite(g[i])
+        if not finite:
+            static = s if VG_OPERATIONS[op].has_static else None
+            inputs = [x[i] if items[i] == NULL else <object>items[i] for i in range(n)]
+            arguments.check_finite(ROWS[op], out, inputs, tuple_of(g, m), static)
+    vg_line = vg_line_here() if mode & LINES else 0
     return mode
 
 
@@ -207,9 +239,10 @@ cdef inline object make1(int op, object a, double x, double s):
     """Value(rule(a)) with one child inside; s is the static argument of operations that have one."""
     cdef double out
     cdef double g[1]
+    cdef PyObject *item = <PyObject *>a
     cdef VgValue *v
     VG_OPERATIONS[op].rule(1, &x, s, &out, g)
-    if modes_entered and mode_of(op, out, 1, &x, 1, g, s if VG_OPERATIONS[op].has_static else None) & NO_GRAD:
+    if modes_entered and mode_of(op, out, 1, &x, &item, 1, g, s) & NO_GRAD:
         return VG_OBJECT(vg_new(out))
     v = vg_new(out)
     v.op = op
@@ -225,10 +258,14 @@ cdef inline object make2(int op, object a, object b, int kind_a, int kind_b, con
     """Value(rule(a, b)) with two children inside; a plain number stays a double in its slot."""
     cdef double out
     cdef double g[2]
+    cdef PyObject *items[2]
     cdef VgValue *v
     VG_OPERATIONS[op].rule(2, x, 0.0, &out, g)
-    if modes_entered and mode_of(op, out, 2, x, 2, g, None) & NO_GRAD:
-        return VG_OBJECT(vg_new(out))
+    if modes_entered:
+        items[0] = <PyObject *>a if kind_a == IS_VALUE else NULL
+        items[1] = <PyObject *>b if kind_b == IS_VALUE else NULL
+        if mode_of(op, out, 2, x, items, 2, g, 0.0) & NO_GRAD:
+            return VG_OBJECT(vg_new(out))
     v = vg_new(out)
     v.op = op
     v.count = 2
@@ -315,7 +352,7 @@ cdef object apply_scalars(int op, tuple args, double s):
     VG_OPERATIONS[op].rule(n, x, s, &out, g)
     if plain == n:
         return out
-    if modes_entered and mode_of(op, out, n, x, n, g, s if VG_OPERATIONS[op].has_static else None) & NO_GRAD:
+    if modes_entered and mode_of(op, out, n, x, items, n, g, s) & NO_GRAD:
         return VG_OBJECT(vg_new(out))
     block = vg_block(n, plain)
     for i in range(n):
@@ -442,14 +479,14 @@ cdef inline object combine(
         return out
     if total == 2 and static is None:
         VG_OPERATIONS[op].rule(n, x, s, &out, g_inside)
-        if modes_entered and mode_of(op, out, total, x, total, g_inside, None) & NO_GRAD:
+        if modes_entered and mode_of(op, out, total, x, items, total, g_inside, 0.0) & NO_GRAD:
             return VG_OBJECT(vg_new(out))
         return make_inside(op, out, x, items, g_inside)
     block = vg_block(total, plain)
     VG_OPERATIONS[op].rule(n, x, s, &out, block.local_grads)
     if modes_entered:
         try:
-            if mode_of(op, out, total, x, total, block.local_grads, None if static is None else s) & NO_GRAD:
+            if mode_of(op, out, total, x, items, total, block.local_grads, s) & NO_GRAD:
                 PyMem_Free(block)
                 return VG_OBJECT(vg_new(out))
         except BaseException:
@@ -497,6 +534,7 @@ cdef object apply_family(int op, object xs):
     if x == NULL:
         raise MemoryError()
     try:
+        note_line()
         outs = x + n
         items = <PyObject **>(outs + n)
         if gather(entries, x, items) == n:
@@ -513,7 +551,7 @@ cdef object apply_family(int op, object xs):
             VG_OPERATIONS[op].family_grads(n, x, outs, i, block.local_grads)
             if modes_entered:
                 try:
-                    if mode_of(op, outs[i], n, x, n, block.local_grads, <double>i) & NO_GRAD:
+                    if mode_of(op, outs[i], n, x, items, n, block.local_grads, i) & NO_GRAD:
                         PyMem_Free(block)
                         results.append(VG_OBJECT(vg_new(outs[i])))
                         continue
@@ -548,7 +586,8 @@ reference/value.py, the readable engine, shows how it works."""
     cdef double data_, grad_
     cdef size_t slot0, slot1
     cdef double local_grad0, local_grad1
-    cdef unsigned short op_, flags
+    cdef unsigned char op_, flags
+    cdef unsigned short line_
     cdef unsigned int count
     cdef unsigned long long created
 
@@ -557,6 +596,8 @@ reference/value.py, the readable engine, shows how it works."""
         cdef VgBlock *block
         cdef Py_ssize_t i, n
         v.data = arguments.number(data, "Value()")
+        note_line()
+        v.line = vg_line
         if children is not () or local_grads is not ():
             children = tuple(children)
             grads = [arguments.number(grad, "Value(), local_grads") for grad in local_grads]
@@ -645,6 +686,15 @@ reference/value.py, the readable engine, shows how it works."""
     def static(self):
         """The operation's argument that no gradient flows to, such as the exponent of ``pow``."""
         return node(self).local_grad[1] if VG_OPERATIONS[node(self).op].has_static else None
+
+    @property
+    def line(self):
+        """The source line that made it, ``file.py:12, in f``, if ``vg.remember_lines()`` was on; else None."""
+        return lines.text(node(self).line)
+
+    @property
+    def _line(self):
+        return node(self).line
 
     @property
     def _created(self):
@@ -798,6 +848,7 @@ def detach(a, /):
     """The number alone: a new leaf that does not remember where it came from."""
     if type(a) is not Value:
         return arguments.number(a, "detach()")
+    note_line()
     return apply_scalars(VG_detach, (a,), 0.0) if recording() else VG_OBJECT(vg_new(node(a).data))
 
 
@@ -843,6 +894,7 @@ def recorded(int code, double data, children, local_grads):
     cdef VgBlock *block = vg_block(n, 0)
     for i in range(n):
         block.local_grads[i] = PyFloat_AS_DOUBLE(grads[i])
+    note_line()
     result = make_external(VG_recorded, data, n, block, code)
     vg_adopt(block, n, PySequence_Fast_ITEMS(entries), NULL)
     if code >= VG_OP_count:
