@@ -1,6 +1,8 @@
 """What notebooks show: HTML and SVG that are well-formed, escaped, quick, and never in the way."""
 
 import math
+import sys
+import types
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -231,3 +233,13 @@ def test_ticks_are_few_and_span_what_is_shown(low, high):
     assert 2 <= len(marks) <= 12
     assert marks[0] <= low
     assert marks[-1] >= high
+
+
+def test_a_line_in_a_notebook_is_named_by_its_cell(monkeypatch):
+    """IPython compiles a cell under the name of a temporary file and knows which cell it is."""
+    compiler = types.SimpleNamespace(format_code_name={"/tmp/cell.py": ("Cell", "In[3]")}.get)
+    shell = types.SimpleNamespace(compile=compiler)
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
+    namespace = {"vg": vg}
+    exec(compile("\nwith vg.remember_lines():\n    y = vg.log(vg.Value(0.0))", "/tmp/cell.py", "exec"), namespace)
+    assert namespace["y"].line == "In[3]:3, in <module>"
