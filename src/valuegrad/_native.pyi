@@ -1,9 +1,10 @@
 # Generated from primitives/table.py by primitives/stubs.py.  Do not edit.
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, SupportsFloat, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import Buffer
 
+from valuegrad.inspect.diagrams import Diagram
 from valuegrad.inspect.influence import Why
 from valuegrad.inspect.nudge import NudgeTable
 from valuegrad.inspect.origin import Poison
@@ -273,8 +274,21 @@ class Value:
         """The first operation that turned finite numbers into nan or inf: ``vg.poison``."""
     def steps(self, wrong: str | None = None) -> Steps:
         """The backward pass, one ``child.grad += local_grad * grad`` at a time: ``vg.inspect.steps``."""
-    def diagram(self, *args: Any, **kwargs: Any) -> Any:
+    def diagram(
+        self,
+        *,
+        names: Mapping[str, Any] | Mapping[Value, str] | None = None,
+        grads: bool = True,
+        most: int = 60,
+        collapse: bool = True,
+        expand: Collection[int | str] = (),
+        direction: str = "down",
+    ) -> Diagram:
         """The graph as a picture: ``vg.inspect.diagram``."""
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: data, grad, and the graph."""
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows where it cannot show HTML: the graph."""
     def pow(self, exponent: _Operand, /) -> Value:
         """self ** exponent; a plain exponent gets no gradient."""
     def __pow__(self, exponent: _Operand, /) -> Value: ...

@@ -22,7 +22,7 @@ MOST = 65_534
 """How many different lines can be told apart: 0 is none, and 65,535 marks this package's own in ``_lines.h``."""
 _PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 _texts = [""]
-_numbers = {"": 0}
+_numbers: dict[tuple[str, int | None, str], int] = {}
 
 
 def is_inside(code: CodeType) -> bool:
@@ -32,14 +32,23 @@ def is_inside(code: CodeType) -> bool:
 
 def number(code: CodeType, line: int | None) -> int:
     """The number of a line of code; 0 if too many have one."""
-    label = f"{code.co_filename}:{line}, in {code.co_name}"
-    found = _numbers.get(label)
+    key = (code.co_filename, line, code.co_name)
+    found = _numbers.get(key)
     if found is None:
         if len(_texts) > MOST:
             return 0
-        found = _numbers[label] = len(_texts)
-        _texts.append(label)
+        found = _numbers[key] = len(_texts)
+        _texts.append(f"{_file(code.co_filename)}:{line}, in {code.co_name}")
     return found
+
+
+def _file(name: str) -> str:
+    """A file's name for people: a notebook's cell is ``In[3]``, whose own file is a temporary one."""
+    ask = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    compiler = getattr(ask() if ask is not None else None, "compile", None)
+    cell = getattr(compiler, "format_code_name", None)
+    found = cell(name) if cell is not None else None
+    return found[1] if found else name
 
 
 def text(line: int) -> str | None:
@@ -56,7 +65,7 @@ def here() -> int:
 def caller() -> str:
     """The line outside this package that is running: ``file.py:12, in f``."""
     frame = _outside(sys._getframe(1))
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
+    return f"{_file(frame.f_code.co_filename)}:{frame.f_lineno}, in {frame.f_code.co_name}"
 
 
 def caller_depth() -> int:

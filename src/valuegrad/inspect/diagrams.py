@@ -18,7 +18,7 @@ from valuegrad.pictures.shown import Shown
 from valuegrad.value import Value
 from valuegrad.value import graph as reached
 
-__all__ = ["diagram", "nodes", "shown"]
+__all__ = ["Diagram", "diagram", "nodes", "shown"]
 
 MOST_READ = 100_000  # of a larger graph the newest nodes are looked at: less than a second's work
 

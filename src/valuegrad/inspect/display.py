@@ -3,7 +3,7 @@
 A display must never stand in the way of a calculation: where something cannot be shown (inside a recording, for
 instance, numbers cannot be read), the notebook falls back to the text that ``repr`` gives.
 
-Where to start reading: ``value_html``.
+Where to start reading: ``_repr_html_``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from valuegrad.inspect.diagrams import diagram
 from valuegrad.pictures.cards import Html, card, joined, paragraph, quiet, red, strong
 from valuegrad.value import Value
 
-__all__ = ["value_html", "value_svg"]
+__all__ = ["_repr_html_", "_repr_svg_"]  # the names of the methods: see primitives/methods.py
 
 MOST = 40  # boxes: what fits into a notebook without scrolling much
 
 
-def value_html(value: Value) -> str | None:
+def _repr_html_(value: Value) -> str | None:
     """A Value as HTML: data and grad, and what it was computed from."""
     try:
         parts = [paragraph(*_head(value))]
@@ -31,7 +31,7 @@ def value_html(value: Value) -> str | None:
         return None
 
 
-def value_svg(value: Value) -> str | None:
+def _repr_svg_(value: Value) -> str | None:
     """A Value as SVG: what it was computed from; None for a leaf, of which a text says as much."""
     try:
         return diagram(value, most=MOST).svg() if value.children else None

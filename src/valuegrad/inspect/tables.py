@@ -12,28 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from html import escape
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
+
+from valuegrad.pictures.cards import Html, card, paragraph, table
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["STYLE", "Cells", "Shown"]
+__all__ = ["Cells", "Shown"]
 
 WIDEST_TITLE = 9  # in the terminal a longer column title is broken into lines, so that the figures have room
-STYLE = (
-    "<style>.vg-table{color-scheme:light dark;border-collapse:collapse;font:14px/1.5 system-ui,sans-serif;"
-    "color:light-dark(#1c2733,#e6e9ee);background:light-dark(#ffffff,#16191d);margin:.5em 0}"
-    ".vg-table caption,.vg-title,.vg-notes{text-align:left;padding:.25em 0;"
-    "color-scheme:light dark;color:light-dark(#52606d,#a7b0ba)}"
-    ".vg-table th,.vg-table td{padding:.2em .7em;text-align:left;vertical-align:top;"
-    "border-bottom:1px solid light-dark(#d9dee4,#39414a)}"
-    ".vg-table td{font-variant-numeric:tabular-nums}"
-    ".vg-title,.vg-notes{font:13px/1.5 system-ui,sans-serif;margin:.25em 0}"
-    "</style>"
-)
-"""What tables look like on a page: the colours follow the page's light or dark."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +74,7 @@ class Shown:
 
     def html(self) -> str:
         """The tables as a piece of HTML, complete in itself: texts are escaped, and it fits light and dark pages."""
-        return STYLE + "".join(map(_html, self._tables()))
+        return card(*[part for cells in self._tables() for part in _html_parts(cells)])
 
     def _repr_html_(self) -> str:
         return self.html()
@@ -113,16 +102,11 @@ def _markdown_parts(cells: Cells) -> list[str]:
     return [*parts, *map(_markdown, cells.notes)]
 
 
-def _html(cells: Cells) -> str:
-    text = ""
+def _html_parts(cells: Cells) -> list[Html]:
+    parts = [paragraph(cells.title, group="vg-quiet")] if cells.title and not cells.lines else []
     if cells.lines:
-        text = '<table class="vg-table">'
-        text += f"<caption>{escape(cells.title)}</caption>" if cells.title else ""
-        text += _html_row("th", cells.header, ' scope="col"')
-        text += "".join(_html_row("td", line) for line in cells.lines) + "</table>"
-    elif cells.title:
-        text = f'<p class="vg-title">{escape(cells.title)}</p>'
-    return text + "".join(f'<p class="vg-notes">{escape(note)}</p>' for note in cells.notes)
+        parts.append(table(cells.header, cells.lines, cells.title))
+    return [*parts, *[paragraph(note, group="vg-quiet") for note in cells.notes]]
 
 
 def _rich(cells: Cells) -> Table:
@@ -130,17 +114,17 @@ def _rich(cells: Cells) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption_justify="left")
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption_justify="left")
     if cells.title:
-        table.title, table.title_justify = Text(cells.title), "left"
+        shown.title, shown.title_justify = Text(cells.title), "left"
     for title in cells.header if cells.lines else ():
         broken = "\n".join(wrap(title, WIDEST_TITLE, break_long_words=False))
-        table.add_column(Text(title.replace(" to ", "\nto ") if "Nudge " in title else broken), overflow="fold")
+        shown.add_column(Text(title.replace(" to ", "\nto ") if "Nudge " in title else broken), overflow="fold")
     for line in cells.lines:
-        table.add_row(*map(Text, line))
+        shown.add_row(*map(Text, line))
     if cells.notes:
-        table.caption = Text("\n".join(cells.notes))
-    return table
+        shown.caption = Text("\n".join(cells.notes))
+    return shown
 
 
 def _markdown(text: str) -> str:
@@ -148,7 +132,3 @@ def _markdown(text: str) -> str:
     for sign in "\\_|<":
         text = text.replace(sign, f"\\{sign}")
     return text.replace("\n", " ")
-
-
-def _html_row(tag: str, texts: Sequence[str], attribute: str = "") -> str:
-    return f"<tr>{''.join(f'<{tag}{attribute}>{escape(text)}</{tag}>' for text in texts)}</tr>"

@@ -59,10 +59,30 @@ METHODS = {
         "The backward pass, one ``child.grad += local_grad * grad`` at a time: ``vg.inspect.steps``.",
     ),
     "diagram": Method(
-        "valuegrad.inspect.diagram",
-        ("*args: Any", "**kwargs: Any"),
-        "Any",
+        "valuegrad.inspect.diagrams",
+        (
+            "*",
+            "names: Mapping[str, Any] | Mapping[Value, str] | None = None",
+            "grads: bool = True",
+            "most: int = 60",
+            "collapse: bool = True",
+            "expand: Collection[int | str] = ()",
+            'direction: str = "down"',
+        ),
+        "Diagram",
         "The graph as a picture: ``vg.inspect.diagram``.",
+    ),
+    "_repr_html_": Method(
+        "valuegrad.inspect.display",
+        (),
+        "str | None",
+        "What a notebook shows: data, grad, and the graph.",
+    ),
+    "_repr_svg_": Method(
+        "valuegrad.inspect.display",
+        (),
+        "str | None",
+        "What a notebook shows where it cannot show HTML: the graph.",
     ),
 }
 

@@ -30,7 +30,7 @@ __all__ = ["write_all"]
 HEAD = "# Generated from primitives/table.py by primitives/stubs.py.  Do not edit.\n"
 
 ENGINE = '''
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, SupportsFloat, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import Buffer
@@ -275,7 +275,7 @@ def methods(row: Row) -> str:
 
 def explaining() -> str:
     """The imports of what the explaining methods give."""
-    results = {method.module: method.result for method in METHODS.values() if method.result != "Any"}
+    results = {method.module: method.result for method in METHODS.values() if "|" not in method.result}
     return "".join(f"from {module} import {result}\n" for module, result in sorted(results.items()))
 
 
