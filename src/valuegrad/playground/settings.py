@@ -113,10 +113,14 @@ class RunSettings:
                 "with 'valuegrad train', which has no such bound"
             )
 
+    def plain(self) -> RunSettings:
+        """These settings, without what a page adds to them."""
+        return RunSettings(**{field.name: getattr(self, field.name) for field in fields(RunSettings)})
+
     def difference(self, other: RunSettings) -> list[tuple[str, str, str]]:
         """The settings in which two runs differ: the name, this one's, the other's."""
         found = []
-        for field in fields(self):
+        for field in fields(RunSettings):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if mine != theirs:
                 found.append((LABELS.get(field.name, "Data"), f"{mine}", f"{theirs}"))
