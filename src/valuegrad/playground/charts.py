@@ -29,20 +29,20 @@ def losses(runs: Sequence[tuple[str, Snapshot]], dark: bool) -> dict[str, Any]:
     series: list[dict[str, Any]] = []
     for i, (name, snapshot) in enumerate(runs):
         colour = colours["runs"][i % 2]
-        label = f"{name}: " if len(runs) > 1 else ""
+        two = len(runs) > 1
         series.append(
             {
-                "name": f"{label}training, mean of 50",
+                "name": name if two else "training",
                 "type": "line",
                 "data": [[step, round(loss, 4)] for step, loss in snapshot.curve],
-                "showSymbol": False,
+                "symbol": "none",
                 "lineStyle": {"width": 2, "color": colour},
                 "itemStyle": {"color": colour},
             }
         )
         series.append(
             {
-                "name": f"{label}held out",
+                "name": f"{name}, held out" if two else "held out",
                 "type": "line",
                 "data": [[step, round(loss, 4)] for step, loss in snapshot.evaluations],
                 "symbol": SYMBOLS[i % 2],

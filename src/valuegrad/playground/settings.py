@@ -8,7 +8,7 @@ Where to start reading: ``RunSettings``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from valuegrad.arguments import integer, number, shown
@@ -132,6 +132,6 @@ def suited(name: str) -> dict[str, int | float]:
     return {key: number for key, number in datasets.describe(name).settings.items() if key in LABELS}
 
 
-def in_words(message: str) -> str:
+def in_words(message: str, labels: Mapping[str, str] = LABELS) -> str:
     """A message about settings in the words of the page: n_embd is Embedding."""
-    return re.sub(r"\b(" + "|".join(LABELS) + r")\b", lambda found: LABELS[found[0]], message)
+    return re.sub(r"\b(" + "|".join(labels) + r")\b", lambda found: labels[found[0]], message)

@@ -31,7 +31,7 @@ MOST_PASTED = 200_000  # characters; a browser sends them in one message
 SHOWN_WRITINGS = 8
 
 HINTS = {
-    "n_embd": "numbers a character becomes",
+    "n_embd": "numbers a character",
     "n_head": "ways to look back",
     "n_layer": "blocks in a row",
     "block_size": "characters it can see",
@@ -39,6 +39,12 @@ HINTS = {
     "steps": "how many",
     "batch": "documents a step",
     "seed": "same seed, same run",
+}
+FIGURES = {
+    "Step": "how many are done",
+    "Loss": "the mean of the last 50 steps, in nats a token",
+    "Held out": "the loss on documents that it does not learn from, in nats a token",
+    "Documents/s": "how many it learns from in a second",
 }
 NEWS = {
     "training": "Training.",
@@ -240,14 +246,14 @@ class TrainPage:
                 self.pause_button = theme.button("Pause", self._pause)
                 self.resume_button = theme.button("Resume", self._resume)
                 self.stop_button = theme.button("Stop", self._stop)
-            self.progress = ui.linear_progress(0.0, show_value=False, size="8px").props("rounded")
+            self.progress = ui.linear_progress(0.0, show_value=False, size="8px").props("rounded instant-feedback")
             self.progress.props('aria-label="Steps taken"')
             self.figures = theme.element("dl", "vg-figures")
             self.figure: dict[str, Any] = {}
             with self.figures:
-                for name in ("Step", "Loss", "Held out", "Documents/s"):
+                for name, what in FIGURES.items():
                     with theme.element("div"):
-                        theme.text(name, "dt")
+                        theme.text(name, "dt").props(f'title="{what}"')
                         self.figure[name] = theme.text("–", "dd")
             self.chart = ui.echart(charts.losses([], self.state.dark)).classes("vg-chart").props('role="img"')
             with theme.element("div", "vg-row"):
@@ -392,7 +398,7 @@ class TrainPage:
             self._news = news
             self.status.say(news, "bad" if state == "failed" else "good" if state == "done" else "plain")
         self.progress.value = now.step / now.steps
-        self.figure["Step"].text = f"{now.step:,} of {now.steps:,}"
+        self.figure["Step"].text = f"{now.step:,}"
         self.figure["Loss"].text = f"{now.loss:.3f}" if now.step else "–"
         self.figure["Held out"].text = f"{now.evaluations[-1][1]:.3f}" if now.evaluations else "–"
         self.figure["Documents/s"].text = f"{now.speed:,.0f}" if now.speed else "–"
