@@ -315,7 +315,7 @@ class Memory:
     """What an ``Attention`` keeps of the positions so far: ``keys[t][j]`` and ``values[j][t]``.
 
     ``seen`` is None or says, in a program that has room for more positions than there are, which are there.
-    ``looks`` is None, or a list that gets the attention weights of each head at each position, for who wants to see them.
+    ``looks`` is None, or a list that gets the attention weights of each head at each position.
     """
 
     def __init__(self) -> None:

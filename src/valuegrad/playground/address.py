@@ -45,7 +45,7 @@ def restore(kind: type[S], query: Mapping[str, str]) -> tuple[S, list[str]]:
         >>> restore(Settings, {"steps": "20", "other": "x"})
         (Settings(steps=20), [])
         >>> restore(Settings, {"steps": "many"})
-        (Settings(steps=100), ["the address has steps=many; expected a whole number, so it is 100"])
+        (Settings(steps=100), ['the address has steps=many; expected a whole number, so it is 100'])
     """
     hints = get_type_hints(kind)
     given: dict[str, Any] = {}

@@ -8,7 +8,7 @@ Where to start reading: ``RunSettings``.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 from valuegrad.arguments import integer, number, shown
@@ -113,10 +113,14 @@ class RunSettings:
                 "with 'valuegrad train', which has no such bound"
             )
 
+    def plain(self) -> RunSettings:
+        """These settings, without what a page adds to them."""
+        return RunSettings(**{field.name: getattr(self, field.name) for field in fields(RunSettings)})
+
     def difference(self, other: RunSettings) -> list[tuple[str, str, str]]:
         """The settings in which two runs differ: the name, this one's, the other's."""
         found = []
-        for field in fields(self):
+        for field in fields(RunSettings):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if mine != theirs:
                 found.append((LABELS.get(field.name, "Data"), f"{mine}", f"{theirs}"))
@@ -128,6 +132,6 @@ def suited(name: str) -> dict[str, int | float]:
     return {key: number for key, number in datasets.describe(name).settings.items() if key in LABELS}
 
 
-def in_words(message: str) -> str:
+def in_words(message: str, labels: Mapping[str, str] = LABELS) -> str:
     """A message about settings in the words of the page: n_embd is Embedding."""
-    return re.sub(r"\b(" + "|".join(LABELS) + r")\b", lambda found: LABELS[found[0]], message)
+    return re.sub(r"\b(" + "|".join(labels) + r")\b", lambda found: labels[found[0]], message)

@@ -73,9 +73,9 @@ class PageState:
         """The address that restores what is seen."""
         return self.link(self.path, self._settings)
 
-    def link(self, path: str, settings: Any = None) -> str:
-        """The address of another page, which keeps the theme."""
-        return address(path, settings, theme=self.theme if self.theme != "auto" else "")
+    def link(self, path: str, settings: Any = None, **more: str) -> str:
+        """The address of another page, which keeps the theme; ``more`` stands in it, too."""
+        return address(path, settings, theme=self.theme if self.theme != "auto" else "", **more)
 
     # -------------------------------------------------------------------------------------- what happens
     def on_leave(self, function: Callable[[], object]) -> None:

@@ -6,17 +6,19 @@ Where to start reading: ``heading``, ``card`` and ``Status``; classes for a page
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 from nicegui import ui
 from nicegui.element import Element
 from nicegui.elements.mixins.text_element import TextElement
+from nicegui.events import UploadEventArguments
 
 from valuegrad.errors import ValuegradError
 
-__all__ = ["Status", "card", "element", "heading", "message_of", "text"]
+__all__ = ["Status", "button", "card", "element", "file_button", "heading", "labelled", "message_of", "text"]
 
 Kind = Literal["plain", "good", "bad"]
 
@@ -41,12 +43,12 @@ def heading(title: str, subtitle: str = "") -> None:
 
 
 @contextmanager
-def card(title: str, classes: str = "") -> Iterator[Element]:
-    """A part of a page with an h2, known to screen readers by it."""
+def card(title: str, classes: str = "") -> Iterator[TextElement]:
+    """A part of a page with an h2, known to screen readers by it; ``as`` gives the h2."""
     with element("section", f"vg-card {classes}") as section:
         name = text(title, "h2")
         section.props(f'aria-labelledby="{name.html_id}"')
-        yield section
+        yield name
 
 
 class Status:
@@ -82,3 +84,39 @@ def message_of(error: BaseException) -> str:
 def labelled(made: Any, label: str) -> Any:
     """Give an element without a visible label one for screen readers."""
     return made.props(f'aria-label="{label}"')
+
+
+def button(label: str, on_click: Callable[..., Any], *, main: bool = False) -> ui.button:
+    """A button; the main one of its group is filled."""
+    made = ui.button(label, on_click=on_click).props("no-caps unelevated" if main else "no-caps outline")
+    return made
+
+
+def file_button(label: str, most: int, on_file: Callable[[str, bytes], Any], status: Status) -> ui.button:
+    """A button that lets people choose a file and gives it to a function.
+
+    Args:
+        label: what is on it.
+        most: how many bytes a file may have.
+        on_file: called with its name and its bytes; an error that it raises is said.
+        status: where is said what went wrong.
+    """
+
+    async def uploaded(event: UploadEventArguments) -> None:
+        upload.reset()
+        try:
+            result = on_file(event.file.name, await event.file.read())
+            if inspect.isawaitable(result):
+                await result
+        except Exception as error:
+            status.wrong(error)
+
+    def rejected() -> None:
+        upload.reset()
+        status.wrong(f"The file has more than {most:,} bytes, which is more than the page takes.")
+
+    upload = ui.upload(on_upload=uploaded, on_rejected=rejected, max_file_size=most, auto_upload=True)
+    upload.classes("vg-gone").props(f'data-for="{label}"')
+    made = button(label, lambda: None)
+    made.on("click", js_handler=f"() => getElement({upload.id}).pickFiles()")
+    return made
