@@ -86,6 +86,9 @@ class _Page:
         self.settings = settings
         self.run: Run | None = None
         self.opened: Opened | None = None
+        self.owned: list[Run] = []  # those that were started here
+        self._drawn: Any = None  # what was seen of the run when it was drawn
+        self.gone = ""
         self._asked = 0  # counts what was asked for, so that an answer that is no longer wanted is dropped
         self._run_card()
         with theme.element("div", "vg-stack") as self.inside:
@@ -96,6 +99,7 @@ class _Page:
             self.engines = EnginesCard()
         self.inside.set_visibility(False)
         ui.timer(EVERY, self.watch)
+        state.on_leave(self._left)
         self._find_run()
 
     # ------------------------------------------------------------------------------------------------ the run
@@ -104,14 +108,7 @@ class _Page:
             self.status = theme.Status()
             with theme.element("div", "vg-row"):
                 self.train = button("Train a small GPT now", "vg-button vg-primary").on("click", self.train_anew)
-                with theme.element("label", "vg-row vg-choice") as self.others:
-                    theme.text("or look into", "span", "vg-note")
-                    self.choice = theme.element("select", "vg-select").props('aria-label="Run to look into"')
-                    self.choice.on(
-                        "change",
-                        lambda event: self.choose_run(event.args),
-                        js_handler="(event) => emit(event.target.value)",
-                    )
+                self.go_on = button("Go on training", "vg-button").on("click", self.resume)
             with theme.element("div", "vg-moment") as self.moment:
                 self.loss = ui.html("", sanitize=False).classes("vg-loss")
                 self.loss.on(
@@ -135,6 +132,11 @@ class _Page:
                 )
                 self.when = theme.text("", "p", "vg-note").props('aria-live="polite"')
             self.moment.set_visibility(False)
+            self.go_on.set_visibility(False)
+
+    def _left(self) -> None:
+        for run in self.owned:
+            run.pause("Paused, as its page was closed.")
 
     def _find_run(self) -> None:
         """The run that the address means, if it is still there; else one that is trained again in the same way."""
@@ -144,21 +146,12 @@ class _Page:
         elif self.settings.run:
             self.train_anew()
             if self.run is not None:
-                self.status.say("The run of this link is gone; the same one is trained again.")
+                self.gone = "The run of this link is not here any more; one with the same settings was trained again. "
         else:
-            self.status.say("There is no run yet: train one here, which takes some seconds, or on the page Train.")
-        self._offer_runs()
-
-    def _offer_runs(self) -> None:
-        runs = [run for run in self.state.playground.runs.all() if run.snapshot().step]
-        self.others.set_visibility(bool(runs))
-        self.choice.clear()
-        with self.choice:
-            if self.run not in runs:
-                theme.text("choose one", "option").props('value=""')
-            for run in runs:
-                theme.text(_called(run), "option").props["value"] = run.id
-        self.choice.props["value"] = self.run.id if self.run is not None else ""
+            self.status.say(
+                "There is no run yet. Train one here, which takes some seconds; or train one on the page Train, "
+                "and press Look inside there."
+            )
 
     def train_anew(self) -> None:
         """Train a run as the address describes it."""
@@ -168,22 +161,26 @@ class _Page:
         except ValuegradError as error:
             self.status.wrong(in_words(str(error)))
             return
+        self.gone = ""
+        self.owned.append(found)
         self._take(found)
 
-    def choose_run(self, name: Any) -> None:
-        """Look into another run."""
-        found = self.state.playground.runs.get(str(name))
-        if found is not None:
-            given = {field.name: getattr(found.settings, field.name) for field in fields(RunSettings)}
-            self.settings = Settings(**given, run=found.id)
-            self._take(found)
+    def resume(self) -> None:
+        """Let a paused run go on."""
+        if self.run is not None:
+            try:
+                self.state.playground.runs.resume(self.run)
+            except ValuegradError as error:
+                self.status.wrong(error)
+            self.owned.append(self.run)
 
     def _take(self, found: Run) -> None:
-        self.run = found
-        self.settings = replace(self.settings, run=found.id)
+        self.run, self.opened = found, None
+        given = {field.name: getattr(found.settings, field.name) for field in fields(RunSettings)}
+        self.settings = replace(self.settings, **given, run=found.id)
         self.moment.set_visibility(True)
         self._remember()
-        self._drawn: Any = None  # so that the timer draws it
+        self._drawn = None  # so that the timer draws it
 
     async def watch(self) -> None:
         """Look at the run; draw it if there is something new."""
@@ -196,12 +193,14 @@ class _Page:
             return
         self._drawn = seen
         training = now.state == "training"
-        if now.message:
-            self.status.say(now.message, "bad")
+        self.go_on.set_visibility(now.state in ("waiting", "paused"))
+        if now.state == "failed":
+            self.status.say(f"{_called(self.run)}: {now.message}", "bad")
         elif training:
             self.status.say(f"{_called(self.run)}: step {now.step:,} of {now.steps:,} ...")
         else:
-            self.status.say(f"{_called(self.run)}: loss {now.loss:.3f} after {now.step:,} steps.")
+            loss = f"loss {now.loss:.3f} " if now.step else ""
+            self.status.say(f"{self.gone}{_called(self.run)}: {loss}after {now.step:,} steps. {now.message}")
         if kept:
             step = self.step()
             self.loss.content = loss_picture(now.curve, now.steps, kept, step)
@@ -210,15 +209,15 @@ class _Page:
             gap = f", which are kept every {self.run.weights.every:,} steps" if self.run.weights.every > 1 else ""
             self.when.text = f"Looking at the weights after step {step:,}{gap}. Click the curve for another moment."
         if not training and kept and (self.opened is None or self.opened.run_id != self.run.id):
-            self._offer_runs()
             await self.look()
 
     def step(self) -> int:
         """The step whose weights are looked at."""
         if self.run is None:
             return 0
-        kept = self.run.weights.steps
-        return self.run.weights.nearest(self.settings.after if self.settings.after >= 0 else kept[-1])
+        if self.settings.after >= 0:
+            return self.run.weights.nearest(self.settings.after)
+        return self.run.weights.steps[-1] if self.opened is None else self.opened.step
 
     async def choose_share(self, share: Any) -> None:
         """Another moment: a part of the run, from 0 to 1."""

@@ -29,9 +29,10 @@ from typing import Literal, TypeVar
 from valuegrad.errors import CheckpointError, PlaygroundError, ValuegradError
 from valuegrad.gpt.checkpoint import Checkpoint
 from valuegrad.gpt.datasets import Dataset
+from valuegrad.gpt.display import SMOOTHED_OVER
 from valuegrad.gpt.model import GPT
 from valuegrad.gpt.tokenizer import Tokenizer
-from valuegrad.gpt.train import SMOOTHED_OVER, Trainer
+from valuegrad.gpt.train import Trainer
 from valuegrad.playground.settings import RunSettings, in_words
 from valuegrad.playground.snapshots import Snapshots
 from valuegrad.playground.uploads import Loaded
@@ -309,11 +310,6 @@ class Runs:
             if run is not None:
                 self._runs.move_to_end(name)
             return run
-
-    def all(self) -> list[Run]:
-        """All runs that are kept, the one used last first."""
-        with self._lock:
-            return list(self._runs.values())[::-1]
 
     def start(self, settings: RunSettings) -> Run:
         """A new run, which trains.
