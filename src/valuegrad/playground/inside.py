@@ -90,17 +90,24 @@ class _Page:
         self._drawn: Any = None  # what was seen of the run when it was drawn
         self.gone = ""
         self._asked = 0  # counts what was asked for, so that an answer that is no longer wanted is dropped
-        self._run_card()
+        with theme.element("div", "vg-two"):
+            self._run_card()
+            with theme.element("div", "vg-stack") as self.reading:
+                self.text = TextCard(self.choose_text, self.choose_position)
         with theme.element("div", "vg-stack") as self.inside:
-            self.text = TextCard(self.choose_text, self.choose_position)
             with theme.element("div", "vg-two"):
                 self.position = PositionCard(self.walk_to)
                 self.number = NumberCard(self.walk_to, self.walk_back)
             self.engines = EnginesCard()
-        self.inside.set_visibility(False)
+        self._reveal(False)
         ui.timer(EVERY, self.watch)
         state.on_leave(self._left)
         self._find_run()
+
+    def _reveal(self, there: bool) -> None:
+        """Show what is inside, once there is something."""
+        for made in (self.reading, self.inside):
+            made.set_visibility(there)
 
     # ------------------------------------------------------------------------------------------------ the run
     def _run_card(self) -> None:
@@ -179,6 +186,7 @@ class _Page:
         given = {field.name: getattr(found.settings, field.name) for field in fields(RunSettings)}
         self.settings = replace(self.settings, **given, run=found.id)
         self.moment.set_visibility(True)
+        self.train.set_visibility(False)
         self._remember()
         self._drawn = None  # so that the timer draws it
 
@@ -207,7 +215,7 @@ class _Page:
             self.slider.props["value"] = round(1000 * step / max(now.steps, 1))
             self.slider.props["aria-valuetext"] = f"after step {step:,}"
             gap = f", which are kept every {self.run.weights.every:,} steps" if self.run.weights.every > 1 else ""
-            self.when.text = f"Looking at the weights after step {step:,}{gap}. Click the curve for another moment."
+            self.when.text = f"Looking at the weights after step {step:,}{gap}. Click the curve, or move the slider."
         if not training and kept and (self.opened is None or self.opened.run_id != self.run.id):
             await self.look()
 
@@ -249,7 +257,7 @@ class _Page:
         if found is None or asked != self._asked or not self.state.alive():
             return  # the server ends, or something else is wanted by now
         self.opened = found
-        self.inside.set_visibility(True)
+        self._reveal(True)
         self.text.draw(found, settings.text)
         self.engines.take(found)
         await self._draw_position()
