@@ -194,6 +194,20 @@ class Person:
         field.send_keys(Keys.CONTROL, "a")
         field.send_keys(Keys.BACKSPACE, content, Keys.TAB)
 
+    def pressed_until(self, name: str, seen: str) -> bool:
+        """Press a button if need be; whether something is written on the page."""
+        self.press(name)
+        return seen in self.text()
+
+    def choose(self, button: str, file: Path) -> None:
+        """Choose a file in the dialog that a button opens."""
+        field = self.one(f'.vg-gone[data-for="{button}"] input[type=file]')
+        field.send_keys(str(file))
+
+    def focused(self) -> str:
+        """The classes of what has the focus."""
+        return self.driver.switch_to.active_element.get_attribute("class") or ""
+
     def address(self) -> str:
         """What stands in the address line."""
         return self.driver.execute_script("return location.href")

@@ -33,11 +33,11 @@ def frame(page: Page, state: PageState) -> Iterator[None]:
     """Header and content of a page; what is made inside of the ``with`` is the content."""
     client = state.client
     client.content.classes("vg-content")
-    ui.skip_link("Skip to the content", target=client.content)
     with ui.header(fixed=False, bordered=True).classes("vg-header"):
         text("valuegrad", "span", "vg-brand")
         links = _navigation(page, state)
         _theme_switch(state, links)
+    ui.skip_link("Skip to the content", target=client.content)  # it goes to the top of what is there
     notices = element("div", "vg-notices").props('role="alert"')
     _watch(state, notices)
     yield

@@ -30,8 +30,8 @@ TITLE = "Generate"
 T = TypeVar("T")
 
 HINTS = {
-    "temperature": "0 dares nothing, 1 is as learned",
-    "top_k": "the likeliest only; 0 for all",
+    "temperature": "how daring; 1 as learned",
+    "top_k": "only so many; 0 for all",
     "prefix": "how each text begins",
     "count": "texts at once",
     "draws": "same seed, same texts",
@@ -219,7 +219,9 @@ class GeneratePage:
         known = set(self.run.data.documents)
         with self.texts:
             for text in found:
-                theme.text(text or "(nothing)", "li", "vg-known" if text in known else "")
+                with theme.text(text or "(nothing)", "li", "vg-known" if text in known else ""):
+                    if text in known:
+                        theme.text(" (known)", "span", "vg-hidden")
         count = sum(text in known for text in found)
         self.known.text = f"{count} of {len(found)} (in grey) stand in the texts that it learned from."
         few = "" if len(found) == settings.count else " It stopped there, as it took long."
@@ -297,7 +299,7 @@ class GeneratePage:
     def _attention_card(self) -> None:
         with theme.card("Where it looks"):
             theme.text(
-                "Each row is a position, each column a position that it looks at; the darker, the more. "
+                "Each row is a position, each column a position that it looks at: the stronger the colour, the more. "
                 "A row adds up to 100 %.",
                 "p",
                 "vg-note",
@@ -305,7 +307,9 @@ class GeneratePage:
             with theme.element("div", "vg-row"):
                 self.look = ui.input("Text to read", value=self.settings.look).props("outlined dense")
                 self.look.on("keydown.enter", lambda: self._look(self.look.value or ""))
-                self.layer = ui.select([1], value=1, label="Layer").props("outlined dense options-dense")
+                self.layer = (
+                    ui.select([1], value=1, label="Layer").props("outlined dense options-dense").classes("vg-short")
+                )
                 self.layer.on_value_change(self._layer_chosen)
                 theme.button("Show", lambda: self._look(self.look.value or ""))
             self.look_status = theme.Status()

@@ -426,9 +426,10 @@ class Runs:
 
     def close(self) -> None:
         """End all of them; the program ends without those that take longer than a moment."""
+        end = time.monotonic() + 2.0
         with self._lock:
             runs = list(self._runs.values())
         for run in runs:
             run.stop()
         for run in runs:
-            run.join(1.0)
+            run.join(max(0.0, end - time.monotonic()))

@@ -91,6 +91,7 @@ class TrainPage:
         self.runs: list[Run] = []  # of this tab, in the order of their numbers
         self.run = self._restored("run")
         self.other = self._restored("other")
+        self._showing = False
         self._seen: Any = None
         self._news: str | None = None
         self._check_data()
@@ -213,11 +214,16 @@ class TrainPage:
                 theme.text("begins a new run", "span", "vg-note")
 
     def _show_settings(self) -> None:
+        self._showing = True  # what the fields hear of now is no wish of the person's
         for name, field in self.fields.items():
             field.value = getattr(self.settings, name)
+        self._showing = False
+        self._changed()
 
     def _changed(self) -> None:
         """The fields have changed: into the address with them, or say what is wrong."""
+        if self._showing:
+            return
         try:
             given = {name: self._number(name, field.value) for name, field in self.fields.items()}
             self._remember(**given)

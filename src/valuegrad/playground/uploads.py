@@ -9,6 +9,7 @@ Where to start reading: ``read_text``, ``read_checkpoint``.
 from __future__ import annotations
 
 import io
+import lzma
 import re
 import tempfile
 import zipfile
@@ -155,9 +156,9 @@ def _unpacked(data: bytes, name: str) -> dict[str, bytes]:
                     )
                 files[inside] = content
             return files
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, OSError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except CheckpointError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{name!r} is no zip file, or a damaged one ({error}); expected a checkpoint that this page made, or a zip "
             "file of the folder that 'valuegrad train --out' made"
