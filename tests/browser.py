@@ -225,6 +225,34 @@ class Person:
         """What the browser complained about in its console."""
         return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
 
+    def reads_well(self) -> None:
+        """Wait until every text stands out from what is behind it as AA asks for; colours may change gradually."""
+        faint: list[str] = []
+
+        def well() -> bool:
+            faint[:] = self.driver.execute_script(FAINT)
+            return not faint
+
+        try:
+            self.until(well, "every text stands out", 5.0)
+        except AssertionError:
+            assert faint == []
+            raise
+
+    def controls(self) -> list[tuple[str, str]]:
+        """What can be used, as screen readers know it: role and name."""
+        tree = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
+        known = [
+            (node.get("role", {}).get("value"), node.get("name", {}).get("value"))
+            for node in tree
+            if not node["ignored"]
+        ]
+        return [(role, name) for role, name in known if role in CONTROLS]
+
+    def nameless(self) -> list[str]:
+        """The roles of what has no name for screen readers."""
+        return [role for role, name in self.controls() if not name]
+
     def width(self) -> tuple[int, int]:
         """How wide the page is, and how wide the window."""
         script = "const e = document.documentElement; return [e.scrollWidth, e.clientWidth]"
@@ -236,6 +264,30 @@ class Person:
 
         made = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
         Path(path).write_bytes(base64.b64decode(made["data"]))
+
+
+CONTROLS = {"button", "textbox", "spinbutton", "combobox", "link", "slider", "checkbox", "switch", "region", "img"}
+# The texts that stand out from what is behind them less than AA asks for (WCAG 2.1, 1.4.3); what is disabled may.
+FAINT = """
+    const light = (c) => { const [r, g, b] = c.map(x => (x /= 255) <= .04045 ? x / 12.92 : ((x + .055) / 1.055) ** 2.4);
+                           return .2126 * r + .7152 * g + .0722 * b; };
+    // What color-mix gives is written color(srgb 0.9 0.9 1).
+    const numbers = (text) => text.match(/[\\d.]+/g).map((x, i) => text.startsWith('color') && i < 3 ? 255 * x : +x);
+    const behind = (e) => { for (; e; e = e.parentElement) { const c = numbers(getComputedStyle(e).backgroundColor);
+                            if (c.length < 4 || c[3] > .99) return c.slice(0, 3); } return [255, 255, 255]; };
+    const found = [];
+    const walker = document.createTreeWalker(document.getElementById('app'), NodeFilter.SHOW_TEXT);
+    for (let node; node = walker.nextNode();) {
+        const e = node.parentElement;
+        if (!node.textContent.trim() || !e.checkVisibility() || e.closest('.disabled, [aria-disabled=true]')) continue;
+        if (e.closest('.q-icon, .material-icons, .nicegui-skip-link, .vg-hidden')) continue;
+        const style = getComputedStyle(e), a = light(numbers(style.color).slice(0, 3)), b = light(behind(e));
+        const contrast = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+        const size = parseFloat(style.fontSize), large = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+        if (contrast < (large ? 3 : 4.5)) found.push(`${contrast.toFixed(2)} ${node.textContent.trim().slice(0, 40)}`);
+    }
+    return found;
+"""
 
 
 def _quoted(text: str) -> str:

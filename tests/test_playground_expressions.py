@@ -15,6 +15,7 @@ def server():
     started = Server()
     yield started
     assert started.stop() in (0, 130)
+    assert "Traceback" not in "".join(started.output), "".join(started.output)
 
 
 @pytest.fixture(scope="module")

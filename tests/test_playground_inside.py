@@ -21,6 +21,7 @@ def server():
     started = Server()
     yield started
     assert started.stop() in (0, 130)
+    assert "Traceback" not in "".join(started.output), "".join(started.output)
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +94,8 @@ def test_attention_weights_and_vectors_can_be_picked(person) -> None:
     person.sees("softmax([head 0: match of 1 with 0, head 0: match of 1 with 1])[0]")
     person.until(lambda: "Its 4 users" in person.text(), "the users")
     assert person.one(".vg-attention [data-looked]").text
-    person.one(".vg-vector summary").click()
-    assert follow(person, ".vg-vector .vg-cell") == "embedded[0] at 1"
+    person.one(".vg-vector").click()
+    assert follow(person, ".vg-cells .vg-cell") == "embedded[0] at 1"
 
 
 def test_another_moment_of_the_training_has_other_numbers(person) -> None:
@@ -153,6 +154,14 @@ def test_a_link_of_another_server_trains_the_same_run_again(person) -> None:
 def test_what_is_wrong_in_a_link_does_not_stop_the_page(person, settings: dict[str, str]) -> None:
     person.open(person.trained.split("&trail")[0] + "&" + urlencode(settings))
     person.sees("Ways to the loss")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_what_is_inside_can_be_read_and_heard(person, theme: str) -> None:
+    person.press(theme)
+    person.until(lambda: person.all(f"body.body--{theme}"), "the page has the theme")
+    person.reads_well()
+    assert person.nameless() == []
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(person) -> None:

@@ -237,7 +237,9 @@ def opened(run: Run, step: int, text: str = "") -> Opened:
     model = trained.model.with_parameters([Value(weight) for weight in run.weights.at(step).tolist()])
     if not text:
         text = run.ask(lambda trainer: trainer.documents[step * trainer.settings.batch % len(trainer.documents)])
-    return Opened(run.id, step, model, trained.tokenizer, text, Web(model, trained.tokenizer, text))
+    web = Web(model, trained.tokenizer, text)
+    assert web.users  # found here, beside the page's event loop
+    return Opened(run.id, step, model, trained.tokenizer, text, web)
 
 
 # ------------------------------------------------------------------------------------- the two engines, side by side

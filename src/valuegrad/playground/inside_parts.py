@@ -16,7 +16,7 @@ from nicegui import ui
 from valuegrad.errors import ValuegradError
 from valuegrad.playground import theme
 from valuegrad.playground.inside_model import Opened, Side, sides
-from valuegrad.playground.looks import button, on_pick, table
+from valuegrad.playground.looks import button, on_pick, pressed, table
 from valuegrad.playground.watching import Position, Vector
 from valuegrad.value import Value
 
@@ -111,12 +111,16 @@ class PositionCard:
                 "p",
                 "vg-note",
             )
+            self.layers = theme.element("div", "vg-row").props('role="group" aria-label="Layer"')
             self.attention = ui.html("", sanitize=False).classes("vg-scroll")
             theme.text("Its vectors, in the order of their computation", "h3")
             self.vectors = ui.html("", sanitize=False)
         for made in (self.logits, self.attention, self.vectors):
             on_pick(made, "number", self._picked)
+        on_pick(self.vectors, "vector", self._open)
         self.all = False
+        self.layer = 0
+        self.open: set[int] = set()  # the vectors whose numbers are shown
         self.found: Opened | None = None
 
     async def _picked(self, event: Any) -> None:
@@ -135,11 +139,39 @@ class PositionCard:
         read = "".join(p.token for p in positions[: at + 1])
         self.about.text = f"It has read {read} and should say {position.target}."
         self._draw_logits()
-        self.attention.content = "".join(
-            _attention(found, heads, positions, f"Layer {layer}" if len(position.attention) > 1 else "")
-            for layer, heads in enumerate(position.attention)
-        )
-        self.vectors.content = "".join(_vector(found, vector) for vector in position.vectors[:-1])
+        self._draw_attention()
+        self._draw_vectors()
+
+    def _draw_attention(self) -> None:
+        if self.found is None:
+            return
+        positions = self.found.web.reading.positions
+        attention = positions[self.at].attention
+        self.layer = min(self.layer, len(attention) - 1)
+        self.layers.clear()
+        self.layers.set_visibility(len(attention) > 1)
+        with self.layers:
+            for layer in range(len(attention) if len(attention) > 1 else 0):
+                made = button(f"Layer {layer}").on("click", lambda layer=layer: self._choose_layer(layer))
+                pressed(made, layer == self.layer)
+        self.attention.content = _attention(self.found, attention[self.layer], positions)
+
+    def _choose_layer(self, layer: int) -> None:
+        self.layer = layer
+        self._draw_attention()
+
+    def _open(self, event: Any) -> None:
+        """Show the numbers of a vector, or hide them: all of them at once would be thousands."""
+        if str(event.args).isdigit():
+            self.open ^= {int(event.args)}
+            self._draw_vectors()
+
+    def _draw_vectors(self) -> None:
+        if self.found is not None:
+            vectors = self.found.web.reading.positions[self.at].vectors[:-1]  # the last ones are the logits
+            self.vectors.content = "".join(
+                [_vector(self.found, vector, i, i in self.open) for i, vector in enumerate(vectors)]
+            )
 
     def _draw_logits(self) -> None:
         if self.found is None:
@@ -171,7 +203,7 @@ class PositionCard:
         )
 
 
-def _attention(found: Opened, heads: Sequence[Sequence[Value]], positions: Sequence[Position], layer: str) -> str:
+def _attention(found: Opened, heads: Sequence[Sequence[Value]], positions: Sequence[Position]) -> str:
     head_cells = "".join(f'<th scope="col">{_seen(positions[t].token)}</th>' for t in range(len(heads[0])))
     rows = []
     for h, weights in enumerate(heads):
@@ -182,14 +214,20 @@ def _attention(found: Opened, heads: Sequence[Sequence[Value]], positions: Seque
             for weight in weights
         )
         rows.append(f'<tr><th scope="row">head {h}</th>{cells}</tr>')
-    caption = f"<caption>{layer}</caption>" if layer else ""
-    return (
-        f'<table class="vg-attention">{caption}<thead><tr><td></td>{head_cells}</tr></thead><tbody>{"".join(rows)}'
-        "</tbody></table>"
+    head = f"<thead><tr><td></td>{head_cells}</tr></thead>"
+    return f'<table class="vg-attention">{head}<tbody>{"".join(rows)}</tbody></table>'
+
+
+def _vector(found: Opened, vector: Vector, number: int, is_open: bool) -> str:
+    layer = f"layer {vector.layer}: " if vector.layer is not None and len(found.model.blocks) > 1 else ""
+    expanded = "true" if is_open else "false"
+    heading = (
+        f'<button type="button" class="vg-line vg-vector" data-vector="{number}" aria-expanded="{expanded}">'
+        f"<strong>{layer}{escape(vector.name)}</strong> "
+        f'<span class="vg-note">{len(vector.values)} numbers: {escape(vector.about)}</span></button>'
     )
-
-
-def _vector(found: Opened, vector: Vector) -> str:
+    if not is_open:
+        return heading
     widest = max((abs(value.data) for value in vector.values if math.isfinite(value.data)), default=0.0) or 1.0
     cells = []
     for i, value in enumerate(vector.values):
@@ -200,12 +238,7 @@ def _vector(found: Opened, vector: Vector) -> str:
             f'<button type="button" class="vg-cell {kind}" style="--heat:{100 * abs(part):.0f}%" title="{title}" '
             f"{_data(found, value)}>{value.data:.2f}</button>"
         )
-    layer = f"layer {vector.layer}: " if vector.layer is not None and len(found.model.blocks) > 1 else ""
-    return (
-        f'<details class="vg-vector"><summary><strong>{layer}{escape(vector.name)}</strong> '
-        f'<span class="vg-note">{len(vector.values)} numbers: {escape(vector.about)}</span></summary>'
-        f'<div class="vg-cells">{"".join(cells)}</div></details>'
-    )
+    return f'{heading}<div class="vg-cells">{"".join(cells)}</div>'
 
 
 class EnginesCard:
