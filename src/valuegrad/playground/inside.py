@@ -216,6 +216,9 @@ class _Page:
             self.slider.props["aria-valuetext"] = f"after step {step:,}"
             gap = f", which are kept every {self.run.weights.every:,} steps" if self.run.weights.every > 1 else ""
             self.when.text = f"Looking at the weights after step {step:,}{gap}. Click the curve, or move the slider."
+        if not kept and now.state in ("paused", "stopped", "done"):  # a checkpoint that was loaded and never run
+            await beside.io_bound(self.run.ask, lambda trainer: None)
+            self._drawn = None
         if not training and kept and (self.opened is None or self.opened.run_id != self.run.id):
             await self.look()
 

@@ -223,23 +223,21 @@ class Opened:
 
 
 def opened(run: Run, step: int, text: str = "") -> Opened:
-    """Read a text with the weights of a moment; it may have to wait for a turn of the run's thread.
+    """Read a text with the weights of a moment.
 
     Args:
-        run: the run.
+        run: the run; that it trains meanwhile does not matter.
         step: after how many steps; one that the run keeps weights of.
         text: the text; "" for the document that the next step learned from, or would have.
 
     Raises:
         ValueArgumentError: the text has characters that the model has never seen.
     """
-    trained = run.trained()
-    model = trained.model.with_parameters([Value(weight) for weight in run.weights.at(step).tolist()])
-    if not text:
-        text = run.ask(lambda trainer: trainer.documents[step * trainer.settings.batch % len(trainer.documents)])
-    web = Web(model, trained.tokenizer, text)
+    model, tokenizer = run.weights.model(step)
+    text = text or run.weights.document(step)
+    web = Web(model, tokenizer, text)
     assert web.users  # found here, beside the page's event loop
-    return Opened(run.id, step, model, trained.tokenizer, text, web)
+    return Opened(run.id, step, model, tokenizer, text, web)
 
 
 # ------------------------------------------------------------------------------------- the two engines, side by side

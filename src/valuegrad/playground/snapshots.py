@@ -8,15 +8,20 @@ Where to start reading: ``Snapshots.keep``.
 
 from __future__ import annotations
 
+from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from valuegrad.errors import ValueArgumentError
+from valuegrad.gpt.model import GPT
+from valuegrad.value import Value
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from valuegrad.gpt.settings import ModelSettings
+    from valuegrad.gpt.tokenizer import Tokenizer
     from valuegrad.gpt.train import Trainer
 
 __all__ = ["Snapshots"]
@@ -50,6 +55,7 @@ class Snapshots:
         self.every = 1
         while steps // self.every + 2 > self.most:
             self.every *= 2
+        self._trainer_told: tuple[Tokenizer, ModelSettings, list[str], int] | None = None
         self._kept: dict[int, bytes] = {}  # replaced, never changed: other threads look at it
 
     @property
@@ -71,6 +77,19 @@ class Snapshots:
         """The weights after that many steps, as ``GPT.parameters`` orders them; ``nearest`` says which there are."""
         return np.frombuffer(self._kept[step])
 
+    def model(self, step: int) -> tuple[GPT, Tokenizer]:
+        """A model with the weights after that many steps, and its characters."""
+        assert self._trainer_told is not None
+        tokenizer, sizes, _, _ = self._trainer_told
+        model = GPT(tokenizer.vocabulary, sizes, Random(0))
+        return model.with_parameters([Value(weight) for weight in self.at(step).tolist()]), tokenizer
+
+    def document(self, step: int) -> str:
+        """What is learned from in the step after so many steps: the first document of its batch."""
+        assert self._trainer_told is not None
+        _, _, documents, batch = self._trainer_told
+        return documents[step * batch % len(documents)]
+
     def due(self, step: int) -> bool:
         """Whether the weights after so many steps should be kept."""
         return step not in self._kept and step % self.every == 0
@@ -88,6 +107,7 @@ class Snapshots:
         """
         if not (self.due(trainer.step) or (last and trainer.step not in self._kept)):
             return
+        self._trainer_told = trainer.tokenizer, trainer.model_settings, trainer.documents, trainer.settings.batch
         weights = b"".join([matrix.tobytes() for matrix in trainer.checkpoint().weights.values()])
         kept = {**self._kept, trainer.step: weights}
         most = max(min(self.most, MOST_BYTES // max(len(weights), 1)), 3)
