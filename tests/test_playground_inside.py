@@ -104,7 +104,7 @@ def test_another_moment_of_the_training_has_other_numbers(person) -> None:
     average = person.one(".vg-token").text
     person.one('[aria-label="Moment of the training"]').send_keys(Keys.HOME)
     person.sees("after step 0")
-    person.until(lambda: query(person)["after"] == "0", "the address has it")
+    person.until(lambda: query(person).get("after") == "0", "the address has it")
     person.until(lambda: person.one(".vg-token").text != average, "the chances are others")
     picture = person.one(".vg-loss svg")
     person.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", picture)
@@ -116,7 +116,7 @@ def test_a_text_of_ones_own_is_read_and_a_wrong_one_is_told(person) -> None:
     person.fill("Text to read", "emma")
     person.press("Read it")
     person.sees("This is your text: 'emma'")
-    assert query(person)["text"] == "emma"
+    person.until(lambda: query(person).get("text") == "emma", "the address has it")
     person.fill("Text to read", "Emma!")
     person.press("Read it")
     person.sees("characters that the model has never seen")

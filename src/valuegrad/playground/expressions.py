@@ -9,7 +9,7 @@ Where to start reading: ``build``, then ``_Page.rewrite``, which runs at every k
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
@@ -21,7 +21,7 @@ from valuegrad.playground import theme
 from valuegrad.playground.expression_graph import GraphCard
 from valuegrad.playground.expression_model import EXAMPLES, SPANS, Example, Experiment, number_of, numbers_of, text_of
 from valuegrad.playground.lesson import TITLES
-from valuegrad.playground.looks import button, pressed, signed, use_looks
+from valuegrad.playground.looks import button, pressed, signed, slider, use_looks
 from valuegrad.playground.sketches import curve_picture
 from valuegrad.playground.state import PageState
 
@@ -140,10 +140,7 @@ class _Page:
     def rewrite(self, text: str) -> None:
         """Another expression; numbers stay with the names that stay."""
         if text != self.settings.expression:
-            kept = numbers_of(self.settings.inputs)[0] | (self.experiment.inputs if self.experiment else {})
-            self.settings = replace(
-                self.settings, expression=text, inputs=text_of(kept), nudges="", step=-1, node=-1, along=""
-            )
+            self.settings = replace(self.settings, expression=text, nudges="", step=-1, node=-1, along="")
             self._evaluate()
             self._remember()
 
@@ -171,15 +168,19 @@ class _Page:
             return
         field.props["error"] = False
         if self.experiment is not None and not _same(number, self.experiment.inputs[name]):
-            self.settings = replace(self.settings, inputs=text_of({**self.experiment.inputs, name: number}))
+            self.settings = replace(self.settings, inputs=text_of(self._given() | {name: number}))
             self._evaluate(rows=False)
             self._remember()
+
+    def _given(self) -> dict[str, float]:
+        """The numbers that somebody chose; those of names that are not written just now, too."""
+        return numbers_of(self.settings.inputs)[0]
 
     def nudge(self, name: str, nudge: float) -> None:
         """Move an input's slider."""
         if self.experiment is not None:
             self.settings = replace(self.settings, along=name)
-            self.nudge_all({**self.experiment.nudges, name: nudge}, rows=False)
+            self.nudge_all({**self.experiment.nudges, name: float(f"{nudge:.6g}")}, rows=False)
 
     def nudge_all(self, nudges: dict[str, float], rows: bool = True) -> None:
         """Other nudges for all inputs."""
@@ -194,7 +195,8 @@ class _Page:
     def move_here(self) -> None:
         """Make the nudged numbers the inputs."""
         if self.experiment is not None:
-            self.settings = replace(self.settings, inputs=text_of(self.experiment.nudged), nudges="")
+            moved = {name: x for name, x in self.experiment.nudged.items() if self.experiment.nudges[name]}
+            self.settings = replace(self.settings, inputs=text_of(self._given() | moved), nudges="")
             self._evaluate()
             self._remember()
 
@@ -257,25 +259,13 @@ class _Page:
                     field = ui.input(label=name, value=_written(number))
                     field.props(f'outlined dense hide-bottom-space aria-label="{name}" inputmode=text')
                     field.on("change", lambda e, n=name, f=field: self.set_input(n, f.value, f), args=[])
-                    slider = theme.element("input", "vg-slider").props(
-                        f'type=range min={-FINE} max={FINE} step=1 aria-label="Nudge {name}"'
-                    )
-                    slider.props(f'value="{round(FINE * experiment.nudges[name] / reach)}"')
-                    slider.on(
-                        "input",
-                        lambda event, n=name: self.nudge(n, self._slid(event.args)),
-                        js_handler="(event) => emit(Number(event.target.value))",
-                        throttle=0.05,
-                    )
+                    nudge = experiment.nudges[name]
+                    slider(f"Nudge {name}", -reach, reach, reach / FINE, nudge, partial(self.nudge, name))
                     self.nudged[name] = theme.text("", "span", "vg-nudged vg-mono")
                     self.gradients[name] = theme.text("", "span", "vg-gradient vg-mono")
             if not experiment.inputs:
                 theme.text("There is no input to nudge: write a name, such as a.", "p", "vg-note")
         self._draw_gradients()
-
-    def _slid(self, place: Any) -> float:
-        """The nudge of a slider's place."""
-        return float(f"{self.settings.reach * max(-FINE, min(FINE, float(place))) / FINE:.6g}")
 
     def _draw_gradients(self) -> None:
         if self.experiment is not None:

@@ -20,7 +20,7 @@ from valuegrad.playground import theme
 from valuegrad.playground.inside_model import Opened, opened
 from valuegrad.playground.inside_number import NumberCard
 from valuegrad.playground.inside_parts import EnginesCard, PositionCard, TextCard
-from valuegrad.playground.looks import button, use_looks
+from valuegrad.playground.looks import button, slider, use_looks
 from valuegrad.playground.runs import Run
 from valuegrad.playground.settings import RunSettings, in_words
 from valuegrad.playground.sketches import loss_picture
@@ -89,6 +89,7 @@ class _Page:
         self.owned: list[Run] = []  # those that were started here
         self._drawn: Any = None  # what was seen of the run when it was drawn
         self.gone = ""
+        self._slid: tuple[list[int], int] = ([], 0)  # the moments of the slider, and where it stands
         self._asked = 0  # counts what was asked for, so that an answer that is no longer wanted is dropped
         with theme.element("div", "vg-two"):
             self._run_card()
@@ -128,15 +129,7 @@ class _Page:
                         emit((part - left) / (Number(picture.dataset.right) - left));
                     }""",
                 )
-                self.slider = theme.element("input", "vg-slider").props(
-                    'type=range min=0 max=1000 step=1 aria-label="Moment of the training"'
-                )
-                self.slider.on(
-                    "input",
-                    lambda event: self.choose_share(event.args),
-                    js_handler="(event) => emit(Number(event.target.value) / 1000)",
-                    throttle=0.1,
-                )
+                self.places = theme.element("div")
                 self.when = theme.text("", "p", "vg-note").props('aria-live="polite"')
             self.moment.set_visibility(False)
             self.go_on.set_visibility(False)
@@ -212,8 +205,7 @@ class _Page:
         if kept:
             step = self.step()
             self.loss.content = loss_picture(now.curve, now.steps, kept, step)
-            self.slider.props["value"] = round(1000 * step / max(now.steps, 1))
-            self.slider.props["aria-valuetext"] = f"after step {step:,}"
+            self._draw_slider(kept, step)
             gap = f", which are kept every {self.run.weights.every:,} steps" if self.run.weights.every > 1 else ""
             self.when.text = f"Looking at the weights after step {step:,}{gap}. Click the curve, or move the slider."
         if not kept and now.state in ("paused", "stopped", "done"):  # a checkpoint that was loaded and never run
@@ -230,14 +222,33 @@ class _Page:
             return self.run.weights.nearest(self.settings.after)
         return self.run.weights.steps[-1] if self.opened is None else self.opened.step
 
+    def _draw_slider(self, kept: list[int], step: int) -> None:
+        """A slider with a place for each moment; it is made anew if there are others, or if another way was taken."""
+        if (kept, step) != self._slid:
+            self._slid = kept, step
+            self.places.clear()
+            with self.places:
+                at = kept.index(step)
+                slider("Moment of the training", 0, len(kept) - 1, 1, at, lambda place: self.choose_kept(round(place)))
+
+    async def choose_kept(self, place: int) -> None:
+        """Another moment, by its place among those that are kept."""
+        if self.run is not None and place < len(self.run.weights.steps):
+            step = self.run.weights.steps[place]
+            self._slid = self._slid[0], step  # the slider stands there already
+            await self._choose(step)
+
     async def choose_share(self, share: Any) -> None:
         """Another moment: a part of the run, from 0 to 1."""
         if self.run is not None and self.run.weights.steps and isinstance(share, int | float):
             step = self.run.weights.nearest(round(self.run.settings.steps * min(max(share, 0.0), 1.0)))
-            if step != self.step() or self.opened is None:
-                self.settings = replace(self.settings, after=step)
-                await self.watch()
-                await self.look()
+            await self._choose(step)
+
+    async def _choose(self, step: int) -> None:
+        if step != self.step() or self.opened is None:
+            self.settings = replace(self.settings, after=step)
+            await self.watch()
+            await self.look()
 
     # --------------------------------------------------------------------------------------- text and position
     async def choose_text(self, text: str) -> None:

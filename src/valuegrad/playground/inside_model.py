@@ -16,7 +16,6 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,18 +117,13 @@ class Web:
         # An operation's constants may be of its own age.
         self.order = sorted(seen, key=lambda value: (value._created, bool(value.children), value.data))
         self.number = {value: i for i, value in enumerate(self.order)}
+        self.users: dict[Value, list[Value]] = {value: [] for value in self.order}  # those computed from it, each once
+        for value in self.order:
+            for child in dict.fromkeys(value.children):
+                self.users[child].append(value)
 
     def __len__(self) -> int:
         return len(self.order)
-
-    @cached_property
-    def users(self) -> dict[Value, list[Value]]:
-        """For each Value those computed from it, each once."""
-        found: dict[Value, list[Value]] = {value: [] for value in self.order}
-        for value in self.order:
-            for child in dict.fromkeys(value.children):
-                found[child].append(value)
-        return found
 
     def at(self, number: int) -> Value:
         """The Value of a number.
@@ -235,9 +229,7 @@ def opened(run: Run, step: int, text: str = "") -> Opened:
     """
     model, tokenizer = run.weights.model(step)
     text = text or run.weights.document(step)
-    web = Web(model, tokenizer, text)
-    assert web.users  # found here, beside the page's event loop
-    return Opened(run.id, step, model, tokenizer, text, web)
+    return Opened(run.id, step, model, tokenizer, text, Web(model, tokenizer, text))
 
 
 # ------------------------------------------------------------------------------------- the two engines, side by side

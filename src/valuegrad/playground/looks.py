@@ -5,9 +5,10 @@ Where to start reading: anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
+from typing import Any
 
 from nicegui import ui
 from nicegui.element import Element
@@ -15,7 +16,7 @@ from nicegui.elements.mixins.text_element import TextElement
 
 from valuegrad.playground import theme
 
-__all__ = ["ON_KEYS", "button", "on_pick", "pressed", "signed", "table", "use_looks"]
+__all__ = ["ON_KEYS", "button", "on_pick", "pressed", "signed", "slider", "table", "use_looks"]
 
 STYLE = files("valuegrad.playground").joinpath("looks.css").read_text(encoding="utf-8")
 ON_KEYS = "if (event.key !== 'Enter' && event.key !== ' ') return; event.preventDefault();"
@@ -44,6 +45,30 @@ def button(name: str, classes: str = "vg-small", label: str = "") -> TextElement
 def pressed(made: Element, on: bool) -> None:
     """Say of a button that it is chosen, or not."""
     made.props["aria-pressed"] = "true" if on else "false"
+
+
+def slider(label: str, least: float, most: float, step: float, at: float, told: Callable[[float], Any]) -> Element:
+    """A slider of the browser's own, which keyboards and screen readers know.
+
+    Args:
+        label: what screen readers say.
+        least: its left end.
+        most: its right end.
+        step: from place to place.
+        at: where it stands first; from then on it stands where the reader put it.
+        told: called with a number whenever it is moved.
+    """
+    made = theme.element("input", "vg-slider").props("type=range")
+    # Not "value": that would be set again, to what it was at first, whenever anything on the page changes.
+    for name, given in (("min", least), ("max", most), ("step", step), ("aria-label", label), ("defaultValue", at)):
+        made.props[name] = given if isinstance(given, str) else f"{given:.12g}"
+
+    def moved(event: Any) -> Any:
+        if isinstance(event.args, int | float) and least <= event.args <= most:
+            return told(float(event.args))
+        return None
+
+    return made.on("input", moved, js_handler="(event) => emit(Number(event.target.value))", throttle=0.05)
 
 
 def on_pick(made: Element, attribute: str, handler: object) -> None:
