@@ -82,7 +82,7 @@ def test_dragging_a_number_compares_prediction_and_change(server, person) -> Non
     person.until(lambda: query(person).get("nudges") == "a=0.11", "it goes on from there")
     handle.send_keys(Keys.ARROW_LEFT)
     person.sees("off by 2.4 %")
-    assert [bar.text for bar in person.all(".vg-bar dd")] == ["+0.4", "+0.41"]
+    assert [bar.text for bar in person.all(".vg-change dd")] == ["+0.4", "+0.41"]
     assert person.all(".vg-sketch .vg-gap")
     person.press("Make the nudged numbers the inputs")
     remembers(person, expression="a*a", inputs="a=2.1", along="a")

@@ -313,8 +313,8 @@ def _bars(predicted: float, actual: float) -> str:
         left, width = 50 + min(part, 0.0) * 50, abs(part) * 50
         fill = f'<span class="vg-fill vg-{name.lower()}" style="left:{left:.1f}%;width:{width:.1f}%"></span>'
         said = f'<dt>{name} change</dt><dd class="vg-mono">{signed(figure(change))}</dd>'
-        rows.append(f'<div class="vg-bar">{said}<span class="vg-track">{fill}</span></div>')
-    return f'<dl class="vg-bars">{"".join(rows)}</dl>'
+        rows.append(f'<div class="vg-change">{said}<span class="vg-track">{fill}</span></div>')
+    return f'<dl class="vg-changes">{"".join(rows)}</dl>'
 
 
 def _written(x: float) -> str:

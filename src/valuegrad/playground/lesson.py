@@ -172,6 +172,7 @@ class Lesson:
 
 
 _BOX = re.compile(r'<g class="(vg-box[^"]*)" data-(node|group)="([^"]*)"')
+_WIDTH = re.compile(r'<svg [^>]*width="([\d.]+)"')
 _EDGE = re.compile(r'<g class="(vg-edge[^"]*)" data-edge="([^"]*)"')
 
 
@@ -191,4 +192,7 @@ def marked(svg: str, boxes: Mapping[str, Collection[str]], edges: Mapping[str, C
     def edge(found: re.Match[str]) -> str:
         return f'<g class="{" ".join([found[1], *edges.get(found[2], ())])}" data-edge="{found[2]}"'
 
-    return _EDGE.sub(edge, _BOX.sub(box, svg)).replace('role="img"', 'role="group"', 1)
+    made = _EDGE.sub(edge, _BOX.sub(box, svg)).replace('role="img"', 'role="group"', 1)
+    # On a phone a picture is made smaller, but not until its letters cannot be read.
+    width = _WIDTH.search(made)
+    return made.replace("<svg ", f'<svg style="min-width:{0.62 * float(width[1]):.0f}px" ', 1) if width else made

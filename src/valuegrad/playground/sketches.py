@@ -82,6 +82,8 @@ def curve_picture(curve: Curve, effect: Effect, nudge: float) -> str:
         parts.append(_dot("vg-after", x, axes.up(effect.after)))
     marks = [(axes.x0, "start"), (curve.at, "middle"), (axes.x1, "end")]
     floor = HEIGHT - BOTTOM
+    # What leaves the picture ends at its edge.
+    parts = [f'<svg width="{WIDTH}" height="{floor}">{"".join(parts)}</svg>']
     parts.append(f'<path class="vg-axis" d="M{LEFT} {floor}H{WIDTH - RIGHT}"/>')
     parts += [_text(axes.across(at), HEIGHT - 9, figure(at), anchor) for at, anchor in marks]
     says = (
