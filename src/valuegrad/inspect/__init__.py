@@ -10,12 +10,14 @@ from typing import Any
 
 _LAZY = {
     "Expression": "valuegrad.inspect.expression",
+    "NudgeErrors": "valuegrad.inspect.shrinking",
     "NudgeTable": "valuegrad.inspect.nudge",
     "Poison": "valuegrad.inspect.origin",
     "Step": "valuegrad.inspect.stepping",
     "Steps": "valuegrad.inspect.stepping",
     "Why": "valuegrad.inspect.influence",
     "check_gradients": "valuegrad.inspect.check",
+    "nudge_errors": "valuegrad.inspect.shrinking",
     "nudge_effects": "valuegrad.inspect.nudge",
     "nudge_table": "valuegrad.inspect.nudge",
     "nudge_tables": "valuegrad.inspect.nudge",
