@@ -75,9 +75,7 @@ class NudgeErrors(Shown):
         """What the errors say of the gradient, in a sentence or two."""
         known = [row for row in self.rows if row.error is not None and math.isfinite(row.error)]
         if not known:
-            return (
-                "Nothing can be said: an operation of your own cannot be computed again, or the result is not finite."
-            )
+            return "Nothing can be said: an operation of your own cannot be computed again, or not all is finite."
         rounded = next((row for row in known if row.rounded), None)
         if known[0] is rounded:
             return "The prediction is exact, up to rounding: a straight line has no error to shrink."
