@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -46,11 +47,13 @@ class Path:
         values: the Values along it, from the input to the result.
         local_grads: the local gradients along it, one less.
         product: their product: what this path adds to the gradient.
+        label: what the input is called.
     """
 
     values: tuple[Value, ...]
     local_grads: tuple[float, ...]
     product: float
+    label: str
 
     def __str__(self) -> str:
         return f"{self.route}: {self.factors}"
@@ -58,7 +61,8 @@ class Path:
     @property
     def route(self) -> str:
         """The path's Values by name, or by the operation that made them."""
-        return " → ".join(_elided(self.values, lambda value: value.name or value.op or "leaf"))
+        first = self.values[0]
+        return " → ".join(_elided(self.values, lambda v: self.label if v is first else v.name or v.op or "leaf"))
 
     @property
     def factors(self) -> str:
@@ -167,7 +171,7 @@ class Why(Shown):
         again = any(effect.up is not None for effect in self.effects)
         lines = []
         for effect in self.effects:
-            share = f"{abs(effect.predicted) / total:.1%}" if 0.0 < total < math.inf else "?"
+            share = _percent(abs(effect.predicted) / total) if 0.0 < total < math.inf else "?"
             line = [effect.label, figure(effect.value.data), f"{effect.move:.4g}", f"{effect.predicted:+.4g}", share]
             lines.append([*line, "?" if effect.up is None else f"{effect.up:+.4g}"] if again else line)
         notes = list(self.notes)
@@ -188,7 +192,11 @@ class Why(Shown):
 
 
 def _share(path: Path, effect: Effect) -> str:
-    return f"{abs(path.product) / effect.size:.1%}" if 0.0 < effect.size < math.inf else "?"
+    return _percent(abs(path.product) / effect.size) if 0.0 < effect.size < math.inf else "?"
+
+
+def _percent(part: float) -> str:
+    return f"{part:.1%}" if not 0.0 < part < 0.001 else "< 0.1%"
 
 
 def _carried(effect: Effect) -> list[str]:
@@ -196,7 +204,7 @@ def _carried(effect: Effect) -> list[str]:
     told = []
     if effect.path_count > len(effect.paths) and effect.paths:
         count = f"{effect.path_count:,.0f}" if effect.path_count < 1e6 else f"{effect.path_count:.1e}"
-        carry = f"carry {effect.carried:.1%} of what all do together"
+        carry = f"carry {_percent(effect.carried)} of what all do together"
         told.append(f"{effect.label}: these {len(effect.paths)} of {count} paths {carry}.")
     if effect.cancels and math.isfinite(effect.size):
         up, down = (effect.size + effect.gradient) / 2.0, (effect.gradient - effect.size) / 2.0
@@ -290,7 +298,7 @@ def _notes(y: Value, effects: Sequence[Effect], size: float, nudge: float | None
     zeros = [effect.label for effect in effects if effect.value.data == 0.0]
     if nudge is None and zeros:
         of = f"{', '.join(zeros[:4])}{' ...' if len(zeros) > 4 else ''}"
-        notes.append(f"{of}: 0 has no {size:.4g} of itself; it is moved by {size:.4g}.")
+        notes.append(f"{of}: {100 * size:g} % of 0 is nothing, so it was moved by {size:g}.")
     if not all(math.isfinite(effect.gradient) for effect in effects) or not math.isfinite(y.data):
         notes.append("Not all is finite here: poison() tells which operation made the first nan or inf.")
     if not again and effects:
@@ -319,8 +327,8 @@ def _computed_again(y: Value, walk: _Walk, effects: Sequence[Effect]) -> list[Ef
 
 
 # --------------------------------------------------------------------------------------------- the walk
-_Entry = tuple[float, int, int, float]
-"""A path to a Value: (-log of its size, the position of the Value before, the rank of its path, local gradient)."""
+_Entry = tuple[float, int, int]
+"""A path to a Value: (-log of its size, the last edge, the rank of the path to where that edge comes from)."""
 
 
 class _Walk:
@@ -331,45 +339,54 @@ class _Walk:
         adjoints: ∂result/∂value.
         sizes: the sum of \\|product\\| over all paths.
         counts: how many paths there are.
-        incoming: the edges from newer Values: (position, local gradient), those of local gradient 0 left out.
+        costs: -log of the largest path's size.
+        edges: the last edge of the largest path; -1 where there is no path.
+        sources: the newer end of each edge that is part of a path.
+        targets: its older end.
+        grads: its local gradient.
     """
 
     def __init__(self, root: Value) -> None:
         self.order = newest_first(root)
         n = len(self.order)
         self.position = {value: i for i, value in enumerate(self.order)}
-        self.adjoints, self.sizes, self.counts = [0.0] * n, [0.0] * n, [0.0] * n
+        self.adjoints, self.sizes, self.counts, self.costs = [0.0] * n, [0.0] * n, [0.0] * n, [math.inf] * n
         self.adjoints[0] = self.sizes[0] = self.counts[0] = 1.0
-        self.incoming: list[list[tuple[int, float]]] = [[] for _ in range(n)]
-        cost = [math.inf] * n  # -log of the largest path's size
-        cost[0] = 0.0
-        first: list[_Entry | None] = [None] * n
-        adjoints, sizes, counts, position, log = self.adjoints, self.sizes, self.counts, self.position, math.log
+        self.costs[0] = 0.0
+        self.edges = [-1] * n
+        self.sources: list[int] = []
+        self.targets: list[int] = []
+        self.grads: list[float] = []
+        self._pass()
+        self._found: dict[int, list[_Entry]] = {0: [(0.0, -1, 0)]}
+        self._candidates: dict[int, list[_Entry]] = {}
+        self._followed: dict[int, int] = {}
+
+    def _pass(self) -> None:
+        """From the result to the oldest Value: flat lists of numbers, as this is where the time goes."""
+        adjoints, sizes, counts, costs, edges = self.adjoints, self.sizes, self.counts, self.costs, self.edges
+        sources, targets, grads = self.sources, self.targets, self.grads
+        where, log = self.position.get, math.log
         for i, value in enumerate(self.order):
-            children = value.children
-            if not children:
-                continue
-            adjoint, size, count, here = adjoints[i], sizes[i], counts[i], cost[i]
+            adjoint, size, count, cost = adjoints[i], sizes[i], counts[i], costs[i]
             skips = value.op in SKIPPING
-            for child, local_grad in zip(children, value.local_grads):
-                j = position.get(child, -1)
+            for child, local_grad in zip(value.children, value.local_grads):
+                j = where(child, -1)
                 if j < 0 or (skips and local_grad == 0.0):  # a constant, or a branch that was not taken
                     continue
                 adjoints[j] += local_grad * adjoint
                 magnitude = abs(local_grad)
-                if magnitude == 0.0:
+                if magnitude == 0.0 or count == 0.0:  # no path, or none to where this edge comes from
                     continue
                 sizes[j] += magnitude * size
                 counts[j] += count
-                self.incoming[j].append((i, local_grad))
-                new = here - log(magnitude) if magnitude < math.inf else -math.inf  # of a nan too
-                if new < cost[j] or first[j] is None:
-                    cost[j] = new
-                    first[j] = (new, i, 0, local_grad)
-        self._found: list[list[_Entry]] = [[] if entry is None else [entry] for entry in first]
-        self._found[0] = [(0.0, -1, 0, 1.0)]
-        self._candidates: dict[int, list[_Entry]] = {}
-        self._followed: dict[int, int] = {}
+                new = cost - log(magnitude) if magnitude < math.inf else -math.inf  # of a nan too
+                if new < costs[j] or edges[j] < 0:
+                    costs[j] = new
+                    edges[j] = len(grads)
+                sources.append(i)
+                targets.append(j)
+                grads.append(local_grad)
 
     def leaves(self) -> list[Value]:
         """The leaves, oldest first."""
@@ -384,25 +401,38 @@ class _Walk:
         """All but the changes that are computed again."""
         i = self.position.get(value)
         gradient = self.gradient(value)
-        found = [] if i is None else self._largest(i, paths)
+        found = [] if i is None else self._largest(i, paths, label)
         count, size = (0.0, 0.0) if i is None else (self.counts[i], self.sizes[i])
         return Effect(value, label, move, gradient, gradient * move, None, None, tuple(found), count, size)
 
-    def _largest(self, i: int, count: int) -> list[Path]:
+    def _largest(self, i: int, count: int, label: str) -> list[Path]:
         """The largest paths to a Value, largest first."""
-        if i > 0:
-            while self._found[i] and len(self._found[i]) < count and self._find_next(i):
-                pass
-        return [self._path(i, rank) for rank in range(min(count, len(self._found[i])))]
+        while i > 0 and self._paths(i) and len(self._paths(i)) < count and self._find_next(i):
+            pass
+        return [self._path(i, rank, label) for rank in range(min(count, len(self._paths(i))))]
 
-    def _path(self, i: int, rank: int) -> Path:
+    def _paths(self, i: int) -> list[_Entry]:
+        """The paths to a Value that were found; at first that is the largest."""
+        if i not in self._found:
+            self._found[i] = [(self.costs[i], self.edges[i], 0)] if self.edges[i] >= 0 else []
+        return self._found[i]
+
+    def _path(self, i: int, rank: int, label: str) -> Path:
         values, local_grads = [self.order[i]], []
         while i > 0:
-            _, before, rank, local_grad = self._found[i][rank]
-            local_grads.append(local_grad)
-            values.append(self.order[before])
-            i = before
-        return Path(tuple(values), tuple(local_grads), math.prod(local_grads))
+            _, edge, rank = self._paths(i)[rank]
+            i = self.sources[edge]
+            local_grads.append(self.grads[edge])
+            values.append(self.order[i])
+        return Path(tuple(values), tuple(local_grads), math.prod(local_grads), label)
+
+    @cached_property
+    def _incoming(self) -> tuple[Any, Any]:
+        """The edges sorted by where they lead, and where those of each Value begin."""
+        import numpy as np
+
+        targets = np.array(self.targets, dtype=np.int64)
+        return np.argsort(targets, kind="stable"), np.searchsorted(np.sort(targets), np.arange(len(self.order) + 1))
 
     def _find_next(self, i: int) -> bool:
         """Find the next largest path to a Value; whether there was one.
@@ -414,22 +444,20 @@ class _Walk:
         waiting = [i]
         while waiting:
             j = waiting[-1]
-            found = self._found[j]
+            found = self._paths(j)
             if j not in self._candidates:
-                _, before, _, taken = found[0]
-                rest = list(self.incoming[j])
-                rest.remove((before, taken))
-                self._candidates[j] = [(self._cost(u, g), u, 0, g) for u, g in rest]
-                heapify(self._candidates[j])
+                self._candidates[j] = self._other_edges(j)
                 self._followed[j] = 0
             if self._followed[j] < len(found):
-                _, before, rank, local_grad = found[-1]
-                if before > 0 and len(self._found[before]) <= rank + 1 and self._may_have_more(before):
+                _, edge, rank = found[-1]
+                before = self.sources[edge]
+                paths = self._paths(before)
+                if before > 0 and len(paths) <= rank + 1 and self._may_have_more(before):
                     waiting.append(before)
                     continue
-                if len(self._found[before]) > rank + 1:
-                    entry = (self._found[before][rank + 1][0] + _cost(local_grad), before, rank + 1, local_grad)
-                    heappush(self._candidates[j], entry)
+                if len(paths) > rank + 1:
+                    cost = paths[rank + 1][0] + _cost(self.grads[edge])
+                    heappush(self._candidates[j], (cost, edge, rank + 1))
                 self._followed[j] = len(found)
             waiting.pop()
             if self._candidates[j]:
@@ -438,12 +466,20 @@ class _Walk:
                 return False
         return True
 
+    def _other_edges(self, j: int) -> list[_Entry]:
+        """The largest path over each edge to a Value, but for the largest of all: a heap."""
+        edges, starts = self._incoming
+        entries = [
+            (self.costs[self.sources[edge]] + _cost(self.grads[edge]), edge, 0)
+            for edge in edges[starts[j] : starts[j + 1]].tolist()
+            if edge != self.edges[j]
+        ]
+        heapify(entries)
+        return entries
+
     def _may_have_more(self, j: int) -> bool:
         """Whether another path may yet be found: not if all that were are followed and no candidate is left."""
         return j not in self._candidates or self._followed[j] < len(self._found[j]) or bool(self._candidates[j])
-
-    def _cost(self, before: int, local_grad: float) -> float:
-        return self._found[before][0][0] + _cost(local_grad)
 
 
 def _cost(local_grad: float) -> float:

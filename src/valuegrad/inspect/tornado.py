@@ -42,7 +42,9 @@ def _bars(why: Why) -> list[tuple[str, float, float]]:
 
 
 def _moved(why: Why) -> str:
-    return "each input moved up and down" + (f" by {why.relative:.4g} of itself" if why.relative is not None else "")
+    return "each input moved up and down" + (
+        f" by {100 * why.relative:g} % of itself" if why.relative is not None else ""
+    )
 
 
 def text(why: Why, width: int = 72) -> str:

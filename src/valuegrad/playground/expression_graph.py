@@ -7,6 +7,7 @@ Where to start reading: ``GraphCard.draw``, then ``GraphCard.go``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from html import escape
 from typing import Any
@@ -23,8 +24,9 @@ from valuegrad.playground.lesson import TITLES, Lesson
 from valuegrad.playground.looks import button, on_pick, table
 from valuegrad.primitives import TABLE
 
-__all__ = ["GraphCard"]
+__all__ = ["KEY", "GraphCard"]
 
+KEY = re.compile(r"[gs]\d{1,6}")  # of a box that stands for many nodes
 AROUND = 12  # lines of Python before and after the one that is stepped
 
 
@@ -35,6 +37,7 @@ class GraphCard:
         chosen_step: told of another step; -1 for all.
         chosen_wrong: told of another variant; whoever hears it draws.
         chosen_node: told of another operation.
+        opened: told of the boxes of many nodes that were opened, by their keys.
     """
 
     def __init__(
@@ -42,17 +45,22 @@ class GraphCard:
         chosen_step: Callable[[int], object],
         chosen_wrong: Callable[[str], object],
         chosen_node: Callable[[int], object],
+        opened: Callable[[list[str]], object],
     ) -> None:
         self.chosen_step, self.chosen_wrong, self.chosen_node = chosen_step, chosen_wrong, chosen_node
+        self.told_opened = opened
+        self.opened: list[str] = []
         self.lesson: Lesson | None = None
         self.step = -1
         self.node = -1
         with theme.card("Graph and backward pass", "vg-graph") as self.section:
             self.picture = ui.html("", sanitize=False).classes("vg-scroll vg-picture")
             on_pick(self.picture, "node", lambda event: self.choose(event.args))
+            on_pick(self.picture, "group", lambda event: self.open(event.args))
             self.poisoned = ui.html("", sanitize=False).props('role="status" aria-live="polite"')
             theme.text(
-                "Boxes hold a number and its grad, edges the local gradient. Pick a box for its nudge table.",
+                "Boxes hold a number and its grad, edges the local gradient. Pick a box for its nudge table; one that "
+                "stands for many is opened.",
                 "p",
                 "vg-note",
             )
@@ -93,8 +101,9 @@ class GraphCard:
             self.note = theme.text("", "p", "vg-note")
 
     # -------------------------------------------------------------------------------------------- what happens
-    def draw(self, experiment: Experiment, wrong: str, step: int, node: int) -> None:
+    def draw(self, experiment: Experiment, wrong: str, step: int, node: int, opened: list[str]) -> None:
         """Show another calculation."""
+        self.opened = opened
         self.lesson = Lesson(experiment, wrong)
         self.step = min(step, len(self.lesson.frames))
         self.node = node if 0 <= node < len(self.lesson.nodes) else -1
@@ -124,6 +133,13 @@ class GraphCard:
                 f"getHtmlElement({self.picture.id}).querySelector('[data-node=\"{self.node}\"]')?.focus()"
             )
 
+    def open(self, key: Any) -> None:
+        """Open a box that stands for many nodes."""
+        if KEY.fullmatch(str(key)) and str(key) not in self.opened:
+            self.opened = [*self.opened, str(key)]
+            self._draw_picture()
+            self.told_opened(self.opened)
+
     def _vary(self, name: Any) -> None:
         if name in TITLES:
             self.chosen_wrong(str(name))
@@ -143,7 +159,7 @@ class GraphCard:
     # ------------------------------------------------------------------------------------------------ drawing
     def _draw_picture(self) -> None:
         if self.lesson is not None:
-            self.picture.content = self.lesson.svg(self.step, self.node)
+            self.picture.content = self.lesson.svg(self.step, self.node, self.opened)
 
     def _draw_step(self) -> None:
         lesson = self.lesson

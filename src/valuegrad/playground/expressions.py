@@ -18,7 +18,7 @@ from valuegrad.arguments import shown
 from valuegrad.errors import ValueArgumentError, ValuegradError
 from valuegrad.inspect.worked import figure
 from valuegrad.playground import theme
-from valuegrad.playground.expression_graph import GraphCard
+from valuegrad.playground.expression_graph import KEY, GraphCard
 from valuegrad.playground.expression_model import EXAMPLES, SPANS, Example, Experiment, number_of, numbers_of, text_of
 from valuegrad.playground.lesson import TITLES
 from valuegrad.playground.looks import button, pressed, signed, slider, use_looks
@@ -44,7 +44,8 @@ class Settings:
         along: the input whose curve is drawn; "" for the first.
         step: how many steps of the backward pass are done; -1 for all.
         wrong: a wrong variant of the backward pass, "" for the right one.
-        node: the operation whose table is shown, by its number; -1 for the last one.
+        node: the operation whose table is shown, by its number; -1 for the one to look at first.
+        opened: the boxes of many nodes that were opened, such as "g3.s7".
     """
 
     expression: str = "relu(a*b + c)"
@@ -55,6 +56,7 @@ class Settings:
     step: int = -1
     wrong: str = ""
     node: int = -1
+    opened: str = ""
 
     def __post_init__(self) -> None:
         if self.reach not in SPANS:
@@ -63,6 +65,8 @@ class Settings:
             raise ValueArgumentError(
                 f"wrong is {shown(self.wrong)}; expected {', '.join(filter(None, TITLES))} or nothing"
             )
+        if not all(KEY.fullmatch(key) for key in self.opened.split(".") if self.opened):
+            raise ValueArgumentError(f"opened is {shown(self.opened)}; expected keys such as g3.s7")
         if self.step < -1 or self.node < -1:
             raise ValueArgumentError("step and node are expected to be 0 or more, or -1")
 
@@ -87,7 +91,7 @@ class _Page:
         self.experiment: Experiment | None = None
         self._write_card()
         with theme.element("div", "vg-two") as self.rest_of_page:
-            self.graph = GraphCard(self.choose_step, self.choose_wrong, self.choose_node)
+            self.graph = GraphCard(self.choose_step, self.choose_wrong, self.choose_node, self.open)
             with theme.element("div", "vg-stack"):
                 with theme.card("Nudge the inputs"):
                     self.inputs = theme.element("div", "vg-inputs")
@@ -140,7 +144,7 @@ class _Page:
     def rewrite(self, text: str) -> None:
         """Another expression; numbers stay with the names that stay."""
         if text != self.settings.expression:
-            self.settings = replace(self.settings, expression=text, nudges="", step=-1, node=-1, along="")
+            self.settings = replace(self.settings, expression=text, nudges="", step=-1, node=-1, along="", opened="")
             self._evaluate()
             self._remember()
 
@@ -216,6 +220,11 @@ class _Page:
         self.settings = replace(self.settings, node=node)
         self._remember()
 
+    def open(self, keys: list[str]) -> None:
+        """Other boxes are open."""
+        self.settings = replace(self.settings, opened=".".join(keys))
+        self._remember()
+
     # ------------------------------------------------------------------------------------------------ drawing
     def _evaluate(self, rows: bool = True) -> None:
         """Draw everything; if the expression is wrong, say why and leave the rest as it was, but pale."""
@@ -243,7 +252,9 @@ class _Page:
 
     def _draw_graph(self) -> None:
         if self.experiment is not None:
-            self.graph.draw(self.experiment, self.settings.wrong, self.settings.step, self.settings.node)
+            settings = self.settings
+            opened = settings.opened.split(".") if settings.opened else []
+            self.graph.draw(self.experiment, settings.wrong, settings.step, settings.node, opened)
 
     def _draw_inputs(self) -> None:
         """A row for each input: its number, its slider, its gradient."""

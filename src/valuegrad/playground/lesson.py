@@ -139,15 +139,15 @@ class Lesson:
         way = [*([origin.child] if origin.child is not None else []), *origin.trail]
         return [(self.id[child], self.id[parent]) for child, parent in pairwise(way)]
 
-    def picture(self, step: int) -> Diagram:
-        """The graph as it stands after so many steps."""
+    def picture(self, step: int, opened: Collection[str] = ()) -> Diagram:
+        """The graph as it stands after so many steps; boxes of many nodes are opened if their key is given."""
         for value, grad in zip(self.nodes, self.grads(step)):
             value.grad = grad
-        return diagram(self.root, most=MOST_BOXES, collapse=len(self.nodes) > COLLAPSE_FROM)
+        return diagram(self.root, most=MOST_BOXES, collapse=len(self.nodes) > COLLAPSE_FROM, expand=opened)
 
-    def svg(self, step: int, chosen: int = -1) -> str:
+    def svg(self, step: int, chosen: int = -1, opened: Collection[str] = ()) -> str:
         """The picture, with the step's edge, the chosen operation and the way of what is not finite marked."""
-        picture = self.picture(step)
+        picture = self.picture(step, opened)
         key = [picture.box(i).key for i in range(len(self.nodes))]
         boxes: dict[str, list[str]] = {}
         edges: dict[str, list[str]] = {}
