@@ -17,7 +17,7 @@ SOURCES := setup.py pyproject.toml MANIFEST.in README.md \
 		! -name '*.so' ! -name '*.pyd'))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests bench sanitize clean
+.PHONY: help demo test lint types tests notebooks bench sanitize clean
 
 help:
 	@echo "make demo      make $(VENV), install valuegrad, train a small GPT on names and let it invent some"
@@ -87,6 +87,10 @@ tests: $(VENV)/.installed-test
 	*) \
 		$(BIN)/python -c "import valuegrad as vg; print('the native engine was not tested:', vg.engine_reason)";; esac; \
 	exit $$failed
+
+# Execute the notebooks anew and write their outputs into them (the tests compare what is text).
+notebooks: $(VENV)/.installed-test
+	$(BIN)/python docs/notebooks/execute.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run_all.py
