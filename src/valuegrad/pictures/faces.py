@@ -127,7 +127,7 @@ class Board:
         name = "" if not names else names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
         if len(names) > 1 and len(name) > LONGEST_RANGE:
             name = f"{stem(names[0])} …"
-        sign = shown.signs[last]
+        sign = shown.signs[last] if shown.signs[members[0]] == shown.signs[last] else op
         badge = f"×{len(members):,}" if len(members) > 1 else ""
         numbers = members
         if box.key.startswith("s") or box.parts:  # what a series gives is what its last operation gives

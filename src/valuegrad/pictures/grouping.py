@@ -38,6 +38,7 @@ AT_ONCE = 24  # members that step out of a group when it is expanded
 CHAINED = frozenset(["add", "mul"])
 LISTS = frozenset(["sum", "prod", "mean", "norm", "logsumexp", "softmax", "log_softmax", "cross_entropy", "maximum",
                    "minimum", "add", "mul"])  # fmt: skip
+FAMILIES = frozenset(["softmax", "log_softmax"])  # results of one calculation that differ in which entry they are
 _NUMBERS = re.compile(r"[\d\[\]().,_ ]+$")
 
 
@@ -162,7 +163,7 @@ def _classes(shown: Shown, series: dict[int, tuple[int, ...]], unit_of: list[int
         else:
             of_what = tuple([computed[unit_of[o]] for o in operands])
         name = stem(names[i]) if i in names else ""
-        key = (op, signs[i], name, i in series, of_what, i if i in results else -1)
+        key = (op, "" if op in FAMILIES else signs[i], name, i in series, of_what, i if i in results else -1)
         computed[i] = known.setdefault(key, len(known))
     # What units are used for, from the newest to the oldest: a unit's users come before it.
     uses: list[int | set[int]] = [-1] * n
