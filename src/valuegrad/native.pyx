@@ -74,6 +74,7 @@ cdef extern from "_node.h":
     void vg_adopt(VgBlock *block, Py_ssize_t n, PyObject **items, const double *x)
     int vg_take_over(PyTypeObject *type)
     int VG_SMALL_INT(object a, double *x)
+    bint VG_RARELY(bint condition)
     object VG_OBJECT(VgValue *v)  # hands the caller the one reference that vg_new made
 
 cdef extern from "_rules.h":
@@ -218,31 +219,56 @@ cdef int note_line() except -1:
     return 0
 
 
-cdef int mode_of(int op, double out, Py_ssize_t n, const double *x, PyObject **items, Py_ssize_t m, const double *g, double s) except -1:
+cdef inline bint all_finite(double out, Py_ssize_t n, const double *g) noexcept:
+    cdef Py_ssize_t i
+    for i in range(n):
+        if not isfinite(g[i]):
+            return False
+    return isfinite(out)
+
+
+cdef int refuse_infinite(
+    int op, double out, Py_ssize_t n, const double *x, PyObject **items, Py_ssize_t m, const double *g, double s
+) except -1:
+    """Strict mode met an operation that is not finite."""
+    inputs = [x[i] if items[i] == NULL else <object>items[i] for i in range(n)]
+    arguments.check_finite(ROWS[op], out, inputs, tuple_of(g, m), s if VG_OPERATIONS[op].has_static else None)
+    return 0
+
+
+cdef int mode_of(
+    int op, double out, Py_ssize_t n, const double *x, PyObject **items, Py_ssize_t m, const double *g, double s
+) except -1:
     """While some thread is in a mode: look at the numbers if it is strict, at the line if it remembers it; the mode."""
     global vg_line
     cdef int mode = current_mode()
-    cdef Py_ssize_t i
-    cdef bint finite = isfinite(out)
-    if mode & STRICT:
-        for i in range(m):
-            finite = finite and isfinite(g[i])
-        if not finite:
-            static = s if VG_OPERATIONS[op].has_static else None
-            inputs = [x[i] if items[i] == NULL else <object>items[i] for i in range(n)]
-            arguments.check_finite(ROWS[op], out, inputs, tuple_of(g, m), static)
+    if mode & STRICT and not all_finite(out, m, g):
+        refuse_infinite(op, out, n, x, items, m, g, s)
     vg_line = vg_line_here() if mode & LINES else 0
     return mode
+
+
+cdef int mode_of1(int op, double out, object a, double x, const double *g, double s) except -1:
+    cdef PyObject *item = <PyObject *>a
+    return mode_of(op, out, 1, &x, &item, 1, g, s)
+
+
+cdef int mode_of2(
+    int op, double out, object a, object b, int kind_a, int kind_b, const double *x, const double *g
+) except -1:
+    cdef PyObject *items[2]
+    items[0] = <PyObject *>a if kind_a == IS_VALUE else NULL
+    items[1] = <PyObject *>b if kind_b == IS_VALUE else NULL
+    return mode_of(op, out, 2, x, items, 2, g, 0.0)
 
 
 cdef inline object make1(int op, object a, double x, double s):
     """Value(rule(a)) with one child inside; s is the static argument of operations that have one."""
     cdef double out
     cdef double g[1]
-    cdef PyObject *item = <PyObject *>a
     cdef VgValue *v
     VG_OPERATIONS[op].rule(1, &x, s, &out, g)
-    if modes_entered and mode_of(op, out, 1, &x, &item, 1, g, s) & NO_GRAD:
+    if VG_RARELY(modes_entered) and mode_of1(op, out, a, x, g, s) & NO_GRAD:
         return VG_OBJECT(vg_new(out))
     v = vg_new(out)
     v.op = op
@@ -258,14 +284,10 @@ cdef inline object make2(int op, object a, object b, int kind_a, int kind_b, con
     """Value(rule(a, b)) with two children inside; a plain number stays a double in its slot."""
     cdef double out
     cdef double g[2]
-    cdef PyObject *items[2]
     cdef VgValue *v
     VG_OPERATIONS[op].rule(2, x, 0.0, &out, g)
-    if modes_entered:
-        items[0] = <PyObject *>a if kind_a == IS_VALUE else NULL
-        items[1] = <PyObject *>b if kind_b == IS_VALUE else NULL
-        if mode_of(op, out, 2, x, items, 2, g, 0.0) & NO_GRAD:
-            return VG_OBJECT(vg_new(out))
+    if VG_RARELY(modes_entered) and mode_of2(op, out, a, b, kind_a, kind_b, x, g) & NO_GRAD:
+        return VG_OBJECT(vg_new(out))
     v = vg_new(out)
     v.op = op
     v.count = 2

@@ -11,6 +11,7 @@ from typing import Any
 _LAZY = {
     "Diagram": "valuegrad.pictures.diagram",
     "Expression": "valuegrad.inspect.expression",
+    "NudgeErrors": "valuegrad.inspect.shrinking",
     "NudgeTable": "valuegrad.inspect.nudge",
     "Poison": "valuegrad.inspect.origin",
     "Step": "valuegrad.inspect.stepping",
@@ -18,6 +19,7 @@ _LAZY = {
     "Why": "valuegrad.inspect.influence",
     "check_gradients": "valuegrad.inspect.check",
     "diagram": "valuegrad.inspect.diagrams",
+    "nudge_errors": "valuegrad.inspect.shrinking",
     "nudge_effects": "valuegrad.inspect.nudge",
     "nudge_table": "valuegrad.inspect.nudge",
     "nudge_tables": "valuegrad.inspect.nudge",
