@@ -22,6 +22,7 @@ SOURCES := setup.py pyproject.toml MANIFEST.in README.md \
 help:
 	@echo "make demo      make $(VENV), install valuegrad, train a small GPT on names and let it invent some"
 	@echo "make test      make $(VENV), install valuegrad with the test tools; lint, types, tests on both engines"
+	@echo "make notebooks execute the notebooks in docs/notebooks and keep what they give"
 	@echo "make bench     measure the speed, against those of benchmarks/requirements.txt that are installed"
 	@echo "make sanitize  the tests on compiled modules built with the address and undefined-behaviour sanitizers"
 	@echo "make clean     remove $(VENV) and everything that was built"
