@@ -17,11 +17,12 @@ SOURCES := setup.py pyproject.toml MANIFEST.in README.md \
 		! -name '*.so' ! -name '*.pyd'))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests bench sanitize clean
+.PHONY: help demo test lint types tests notebooks bench sanitize clean
 
 help:
 	@echo "make demo      make $(VENV), install valuegrad, train a small GPT on names and let it invent some"
 	@echo "make test      make $(VENV), install valuegrad with the test tools; lint, types, tests on both engines"
+	@echo "make notebooks execute the notebooks in docs/notebooks and keep what they give"
 	@echo "make bench     measure the speed, against those of benchmarks/requirements.txt that are installed"
 	@echo "make sanitize  the tests on compiled modules built with the address and undefined-behaviour sanitizers"
 	@echo "make clean     remove $(VENV) and everything that was built"
@@ -87,6 +88,10 @@ tests: $(VENV)/.installed-test
 	*) \
 		$(BIN)/python -c "import valuegrad as vg; print('the native engine was not tested:', vg.engine_reason)";; esac; \
 	exit $$failed
+
+# Execute the notebooks anew and write their outputs into them (the tests compare what is text).
+notebooks: $(VENV)/.installed-test
+	$(BIN)/python docs/notebooks/execute.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run_all.py

@@ -1,6 +1,7 @@
 """Diagrams of what Values remember: what they show, what they collapse, that they are drawn right."""
 
 import math
+import os
 import random
 import re
 import xml.etree.ElementTree as ElementTree
@@ -8,6 +9,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trees import ROOT, needs_source_tree
 
 import valuegrad as vg
 from valuegrad.inspect import diagrams
@@ -153,6 +155,14 @@ def test_a_layer_of_neurons_is_a_few_boxes():
 def test_a_dot_of_many_is_one_box_with_two_groups():
     w, x = ([vg.Value(float(i), name=f"{name}{i}") for i in range(16)] for name in "wx")
     assert sorted(len(box.members) for box in diagram(vg.dot(w, x)).boxes) == [1, 16, 16]
+
+
+def test_the_entries_of_a_softmax_are_one_box():
+    xs = [vg.Value(float(i), name=f"x{i}") for i in range(6)]
+    picture = diagram(vg.dot(vg.softmax(xs), xs[::-1]), grads=False)
+    assert [len(box.members) for box in picture.boxes] == [6, 6, 1]
+    assert "softmax×6" in text(drawn(picture)).replace(" ", "")
+    assert "softmax[" not in picture.mermaid()
 
 
 def test_what_has_different_names_stays_apart():
@@ -390,3 +400,21 @@ def test_a_leaf_and_a_constant_can_be_drawn():
 def test_a_board_says_nothing_where_all_is_to_be_seen():
     a, b = named("a", "b")
     assert Board(diagrams.shown([a * b]), 60).caption() == ""
+
+
+# --------------------------------------------------------------------------------------------- the docs' picture
+PICTURE = ROOT / "docs" / "pictures" / "relu.svg"
+
+
+@needs_source_tree
+@pytest.mark.skipif(vg.engine != "native", reason="one picture is enough")
+def test_the_picture_in_the_docs_is_what_the_library_draws(tmp_path):
+    """To draw it anew: VALUEGRAD_DRAW=1 python -m pytest tests/test_diagram.py"""
+    a, b, c = vg.Value(3.0, name="a"), vg.Value(5.0, name="b"), vg.Value(-10.0, name="c")
+    y = vg.relu(a * b + c)
+    y.backward()
+    picture = y.diagram(names={"y": y})
+    if os.environ.get("VALUEGRAD_DRAW"):
+        picture.save(PICTURE)
+    picture.save(tmp_path / "relu.svg")
+    assert (tmp_path / "relu.svg").read_bytes() == PICTURE.read_bytes()

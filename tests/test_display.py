@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import pytest
+from engines import needs_replay
 
 import valuegrad as vg
 from valuegrad.gpt import Trainer, TrainingSettings
@@ -101,6 +102,21 @@ def test_a_program_shows_its_paths_operations_guards_and_graph():
     assert "is true" in shown
     assert program._repr_html_() == program.graph._repr_html_()
     assert parsed(program.graph._repr_svg_()) is not None
+
+
+@needs_replay
+def test_a_program_shows_its_loops(monkeypatch):
+    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
+
+    @vg.compile(vectors="w")
+    def step(w, x):
+        _, grads = vg.value_and_grad(lambda w: vg.sum([(a - x) ** 2 for a in w]))(list(w))
+        return w - 0.1 * np.array([vg.batch_mean(g) for g in grads])
+
+    step(np.zeros(100), np.ones(8))
+    assert len(step.graph.loops) > 0
+    assert f"the loops that run ({len(step.graph.loops)})" in words(step._repr_html_())
+    assert "100 members" in words(step._repr_html_())
 
 
 def test_a_program_without_recordings_has_no_picture():

@@ -265,6 +265,10 @@ class Trainer:
         for _ in range(count):
             yield sample(self._model_now(), self.tokenizer, rng, temperature=temperature)
 
+    def __repr__(self) -> str:
+        loss = f", smoothed loss {self.smoothed_loss:.4f}" if self.losses else ""
+        return f"<valuegrad training run: {self.step:,} of {self.settings.steps:,} steps{loss}>"
+
     def _repr_html_(self) -> str:
         """What a notebook shows: where the run stands, its loss, its settings, what it writes."""
         begin, samples = time.monotonic(), []

@@ -123,6 +123,10 @@ class GradientCheck:
         rows = [[*line[:-1], red(line[-1]) if line[-1].startswith("WRONG") else line[-1]] for line in lines]
         return card(paragraph(first if self.ok else red(first)), table(header, rows), paragraph(last))
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows where it cannot show HTML: the text."""
+        printer.text(str(self))
+
     def _shown(self) -> tuple[str, tuple[str, ...], list[tuple[str, ...]], str]:
         """The first line, the table's header and lines, and what is left to say."""
         agree = sum(component.ok for component in self.components)

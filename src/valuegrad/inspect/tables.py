@@ -79,6 +79,10 @@ class Shown:
     def _repr_html_(self) -> str:
         return self.html()
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows where it cannot show HTML: the text."""
+        printer.text(str(self))
+
     def __rich__(self) -> Any:
         """The tables for the terminal: ``rich.print(table)``."""
         from rich.console import Group

@@ -16,7 +16,7 @@ from valuegrad.pictures.markup import STYLE, escaped, text_width
 __all__ = ["Series", "bars", "chart"]
 
 WIDTH, HEIGHT = 520, 240
-LEFT, RIGHT, TOP, BOTTOM = 52, 14, 30, 40
+LEFT, RIGHT, TOP, BOTTOM = 52, 26, 30, 40
 SMALL = 11
 MOST_POINTS = 400  # more cannot be told apart
 _RULES = f"""

@@ -158,8 +158,9 @@ class Diagram:
         return f'<div class="vg-scroll" style="overflow-x:auto">{self.svg()}</div>'
 
     def __repr__(self) -> str:
-        kinds = sum(box.key != REST for box in self.boxes)
-        return f"<Diagram of {self._board.shown.summary()}; in {kinds} boxes, {self.left_out:,} left out>"
+        count = sum(box.key != REST for box in self.boxes)
+        boxes = f"{count} box{'es' * (count != 1)}"
+        return f"<Diagram of {self._board.shown.summary()}; in {boxes}, {self.left_out:,} left out>"
 
 
 def _page(title: str, body: str) -> str:

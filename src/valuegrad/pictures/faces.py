@@ -13,12 +13,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from valuegrad.pictures.appearance import kind
-from valuegrad.pictures.grouping import REST, Box, boxes_of, edges_between
+from valuegrad.pictures.grouping import REST, Box, boxes_of, edges_between, stem
 from valuegrad.pictures.shown import Shown
 
 __all__ = ["Board", "Face", "Line", "Tie", "number"]
 
 MOST_NOTES = 2  # of the nodes in a box that are written out
+LONGEST_RANGE = 28  # characters of the names of a group, from the first to the last
 LISTED = 3  # local gradients of one edge that are written out
 
 
@@ -124,7 +125,9 @@ class Board:
         op = shown.ops[last]
         names = [shown.names[i] for i in members if i in shown.names]
         name = "" if not names else names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}"
-        sign = shown.signs[last]
+        if len(names) > 1 and len(name) > LONGEST_RANGE:
+            name = f"{stem(names[0])} …"
+        sign = shown.signs[last] if shown.signs[members[0]] == shown.signs[last] else op
         badge = f"×{len(members):,}" if len(members) > 1 else ""
         numbers = members
         if box.key.startswith("s") or box.parts:  # what a series gives is what its last operation gives

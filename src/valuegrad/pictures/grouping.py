@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from valuegrad.pictures.shown import Shown
 
-__all__ = ["REST", "Box", "boxes_of", "edges_between"]
+__all__ = ["REST", "Box", "boxes_of", "edges_between", "stem"]
 
 REST = "rest"
 FEWEST = 4  # members that make a group
@@ -38,6 +38,7 @@ AT_ONCE = 24  # members that step out of a group when it is expanded
 CHAINED = frozenset(["add", "mul"])
 LISTS = frozenset(["sum", "prod", "mean", "norm", "logsumexp", "softmax", "log_softmax", "cross_entropy", "maximum",
                    "minimum", "add", "mul"])  # fmt: skip
+FAMILIES = frozenset(["softmax", "log_softmax"])  # results of one calculation that differ in which entry they are
 _NUMBERS = re.compile(r"[\d\[\]().,_ ]+$")
 
 
@@ -78,11 +79,29 @@ def boxes_of(shown: Shown, most: int, collapse: bool = True, expand: Collection[
             boxes = _expanded(shown, boxes, set(map(str, expand)))
     else:
         boxes = [_node(shown, i) for i in range(len(shown))]
+    if shown.data is None:
+        boxes = _used(shown, boxes)
     return _limited(shown, boxes, most)
+
+
+def stem(name: str) -> str:
+    """A name without its numbers, by which those of a group are alike.
+
+    Example:
+        >>> stem("w[0][12]"), stem("bias3"), stem("rate")
+        ('w', 'bias', 'rate')
+    """
+    return _NUMBERS.sub("", name)
 
 
 def _node(shown: Shown, i: int) -> Box:
     return Box(str(i + shown.older), (i,))
+
+
+def _used(shown: Shown, boxes: list[Box]) -> list[Box]:
+    """The boxes less those of constants that nothing uses: recordings keep some."""
+    used = {operand for operands in shown.operands for operand in operands} | set(shown.results)
+    return [box for box in boxes if not all(shown.ops[i] == "constant" and i not in used for i in box.members)]
 
 
 # --------------------------------------------------------------------------------------------- series
@@ -143,8 +162,8 @@ def _classes(shown: Shown, series: dict[int, tuple[int, ...]], unit_of: list[int
             of_what = _kinds(computed, unit_of, operands)
         else:
             of_what = tuple([computed[unit_of[o]] for o in operands])
-        name = _NUMBERS.sub("", names[i]) if i in names else ""
-        key = (op, signs[i], name, i in series, of_what, i if i in results else -1)
+        name = stem(names[i]) if i in names else ""
+        key = (op, "" if op in FAMILIES else signs[i], name, i in series, of_what, i if i in results else -1)
         computed[i] = known.setdefault(key, len(known))
     # What units are used for, from the newest to the oldest: a unit's users come before it.
     uses: list[int | set[int]] = [-1] * n

@@ -76,10 +76,7 @@ class Layout:
         for edge, route in zip(edges, self.routes):
             if ports and edge in ports:
                 self.ports[route[-2]][edge[1]] = ports[edge]
-        count = max(self.layers.values(), default=0) + 1
-        self.rows: list[list[Any]] = [[] for _ in range(count)]
-        for place, layer in self.layers.items():
-            self.rows[layer].append(place)
+        self.rows = self._first_rows()
         self.sweeps = max(4, SWEEPS * MOST_PLACES // max(len(self.layers), MOST_PLACES))
         self._order()
         self.x: dict[Any, float] = {}
@@ -115,6 +112,19 @@ class Layout:
                 self.below[upper].append(lower)
                 self.above[lower].append(upper)
         return route
+
+    def _first_rows(self) -> list[list[Any]]:
+        """The places of each layer as they are met from the results up, the first operand leftmost."""
+        rows: list[list[Any]] = [[] for _ in range(max(self.layers.values(), default=0) + 1)]
+        met = set()
+        stack = [place for place in self.layers if not self.below[place]][::-1]
+        while stack:
+            place = stack.pop()
+            if place not in met:
+                met.add(place)
+                rows[self.layers[place]].append(place)
+                stack += self.above[place][::-1]
+        return rows
 
     def _order(self) -> None:
         """Order each layer by the mean position of neighbours, keeping the order with the fewest crossings."""
@@ -160,14 +170,20 @@ class Layout:
         for sweep in range(self.sweeps):
             rows = self.rows if sweep % 2 else self.rows[::-1]
             for row in rows:
-                self._spread(row, {place: self._wish(place, sweep) for place in row})
+                self._spread(row, {place: self._wish(place, sweep, sweep >= self.sweeps - 8) for place in row})
+        for row in self.rows:  # what has one neighbour above, and is its only one below, stands right under it
+            alone = {place: self.above[place][0] for place in row if len(self.above[place]) == 1}
+            alone = {place: upper for place, upper in alone.items() if len(self.below[upper]) == 1}
+            if alone:
+                self._spread(row, {place: self.x[alone.get(place, place)] for place in row})
         left = min((self.x[place] - self.widths[place] / 2 for place in self.x), default=0.0)
         self.x = {place: x - left for place, x in self.x.items()}
 
-    def _wish(self, place: Any, sweep: int) -> float:
-        """Where a box would like to be: between its neighbours; straight edges matter most where they pass."""
+    def _wish(self, place: Any, sweep: int, both: bool) -> float:
+        """Where a box would like to be: between its neighbours, those of one side or of both; straight edges matter
+        most where they pass."""
         neighbours = self.above[place] if sweep % 2 else self.below[place]
-        if not neighbours or type(place) is tuple or sweep >= self.sweeps - 8:
+        if not neighbours or type(place) is tuple or both:
             neighbours = self.above[place] + self.below[place]
         if type(place) is tuple:
             straight = [n for n in neighbours if type(n) is tuple]
