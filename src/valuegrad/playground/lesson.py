@@ -22,6 +22,7 @@ from valuegrad.inspect.stepping import Steps, steps
 from valuegrad.inspect.worked import ATOM, figure, number_text, written
 from valuegrad.pictures.diagram import Diagram
 from valuegrad.playground.expression_model import Experiment
+from valuegrad.value import Value
 
 __all__ = ["TITLES", "Frame", "Lesson", "marked"]
 
@@ -80,6 +81,7 @@ class Lesson:
         self.root, self.leaves = experiment.fresh()
         self.nodes = nodes(self.root)
         self.id = {value: i for i, value in enumerate(self.nodes)}
+        self.unnamed: list[Value] = []  # those that were named here
         self.forward = self._named({value.name for value in self.nodes})
         self.names = [value.name or figure(value.data) for value in self.nodes]
         self.steps: Steps = steps(self.root, wrong or None)
@@ -93,6 +95,7 @@ class Lesson:
         for value in self.nodes:
             if value.children:
                 if value.name is None:
+                    self.unnamed.append(value)
                     value.name = "y" if value is self.root and "y" not in taken else next(free)
                 parts = [(child.name, ATOM) if child.name else number_text(child.data) for child in value.children]
                 lines.append(f"{value.name} = {written(value.op or 'custom', parts, value.static)[0]}")
@@ -143,7 +146,15 @@ class Lesson:
         """The graph as it stands after so many steps; boxes of many nodes are opened if their key is given."""
         for value, grad in zip(self.nodes, self.grads(step)):
             value.grad = grad
-        return diagram(self.root, most=MOST_BOXES, collapse=len(self.nodes) > COLLAPSE_FROM, expand=opened)
+        collapse = len(self.nodes) > COLLAPSE_FROM
+        names = [value.name for value in self.unnamed]
+        for value in self.unnamed if collapse else ():
+            value.name = None  # what has a name of its own is nobody's part
+        try:
+            return diagram(self.root, most=MOST_BOXES, collapse=collapse, expand=opened)
+        finally:
+            for value, name in zip(self.unnamed, names):
+                value.name = name
 
     def svg(self, step: int, chosen: int = -1, opened: Collection[str] = ()) -> str:
         """The picture, with the step's edge, the chosen operation and the way of what is not finite marked."""
