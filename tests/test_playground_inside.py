@@ -125,6 +125,35 @@ def test_a_text_of_ones_own_is_read_and_a_wrong_one_is_told(person) -> None:
     person.sees("This is what step 41 learns from")
 
 
+def test_the_keyboard_keeps_its_place(person) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    person.one(".vg-token:nth-of-type(3)").send_keys(Keys.ENTER)
+    person.until(lambda: here(person) == "loss at 2", "the position is looked at")
+    person.until(lambda: person.driver.switch_to.active_element.get_attribute("data-at") == "2", "the focus stays")
+    person.one(".vg-number tbody [data-number]").send_keys(Keys.ENTER)
+    person.until(lambda: here(person).startswith("logit"), "the child is looked at")
+    person.until(lambda: person.driver.switch_to.active_element.tag_name == "h3", "the focus is at what came")
+
+
+def test_two_pages_do_not_disturb_each_other(person) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    follow(person, ".vg-attention .vg-cell")
+    first, name, address = person.driver.current_window_handle, here(person), person.address()
+    person.driver.switch_to.new_window("tab")
+    try:
+        person.open(person.trained)
+        person.sees("Ways to the loss")
+        person.one('[aria-label="Moment of the training"]').send_keys(Keys.HOME)
+        person.sees("after step 0")
+    finally:
+        person.driver.close()
+        person.driver.switch_to.window(first)
+    assert (here(person), person.address()) == (name, address)
+    person.sees("after step 40")
+
+
 def test_both_engines_are_compared(person) -> None:
     person.press("Compare them on this text")
     person.sees("the same loss" if built() else "nothing to compare with", TRAINED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import pytest
@@ -89,6 +90,14 @@ def test_positions_know_their_tokens_and_chances() -> None:
     positions = read(small(), TOKENIZER, "ab").positions
     assert [(at.token, at.target) for at in positions] == [("⟨start⟩", "a"), ("a", "b"), ("b", "⟨end⟩")]
     assert sum(positions[0].chances) == pytest.approx(1.0, abs=1e-15)  # rounding of a short sum
+
+
+def test_a_model_that_went_bad_can_be_looked_into() -> None:
+    model = small()
+    model.lm_head.weight[0][0].data = math.inf
+    web = Web(model, TOKENIZER, "ab")
+    assert math.isnan(web.reading.positions[0].chances[0])
+    assert looked_at(web, web.reading.loss).children
 
 
 def test_a_text_with_unknown_characters_is_refused_in_words() -> None:

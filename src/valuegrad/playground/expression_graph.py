@@ -128,10 +128,6 @@ class GraphCard:
             self._draw_picture()
             self._draw_table()
             self.chosen_node(self.node)
-            self.picture.client.run_javascript(
-                f"if (document.activeElement === document.body) "
-                f"getHtmlElement({self.picture.id}).querySelector('[data-node=\"{self.node}\"]')?.focus()"
-            )
 
     def open(self, key: Any) -> None:
         """Open a box that stands for many nodes."""

@@ -50,10 +50,11 @@ class NumberCard:
             on_pick(made, "number", self._picked)
 
     def come(self) -> None:
-        """Bring the card to where the reader looks: on a phone it stands far below what was picked."""
+        """Bring the card to where the reader looks: on a phone it stands far below; the focus, if it was lost."""
         self.section.client.run_javascript(
             f"const card = getHtmlElement({self.section.id}); card.scrollTop = 0; "
-            "if (window.innerWidth <= 900) card.scrollIntoView({block: 'start'})"
+            "if (window.innerWidth <= 900) card.scrollIntoView({block: 'start'}); "
+            "if (document.activeElement === document.body) card.querySelector('h3')?.focus({preventScroll: true})"
         )
 
     async def _picked(self, event: Any) -> None:
@@ -106,7 +107,8 @@ def _face(here: Scalar, web: Web) -> str:
         else f'<p class="vg-note">A nudge of {NUDGE:g} to it changes the loss by about {signed(change)}.</p>'
     )
     return (
-        f"<h3>{escape(here.label)}</h3>{came}<dl class='vg-facts'><div><dt>data</dt><dd>{figure(value.data)}</dd></div>"
+        f'<h3 tabindex="-1">{escape(here.label)}</h3>{came}'
+        f"<dl class='vg-facts'><div><dt>data</dt><dd>{figure(value.data)}</dd></div>"
         f"<div><dt>grad</dt><dd>{figure(value.grad)}</dd></div></dl>{nudge}"
     )
 

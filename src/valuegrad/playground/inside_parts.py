@@ -14,6 +14,7 @@ from nicegui import run as beside
 from nicegui import ui
 
 from valuegrad.errors import ValuegradError
+from valuegrad.inspect.origin import NO_LINE, poison
 from valuegrad.playground import theme
 from valuegrad.playground.inside_model import Opened, Side, sides
 from valuegrad.playground.looks import button, on_pick, pressed, table
@@ -62,9 +63,11 @@ class TextCard:
     def draw(self, found: Opened, text: str) -> None:
         """Show a text that was read."""
         self.found: Opened | None = found
-        self.trouble.text = ""
         self.field.value = text
         reading = found.web.reading
+        found_bad = poison(reading.loss)
+        lines = str(found_bad).splitlines() if found_bad else []
+        self.trouble.text = "\n".join([line.strip() for line in lines if line.strip() != NO_LINE])
         whose = "This is your text" if text else f"This is what step {found.step + 1:,} learns from"
         cut = f" The last {found.cut} characters had no room in the model's context." if found.cut else ""
         self.about.text = (
@@ -329,7 +332,7 @@ def _seen(token: str) -> str:
 
 
 def _percent(chance: float) -> str:
-    return f"{100 * chance:.1f} %" if chance >= 0.001 else "<0.1 %"
+    return "<0.1 %" if chance < 0.001 else f"{100 * chance:.1f} %"
 
 
 def _data(found: Opened, value: Value) -> str:

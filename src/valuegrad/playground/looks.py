@@ -19,6 +19,20 @@ from valuegrad.playground import theme
 __all__ = ["ON_KEYS", "button", "on_pick", "pressed", "signed", "slider", "table", "use_looks"]
 
 STYLE = files("valuegrad.playground").joinpath("looks.css").read_text(encoding="utf-8")
+# When the piece of HTML that has the focus is replaced, the focus goes to what stands in its place.
+KEEP_FOCUS = """
+    let frames = 120;
+    const mine = window.vgPick = (window.vgPick || 0) + 1;  // whatever is picked later decides
+    const look = () => {
+        if (mine !== window.vgPick) return;
+        if (document.activeElement === document.body) {
+            const again = PLACE?.querySelector(`WHICH`);
+            if (again) return again.focus({preventScroll: true});
+        }
+        if (frames--) requestAnimationFrame(look);
+    };
+    requestAnimationFrame(look);
+"""
 ON_KEYS = "if (event.key !== 'Enter' && event.key !== ' ') return; event.preventDefault();"
 
 
@@ -79,7 +93,11 @@ def on_pick(made: Element, attribute: str, handler: object) -> None:
         attribute: such as "node" for ``data-node``.
         handler: called with an event whose ``args`` are the attribute's text.
     """
-    find = f"const found = event.target.closest('[data-{attribute}]'); if (found) emit(found.dataset.{attribute});"
+    find = (
+        f"const found = event.target.closest('[data-{attribute}]'); if (!found) return; "
+        f"const picked = found.dataset.{attribute}; emit(picked); {KEEP_FOCUS}"
+    )
+    find = find.replace("PLACE", f"getHtmlElement({made.id})").replace("WHICH", f'[data-{attribute}="${{picked}}"]')
     made.on("click", handler, js_handler=f"(event) => {{ {find} }}")  # type: ignore[arg-type]
     # A real button makes a click of these keys by itself.
     keys = f"if (event.target.closest('button')) return; {ON_KEYS} {find}"

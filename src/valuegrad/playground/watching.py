@@ -15,6 +15,7 @@ Where to start reading: ``read``, then ``_Watcher.watch``.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -76,8 +77,9 @@ class Position:
 
     @property
     def chances(self) -> list[float]:
-        """The probability of each token to come next."""
-        return probabilities([logit.data for logit in self.logits])
+        """The probability of each token to come next; nan if a logit is not finite."""
+        logits = [logit.data for logit in self.logits]
+        return probabilities(logits) if all(map(math.isfinite, logits)) else [math.nan] * len(logits)
 
 
 @dataclass(frozen=True)
