@@ -96,6 +96,7 @@ def browser(width: int = 1280, height: int = 900, *, dark: bool = False):
             "--no-sandbox",
             "--disable-gpu",
             "--disable-dev-shm-usage",
+            "--force-prefers-reduced-motion",  # no colours on their way to others
             "--no-first-run",
             "--disable-background-networking",
             "--disable-component-update",

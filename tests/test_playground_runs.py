@@ -60,15 +60,40 @@ def test_its_losses_are_those_of_a_trainer(library):
 
 
 def test_a_paused_run_goes_on_to_the_same_numbers(library):
-    settings = RunSettings(**TINY, steps=2_000)
+    settings = RunSettings(**TINY, steps=400, batch=64)
     straight, paused = library.start(settings), library.start(settings)
     waited(paused, lambda now: now.step > 0)
-    paused.pause("why")
-    between = done(paused)
-    assert (between.state, between.message) in (("paused", "why"), ("done", ""))
+    paused.pause()
+    assert done(paused).state == "paused"
     library.resume(paused)
     assert done(paused).state == done(straight).state == "done"
     assert paused.checkpoint().losses.tolist() == straight.checkpoint().losses.tolist()
+
+
+def test_a_run_that_nobody_watches_pauses_and_goes_on_to_the_same_numbers(library):
+    settings = RunSettings(**TINY, steps=400, batch=64)
+    straight, left = library.start(settings), library.start(settings)
+    waited(left, lambda now: now.step > 0)
+    left.leave("why")
+    between = done(left)
+    assert (between.state, between.message) == ("paused", "why")
+    assert left._trainer is None
+    library.resume(left)
+    assert done(left).message == ""
+    assert left.checkpoint().losses.tolist() == (done(straight), straight.checkpoint())[1].losses.tolist()
+
+
+@pytest.mark.parametrize("end", ["pause", "stop"])
+def test_a_run_whose_tab_goes_later_keeps_only_a_checkpoint(library, end):
+    run = library.start(ENDLESS)
+    waited(run, lambda now: now.step > 0)
+    getattr(run, end)()
+    before = done(run)
+    assert (run._trainer is None) == (end == "stop")
+    run.leave("why")
+    assert run._trainer is None
+    assert run.snapshot() == before
+    assert run.trained().step == before.step
 
 
 def test_a_stopped_run_keeps_its_model_and_cannot_go_on(library):

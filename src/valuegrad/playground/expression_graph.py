@@ -53,7 +53,7 @@ class GraphCard:
         self.lesson: Lesson | None = None
         self.step = -1
         self.node = -1
-        with theme.card("Graph and backward pass", "vg-graph") as self.section:
+        with theme.card("Graph and backward pass", "vg-graph"):
             self.picture = ui.html("", sanitize=False).classes("vg-scroll vg-picture")
             on_pick(self.picture, "node", lambda event: self.choose(event.args))
             on_pick(self.picture, "group", lambda event: self.open(event.args))
@@ -95,7 +95,7 @@ class GraphCard:
 
     def table_card(self) -> None:
         """Make the card of the operation's table, where it shall stand."""
-        with theme.card("One operation") as self.operation:
+        with theme.card("One operation"):
             self.about = theme.text("", "p")
             self.table = ui.html("", sanitize=False).classes("vg-scroll")
             self.note = theme.text("", "p", "vg-note")

@@ -147,7 +147,7 @@ class GeneratePage:
 
     def _left(self) -> None:
         for run in self.owned:
-            run.pause("Paused, as its page was closed.")
+            run.leave("Paused, as its page was closed.")
 
     # ------------------------------------------------------------------------------------------ the settings
     def _settings_card(self) -> None:

@@ -39,7 +39,7 @@ class NumberCard:
         self.chosen, self.back = chosen, back
         self.trail: list[int] = []
         self._asked = 0
-        with theme.card("One number", "vg-number") as self.section:
+        with theme.card("One number", "vg-number") as self.title:
             self.way = ui.html("", sanitize=False)
             self.face = ui.html("", sanitize=False).props('aria-live="polite"')
             self.children = ui.html("", sanitize=False)
@@ -51,8 +51,8 @@ class NumberCard:
 
     def come(self) -> None:
         """Bring the card to where the reader looks: on a phone it stands far below; the focus, if it was lost."""
-        self.section.client.run_javascript(
-            f"const card = getHtmlElement({self.section.id}); card.scrollTop = 0; "
+        self.title.client.run_javascript(
+            f"const card = getHtmlElement({self.title.id}).closest('section'); card.scrollTop = 0; "
             "if (window.innerWidth <= 900) card.scrollIntoView({block: 'start'}); "
             "if (document.activeElement === document.body) card.querySelector('h3')?.focus({preventScroll: true})"
         )

@@ -19,10 +19,11 @@ from valuegrad.playground import theme
 __all__ = ["ON_KEYS", "button", "on_pick", "pressed", "signed", "slider", "table", "use_looks"]
 
 STYLE = files("valuegrad.playground").joinpath("looks.css").read_text(encoding="utf-8")
-# When the piece of HTML that has the focus is replaced, the focus goes to what stands in its place.
+# When the piece of HTML that has the focus is replaced, the focus goes to what stands in its place; whatever is picked
+# later decides.
 KEEP_FOCUS = """
     let frames = 120;
-    const mine = window.vgPick = (window.vgPick || 0) + 1;  // whatever is picked later decides
+    const mine = window.vgPick = (window.vgPick || 0) + 1;
     const look = () => {
         if (mine !== window.vgPick) return;
         if (document.activeElement === document.body) {

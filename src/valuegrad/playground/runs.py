@@ -9,7 +9,7 @@ the model meanwhile takes a turn (``Run.ask``), which comes after at most one su
 Data structures: ``Runs`` has the runs of all tabs, by unguessable names; a ``Run`` its trainer and its ``Snapshot``,
 and the weights of some of its steps (``snapshots.py``).
 Runs are kept when their tab is gone, paused, so that other pages can use their models; the oldest ones go first when
-there are too many.
+there are too many.  Of a run that does not go on soon a checkpoint is kept and no programs, which take far more room.
 
 Where to start reading: ``Run._work``.
 """
@@ -28,6 +28,7 @@ from typing import Literal, TypeVar
 
 from valuegrad.errors import CheckpointError, PlaygroundError, ValuegradError
 from valuegrad.gpt.checkpoint import Checkpoint
+from valuegrad.gpt.compiled import built
 from valuegrad.gpt.datasets import Dataset
 from valuegrad.gpt.display import SMOOTHED_OVER
 from valuegrad.gpt.model import GPT
@@ -43,7 +44,7 @@ T = TypeVar("T")
 State = Literal["waiting", "training", "paused", "stopped", "done", "failed"]
 
 MOST_KEPT = 16
-"""Runs that are kept; each has a model, its optimiser and its programs: some tens of megabytes."""
+"""Runs that are kept: checkpoints of some megabytes, but for those that train or are paused in an open tab."""
 MOST_TRAINING = max(2, os.cpu_count() or 1)
 """Runs that train at the same time."""
 MOST_POINTS = 400
@@ -138,6 +139,7 @@ class Run:
         self._wanted: State = "waiting"
         self._state: State = "waiting"
         self._preparing = False
+        self._watched = True  # by an open tab
         self._message = ""
         self._sums = [0.0]  # of the losses of the first 0, 1, 2 ... steps
         self._evaluations: list[tuple[int, float]] = []
@@ -158,14 +160,22 @@ class Run:
                 return
             before = self._thread
             self._state = self._wanted = "training"
-            self._preparing = True
+            self._watched = True
+            self._preparing = built()
             self._message = ""
             self._thread = threading.Thread(target=self._work, args=(before,), name=f"run {self.id}", daemon=True)
             self._thread.start()
 
-    def pause(self, why: str = "") -> None:
+    def pause(self) -> None:
         """Let the thread end after the step it is at; ``start`` goes on."""
+        self._end("paused", "")
+
+    def leave(self, why: str) -> None:
+        """Pause it, as nobody watches it any more; it takes little room from then on."""
+        self._watched = False
         self._end("paused", why)
+        if not self.training:
+            self._shrink()
 
     def stop(self, why: str = "") -> None:
         """End it for good; what was learned is kept."""
@@ -216,7 +226,8 @@ class Run:
 
     def checkpoint(self) -> Checkpoint:
         """All that is needed to go on later.  It waits, as ``ask`` does."""
-        return self.ask(lambda trainer: trainer.checkpoint())
+        with self._turns:
+            return self._loaded or self._made().checkpoint()
 
     def trained(self) -> Trained:
         """The model of now.  It waits, as ``ask`` does; while nothing is learned it is the same one."""
@@ -247,17 +258,23 @@ class Run:
                 with self._turns:
                     trainer = self._made()
                     if trainer.step >= trainer.settings.steps:
+                        self._finished("done", "")
                         break
                     self._go(trainer)
-            else:
-                return
-            self._finished("done", "")
         except ValuegradError as error:
             self._finished("failed", in_words(str(error)))
         except MemoryError:
             self._finished("failed", "there is not enough memory for this; choose smaller sizes")
         except Exception as error:
             self._finished("failed", f"something unexpected happened ({type(error).__name__}: {error})")
+        if self._state != "paused" or not self._watched:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Keep a checkpoint in place of the trainer, whose programs may take hundreds of megabytes."""
+        with self._turns:
+            if self._trainer is not None:
+                self._loaded, self._trainer = self._trainer.checkpoint(), None
 
     def _finished(self, state: State, message: str) -> None:
         with self._lock:

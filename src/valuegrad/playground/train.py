@@ -330,7 +330,7 @@ class TrainPage:
     def _left(self) -> None:
         """The tab is gone: nobody watches its runs any more."""
         for run in self.runs:
-            run.pause("Paused, as its page was closed.")
+            run.leave("Paused, as its page was closed.")
 
     async def _save(self) -> None:
         run = self.run
