@@ -136,7 +136,7 @@ class _Page:
 
     def _left(self) -> None:
         for run in self.owned:
-            run.pause("Paused, as its page was closed.")
+            run.leave("Paused, as its page was closed.")
 
     def _find_run(self) -> None:
         """The run that the address means, if it is still there; else one that is trained again in the same way."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Snapshots"]
 
 MOST = 80
-MOST_BYTES = 32 * 2**20  # of all snapshots of a run
+MOST_BYTES = 16 * 2**20  # of all snapshots of a run
 
 
 class Snapshots:
