@@ -53,10 +53,15 @@ def here(person) -> str:
     return person.one(".vg-way [aria-current]").text
 
 
+def click(person, css: str) -> None:
+    """Click an element, be it drawn anew in this moment."""
+    person.until(lambda: person.driver.execute_script("arguments[0].click(); return true", person.one(css)), css)
+
+
 def follow(person, css: str) -> str:
     """Click a number, and wait until it is looked at; its name."""
     before = here(person)
-    person.driver.execute_script("arguments[0].click()", person.one(css))
+    click(person, css)
     person.until(lambda: here(person) != before, "another number is looked at")
     return here(person)
 
@@ -70,7 +75,7 @@ def test_without_a_run_it_says_what_to_do(server) -> None:
 
 def test_from_the_loss_down_to_a_single_weight_and_up_again(person) -> None:
     assert re.fullmatch(r"loss at \d", here(person))
-    person.one(".vg-chance").click()
+    click(person, ".vg-chance")
     person.until(lambda: here(person).startswith("logit of"), "the logit is looked at")
     for _ in range(30):
         children = person.all(".vg-number h3 ~ .vg-note ~ .vg-scroll .vg-link2")
@@ -80,21 +85,20 @@ def test_from_the_loss_down_to_a_single_weight_and_up_again(person) -> None:
         follow(person, ".vg-number [data-number]")
     assert "training nudges it" in person.text()
     assert re.fullmatch(r"\w+(\.\w+)?\[.+\]\[\d\]", here(person))
-    way = person.all(".vg-step")
-    assert way[0].text == "loss"
-    person.driver.execute_script("arguments[0].click()", way[0])
+    assert person.one(".vg-step").text == "loss"
+    click(person, ".vg-step")
     person.until(lambda: here(person) == "loss", "one is back at the loss")
     person.sees("None: this is the result.")
 
 
 def test_attention_weights_and_vectors_can_be_picked(person) -> None:
-    person.one(".vg-token:nth-of-type(2)").click()
+    click(person, ".vg-token:nth-of-type(2)")
     person.until(lambda: here(person) == "loss at 1", "the second position")
     assert follow(person, ".vg-attention .vg-cell") == "head 0: 1 attends to 0"
     person.sees("softmax([head 0: match of 1 with 0, head 0: match of 1 with 1])[0]")
     person.until(lambda: "Its 4 users" in person.text(), "the users")
     assert person.one(".vg-attention [data-looked]").text
-    person.one(".vg-vector").click()
+    click(person, ".vg-vector")
     assert follow(person, ".vg-cells .vg-cell") == "embedded[0] at 1"
 
 

@@ -20,7 +20,9 @@ A page is a module with three names, listed in ``pages.PAGES``::
     state.dark                   whether the page is dark now; ``state.on_dark(function)`` hears of changes
 
 What is no element stands in modules that do not import NiceGUI, and is tested without a browser:
-``address`` (settings in the address), ``runs`` (training beside the server), ``uploads``, ``generating``.
+``address`` (settings in the address), ``runs`` (training beside the server), ``uploads``, ``generating``;
+``expression_model`` and ``lesson`` (an expression, its nudges, its backward pass), ``snapshots``, ``watching`` and
+``inside_model`` (a GPT's weights of earlier steps, its numbers by name, walking between them), ``sketches`` (SVG).
 Elements that all pages share, and what they look like: ``theme.py`` and ``style.css``.
 
 Only the modules of the pages, ``app``, ``state`` and ``theme`` need the extra ``play``.
