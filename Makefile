@@ -1,4 +1,4 @@
-# make demo: watch a small GPT learn.  make test: check everything.  make help: the other targets.
+# make demo: watch a small GPT learn.  make play: the playground in the browser.  make test: check everything.  make help: the other targets.
 #
 # A bare machine needs Python 3.10 or newer, and a C compiler for the native engine (without one the
 # readable engine runs).  Another Python: make test PYTHON=python3.12.
@@ -17,11 +17,13 @@ SOURCES := setup.py pyproject.toml MANIFEST.in README.md \
 		! -name '*.so' ! -name '*.pyd'))
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types tests bench sanitize clean
+.PHONY: help demo play test lint types tests notebooks bench sanitize clean
 
 help:
 	@echo "make demo      make $(VENV), install valuegrad, train a small GPT on names and let it invent some"
+	@echo "make play      install and open the playground: a page in the browser"
 	@echo "make test      make $(VENV), install valuegrad with the test tools; lint, types, tests on both engines"
+	@echo "make notebooks execute the notebooks in docs/notebooks and keep what they give"
 	@echo "make bench     measure the speed, against those of benchmarks/requirements.txt that are installed"
 	@echo "make sanitize  the tests on compiled modules built with the address and undefined-behaviour sanitizers"
 	@echo "make clean     remove $(VENV) and everything that was built"
@@ -47,15 +49,22 @@ $(VENV)/.installed: $(BIN)/python $(SOURCES)
 	$(call install,[plot])
 	@touch $@
 
+$(VENV)/.installed-play: $(BIN)/python $(SOURCES)
+	$(call install,[play])
+	@touch $@
+
 $(VENV)/.installed-test: $(BIN)/python $(SOURCES)
 	$(call install,[test])
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-play
 
 # ------------------------------------------------------------------------------------------------ demo
 demo: $(VENV)/.installed
 	@$(BIN)/python -c "import valuegrad as vg; print(f'engine: {vg.engine} ({vg.engine_reason})')"
 	$(BIN)/valuegrad train --data names --steps $(DEMO_STEPS) --out runs/demo --force
 	$(BIN)/valuegrad sample runs/demo --n 5 --prefix jo
+
+play: $(VENV)/.installed-play
+	@$(BIN)/valuegrad play
 
 # ------------------------------------------------------------------------------------------------ tests
 # The tests run what was installed, not the source tree: a file missing from the wheel is a failure.
@@ -87,6 +96,10 @@ tests: $(VENV)/.installed-test
 	*) \
 		$(BIN)/python -c "import valuegrad as vg; print('the native engine was not tested:', vg.engine_reason)";; esac; \
 	exit $$failed
+
+# Execute the notebooks anew and write their outputs into them (the tests compare what is text).
+notebooks: $(VENV)/.installed-test
+	$(BIN)/python docs/notebooks/execute.py
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/run_all.py

@@ -19,6 +19,10 @@ MODULES = {"_native": "_native.pyx", "_passes": "_passes.pyx", "_replay": "_repl
 
 # Nobody looks at the processor's floating-point flags; with that said, compilers vectorise loops with floor in them.
 LOOPS = ["-fno-trapping-math"]
+# An operation is one function when all that it calls is inlined; gcc's own bounds stop short of that in a file of this
+# size, which costs up to 40 instructions an operation (benchmarks/instructions.py).  Others ignore the parameters.
+INLINED = ["--param=max-inline-insns-single=600", "--param=inline-unit-growth=200"]
+OWN_FLAGS = {"_native": INLINED, "_replay": LOOPS}
 
 
 def native_engine():
@@ -44,7 +48,7 @@ def native_engine():
             [f"{package}/{source}"],
             depends=headers,
             include_dirs=[package],
-            extra_compile_args=flags + (LOOPS if module == "_replay" and os.name != "nt" else []),
+            extra_compile_args=flags + (OWN_FLAGS.get(module, []) if os.name != "nt" else []),
             extra_link_args=os.environ.get("VALUEGRAD_LDFLAGS", "").split(),
         )
         for module, source in MODULES.items()

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import valuegrad as vg
-from valuegrad.drawing import GAP, MOST_NODES, _Layout, draw
+from valuegrad.drawing import GAP, MOST_NODES, THIN, draw
 from valuegrad.graph import Guard, Nodes
-from valuegrad.listing import COLOURS, graph_text, kind, label, to_dot
+from valuegrad.listing import graph_text, label, to_dot
+from valuegrad.pictures.appearance import COLOURS, kind
+from valuegrad.pictures.layout import Layout
 from valuegrad.primitives.opcodes import OPS
 
 pytestmark = ONCE  # no engine computes here
@@ -127,7 +129,7 @@ def layouts(draw):
 @given(layouts())
 def test_boxes_do_not_overlap_and_edges_lead_downwards(given):
     widths, edges = given
-    layout = _Layout(widths, edges)
+    layout = Layout(widths, edges, gap=GAP, thin=THIN)
     for row in layout.rows:
         for left, right in pairwise(row):
             between = layout.x[right] - layout.x[left] - (layout.widths[left] + layout.widths[right]) / 2

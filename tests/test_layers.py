@@ -16,7 +16,7 @@ SOURCE = PROJECT / "src"
 # From the bottom up; a module imports only what stands in a line above its own, or is part of its own package.
 LAYERS = [
     ["errors", "atomic"],
-    ["modes"],
+    ["modes", "lines", "pictures"],
     ["primitives"],
     ["arguments"],
     ["reference", "_native", "graph", "_passes", "_replay"],
@@ -35,6 +35,7 @@ LAYERS = [
     ["program"],
     ["inspect", "nn", "optim", "sparse"],
     ["gpt"],
+    ["playground"],
     ["cli"],
     ["__main__"],
 ]

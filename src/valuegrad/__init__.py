@@ -21,7 +21,7 @@ from typing import Any
 from valuegrad import value as _value
 from valuegrad.errors import *  # noqa: F403
 from valuegrad.errors import __all__ as _errors
-from valuegrad.modes import no_grad, strict
+from valuegrad.modes import no_grad, remember_lines, strict
 from valuegrad.value import *  # noqa: F403
 from valuegrad.value import Value, engine, engine_reason
 
@@ -48,9 +48,11 @@ _LAZY = {
     "math": "valuegrad.math",
     "nn": "valuegrad.nn",
     "optim": "valuegrad.optim",
+    "poison": "valuegrad.inspect.origin",
     "primitive": "valuegrad.custom",
     "sparse_hessian": "valuegrad.sparse",
     "sparse_jacobian": "valuegrad.sparse",
+    "why": "valuegrad.inspect.influence",
 }
 
 _SHADOWS_BUILTINS = {"abs", "compile", "pow", "sum"}
@@ -59,6 +61,7 @@ __all__ = [
     "engine",
     "engine_reason",
     "no_grad",
+    "remember_lines",
     "strict",
     *_errors,
     *[name for name in _value.NAMES if name not in _SHADOWS_BUILTINS],

@@ -85,6 +85,7 @@ from valuegrad.errors import GraphError as GraphError
 from valuegrad.errors import IndexRangeError as IndexRangeError
 from valuegrad.errors import PathsError as PathsError
 from valuegrad.errors import PathsWarning as PathsWarning
+from valuegrad.errors import PlaygroundError as PlaygroundError
 from valuegrad.errors import ProgramFileError as ProgramFileError
 from valuegrad.errors import ShapeError as ShapeError
 from valuegrad.errors import StrictError as StrictError
@@ -100,7 +101,10 @@ from valuegrad.functional import jvp as jvp
 from valuegrad.functional import value_and_grad as value_and_grad
 from valuegrad.functional import vjp as vjp
 from valuegrad.inspect.check import check_gradients as check_gradients
+from valuegrad.inspect.influence import why as why
+from valuegrad.inspect.origin import poison as poison
 from valuegrad.modes import no_grad as no_grad
+from valuegrad.modes import remember_lines as remember_lines
 from valuegrad.modes import strict as strict
 from valuegrad.program import Program as Program
 from valuegrad.program import compile as compile
@@ -125,6 +129,7 @@ __all__ = [
     "IndexRangeError",
     "PathsError",
     "PathsWarning",
+    "PlaygroundError",
     "Program",
     "ProgramFileError",
     "ShapeError",
@@ -194,10 +199,12 @@ __all__ = [
     "norm",
     "norm_cdf",
     "optim",
+    "poison",
     "polygamma",
     "primitive",
     "prod",
     "relu",
+    "remember_lines",
     "sigmoid",
     "sign",
     "silu",
@@ -217,4 +224,5 @@ __all__ = [
     "value_and_grad",
     "vjp",
     "where",
+    "why",
 ]

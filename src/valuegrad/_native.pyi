@@ -1,8 +1,14 @@
 # Generated from primitives/table.py by primitives/stubs.py.  Do not edit.
-from collections.abc import Iterable, Sequence
-from typing import Final, SupportsFloat, SupportsIndex, TypeAlias, final, overload
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, SupportsFloat, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import Buffer
+
+from valuegrad.inspect.diagrams import Diagram
+from valuegrad.inspect.influence import Why
+from valuegrad.inspect.nudge import NudgeTable
+from valuegrad.inspect.origin import Poison
+from valuegrad.inspect.stepping import Steps
 
 __all__ = [
     "Value",
@@ -125,7 +131,12 @@ class Value:
     def static(self) -> float | None:
         """The operation's argument that no gradient flows to, such as the exponent of ``pow``."""
     @property
+    def line(self) -> str | None:
+        """The source line that made it, ``file.py:12, in f``, if ``vg.remember_lines()`` was on; else None."""
+    @property
     def _created(self) -> int: ...
+    @property
+    def _line(self) -> int: ...
     @property
     def _data(self) -> float: ...
     @property
@@ -247,6 +258,37 @@ class Value:
         """The smallest of any number of numbers; a tie shares its gradient equally, a nan wins."""
     def clamp(self, low: _Operand, high: _Operand, /) -> Value:
         """x limited to the interval from low to high; inside, edges included, its gradient is 1."""
+    def nudge_table(self, *, nudge: float = 0.001) -> NudgeTable:
+        """What a nudge to each child does to this operation's result: ``vg.inspect.nudge_table``."""
+    def why(
+        self,
+        *,
+        inputs: Iterable[Value] | None = None,
+        relative: float = 0.01,
+        nudge: float | None = None,
+        paths: int = 3,
+        rows: int = 10,
+    ) -> Why:
+        """Which inputs move this number most, and along which paths: ``vg.why``."""
+    def poison(self) -> Poison:
+        """The first operation that turned finite numbers into nan or inf: ``vg.poison``."""
+    def steps(self, wrong: str | None = None) -> Steps:
+        """The backward pass, one ``child.grad += local_grad * grad`` at a time: ``vg.inspect.steps``."""
+    def diagram(
+        self,
+        *,
+        names: Mapping[str, Any] | Mapping[Value, str] | None = None,
+        grads: bool = True,
+        most: int = 60,
+        collapse: bool = True,
+        expand: Collection[int | str] = (),
+        direction: str = "down",
+    ) -> Diagram:
+        """The graph as a picture: ``vg.inspect.diagram``."""
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: data, grad, and the graph."""
+    def _repr_svg_(self) -> str | None:
+        """What a notebook shows where it cannot show HTML: the graph."""
     def pow(self, exponent: _Operand, /) -> Value:
         """self ** exponent; a plain exponent gets no gradient."""
     def __pow__(self, exponent: _Operand, /) -> Value: ...

@@ -44,8 +44,9 @@ struct VgValue {
     double grad;
     VgSlot slot[2];
     double local_grad[2]; /* [1] is the static argument unless two children lie inside */
-    uint16_t op;
-    uint16_t flags;
+    uint8_t op;
+    uint8_t flags;
+    uint16_t line;  /* the source line that made it, by number (lines.py); 0 if none is remembered */
     uint32_t count; /* of children */
     uint64_t created;
 };
@@ -75,6 +76,7 @@ typedef struct VgOperation {
 
 static PyTypeObject *vg_type;   /* set when the module is initialised */
 static uint64_t vg_clock = 0;   /* the creation number last given */
+static uint16_t vg_line = 0;    /* the line of the operation that is being made; 0 while no lines are remembered */
 
 /* ------------------------------------------------------------------------------------- birth and death */
 static VgValue *vg_dying = NULL; /* Values without references whose children still hold one */
@@ -97,6 +99,7 @@ static inline VgValue *vg_new(double data) {
     v->grad = 0.0;
     v->op = VG_LEAF;
     v->flags = 0;
+    v->line = vg_line;
     v->count = 0;
     v->created = ++vg_clock;
     return v;
@@ -170,6 +173,7 @@ static inline VgValue *vg_constant(VgValue *parent, double data) {
     VgValue *v = vg_new(data);
     if (v == NULL) return NULL;
     v->op = VG_CONSTANT;
+    v->line = parent->line;
     v->created = parent->created;
     return v;
 }

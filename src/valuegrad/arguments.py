@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import math
 import operator
-import sys
 from collections.abc import Iterable, Sequence
 from numbers import Real
-from pathlib import Path
 from typing import Any
 
-from valuegrad import modes
+from valuegrad import lines, modes
 from valuegrad.errors import (
     ForgetError,
     IndexRangeError,
@@ -25,9 +23,7 @@ from valuegrad.errors import (
     ValueArgumentError,
     ValueTypeError,
 )
-from valuegrad.primitives.row import Row
-
-_PACKAGE = str(Path(__file__).resolve().parent)
+from valuegrad.primitives import TABLE, Row
 
 
 def shown(x: Any) -> str:
@@ -233,38 +229,42 @@ def reduce(value: Any, value_type: type) -> tuple[Any, ...]:
     return restore, (value_type, value.data, value.grad, value.name)
 
 
-def check_finite(row: Row, out: float, inputs: Sequence[float], grads: Sequence[float], fixed: float | None) -> None:
-    """In strict mode: raise if finite inputs gave an infinite or undefined result or local gradient."""
-    if not all(map(math.isfinite, inputs)):
+def check_finite(row: Row, out: float, inputs: Sequence[Any], grads: Sequence[float], fixed: float | None) -> None:
+    """In strict mode: raise if finite inputs gave an infinite or undefined result or local gradient.
+
+    Args:
+        row: the operation.
+        out: its result.
+        inputs: its children: Values and plain numbers.
+        grads: its local gradients.
+        fixed: its static argument.
+    """
+    numbers = [x if type(x) is float else x._data for x in inputs]
+    if not all(map(math.isfinite, numbers)):
         return  # the poison is older: the operation that made it was the one to raise
     if math.isfinite(out) and all(map(math.isfinite, grads)):
         return
-    listed = [repr(x) for x in inputs[:8]] + (["..."] if len(inputs) > 8 else [])
-    if fixed is not None:
-        listed.append(f"{row.static}={fixed!r}")
     what = f"gave {out!r}" if not math.isfinite(out) else f"gave {out!r} with local gradients {tuple(grads[:8])}"
-    hint = ""
-    if row.name in ("pow", "power") and inputs[0] < 0.0:
-        hint = "; a negative number has no real fractional power: cbrt(x) gives the real cube root"
+    names = [None if type(x) is float else x.name for x in inputs]
     raise StrictError(
-        f"{row.name}({', '.join(listed)}) {what} from finite inputs, at {caller()}; "
-        f"expected finite numbers inside vg.strict(){hint}"
+        f"{operation(row.name, numbers, names, fixed)} {what} from finite inputs, at {lines.caller()}; "
+        f"expected finite numbers inside vg.strict(){hint(row.name, numbers)}"
     )
 
 
-def caller() -> str:
-    """The line outside this package that is running: ``file.py:12, in f``."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-    return f"{frame.f_code.co_filename}:{frame.f_lineno}, in {frame.f_code.co_name}"
+def operation(op: str, numbers: Sequence[float], names: Sequence[str | None], fixed: float | None) -> str:
+    """An operation with its inputs, by name where they have one: ``log(margin=-1.0)``."""
+    listed = [repr(x) if name is None else f"{name}={x!r}" for name, x in zip(names[:8], numbers)]
+    if len(numbers) > 8:
+        listed.append("...")
+    row = TABLE.get(op)
+    if fixed is not None:
+        listed.append(f"{row.static if row is not None and row.static else 'static'}={fixed!r}")
+    return f"{op}({', '.join(listed)})"
 
 
-def caller_depth() -> int:
-    """How many frames up that line is, from the function that asks: a warning's stacklevel."""
-    frame = sys._getframe(1)
-    depth = 1
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
-        frame = frame.f_back
-        depth += 1
-    return depth
+def hint(op: str, numbers: Sequence[float]) -> str:
+    """What helps against an operation's nan or inf, as the rest of a sentence; "" if nothing is known."""
+    if op in ("pow", "power") and numbers[0] < 0.0:
+        return "; a negative number has no real fractional power: cbrt(x) gives the real cube root"
+    return ""

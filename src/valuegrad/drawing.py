@@ -2,10 +2,7 @@
 
 An operation's operands enter its box from left to right where their order matters (a − b).
 
-Data structures: ``_Layout`` places boxes.  A node's layer is one below its lowest operand, so edges lead downwards;
-an edge that spans several layers passes through an invisible place in each, so that it goes around boxes.  Within
-the layers the order is that of neighbours' mean positions (swept down and up), which leaves few crossings; then
-each box moves as near as it can to the mean of its neighbours (Sugiyama, Tagawa and Toda 1981).
+Data structures: none of its own; ``pictures/layout.py`` says where the boxes stand.
 
 Where to start reading: ``draw``.
 """
@@ -22,7 +19,9 @@ from typing import Any
 from valuegrad.atomic import write_atomically
 from valuegrad.errors import ValueArgumentError
 from valuegrad.graph import Graph
-from valuegrad.listing import COLOURS, graph_text, kind, label
+from valuegrad.listing import graph_text, label
+from valuegrad.pictures.appearance import COLOURS, ORDERED, WORDS, kind
+from valuegrad.pictures.layout import Layout
 from valuegrad.primitives.opcodes import OPCODE, OPS
 
 __all__ = ["draw"]
@@ -34,13 +33,7 @@ HEIGHT = 0.3  # inches of a box
 GAP = 0.22  # inches between boxes
 CHARACTER = 0.085  # inches of a character of a label
 THIN = 0.1  # inches that a passing edge takes
-SWEEPS = 24
-ORDERED = frozenset(["sub", "div", "lt", "le", "power", "floordiv", "mod", "fmod", "atan2", "select", "where", "clamp"])
 FORMATS = ("png", "svg", "pdf")
-WORDS = {
-    "input": "input", "constant": "constant", "arithmetic": "arithmetic", "function": "function",
-    "choice": "comparison, choice", "list": "over a list", "own": "own primitive",
-}  # fmt: skip
 
 
 def draw(
@@ -96,134 +89,6 @@ def _shown(graph: Graph) -> list[int]:
     return [node for node, is_constant in enumerate(constant.tolist()) if not is_constant or node in results]
 
 
-# ------------------------------------------------------------------------------------------------ layout
-class _Layout:
-    """Where the boxes are.
-
-    Args:
-        widths: a box's width, by node.
-        edges: pairs (operand, node).
-
-    Attributes:
-        x: the middle of each box.
-        layers: the layer of each box.
-        routes: for each edge the places that it passes, from the operand to the node.
-    """
-
-    def __init__(self, widths: dict[int, float], edges: Sequence[tuple[int, int]]) -> None:
-        self.widths: dict[Any, float] = dict(widths)
-        self.layers: dict[Any, int] = dict.fromkeys(widths, 0)
-        for a, b in sorted(edges, key=lambda edge: edge[1]):  # operands come before nodes
-            self.layers[b] = max(self.layers[b], self.layers[a] + 1)
-        self._lower_sources(edges)
-        self.above: dict[Any, list[Any]] = {node: [] for node in widths}
-        self.below: dict[Any, list[Any]] = {node: [] for node in widths}
-        self.routes = [self._route(a, b) for a, b in edges]
-        count = max(self.layers.values(), default=0) + 1
-        self.rows: list[list[Any]] = [[] for _ in range(count)]
-        for place, layer in self.layers.items():
-            self.rows[layer].append(place)
-        self._order()
-        self.x: dict[Any, float] = {}
-        self._place()
-
-    def _lower_sources(self, edges: Sequence[tuple[int, int]]) -> None:
-        """What has no operands stands right above its first user."""
-        users: dict[int, list[int]] = {}
-        has_operands = {b for _, b in edges}
-        for a, b in edges:
-            users.setdefault(a, []).append(self.layers[b])
-        for node, layers in users.items():
-            if node not in has_operands:
-                self.layers[node] = min(layers) - 1
-
-    def _route(self, a: int, b: int) -> list[Any]:
-        """An edge's places; those between its ends are added."""
-        route: list[Any] = [a]
-        for layer in range(self.layers[a] + 1, self.layers[b]):
-            place = (a, layer)  # the edges of one node share their way as long as it is the same
-            if place not in self.layers:
-                self.layers[place] = layer
-                self.widths[place] = THIN
-                self.above[place], self.below[place] = [], []
-            route.append(place)
-        route.append(b)
-        for upper, lower in pairwise(route):
-            if lower not in self.below[upper]:
-                self.below[upper].append(lower)
-                self.above[lower].append(upper)
-        return route
-
-    def _order(self) -> None:
-        """Order each layer by the mean position of neighbours, keeping the order with the fewest crossings."""
-        best, fewest = [list(row) for row in self.rows], self._crossings()
-        for sweep in range(SWEEPS):
-            down = sweep % 2 == 0
-            neighbours = self.above if down else self.below
-            rows = self.rows[1:] if down else self.rows[-2::-1]
-            for row in rows:
-                at = {place: i for other in self.rows for i, place in enumerate(other)}
-                row.sort(key=lambda place, at=at: _mean([at[n] for n in neighbours[place]], at[place]))  # type: ignore[misc]
-            crossings = self._crossings()
-            if crossings < fewest:
-                best, fewest = [list(row) for row in self.rows], crossings
-        self.rows = best
-
-    def _crossings(self) -> int:
-        total = 0
-        for upper, lower in pairwise(self.rows):
-            at = {place: i for i, place in enumerate(lower)}
-            ends = [at[n] for place in upper for n in sorted(self.below[place], key=at.__getitem__)]
-            total += sum(a > b for i, a in enumerate(ends) for b in ends[i + 1 :])
-        return total
-
-    def _place(self) -> None:
-        """Give each row its order's positions, then move boxes towards their neighbours."""
-        for row in self.rows:
-            self._spread(row, dict.fromkeys(row, 0.0))
-        for sweep in range(SWEEPS):
-            rows = self.rows if sweep % 2 else self.rows[::-1]
-            for row in rows:
-                self._spread(row, {place: self._wish(place, sweep) for place in row})
-        left = min(self.x[place] - self.widths[place] / 2 for place in self.x)
-        self.x = {place: x - left for place, x in self.x.items()}
-
-    def _wish(self, place: Any, sweep: int) -> float:
-        """Where a box would like to be: between its neighbours; straight edges matter most where they pass."""
-        neighbours = self.above[place] if sweep % 2 else self.below[place]
-        if not neighbours or type(place) is tuple or sweep >= SWEEPS - 8:
-            neighbours = self.above[place] + self.below[place]
-        if type(place) is tuple:
-            straight = [n for n in neighbours if type(n) is tuple]
-            neighbours = neighbours + 3 * straight
-        return _mean([self.x[n] for n in neighbours], self.x[place])
-
-    def _spread(self, row: list[Any], wishes: dict[Any, float]) -> None:
-        """Positions in the row's order, without overlap, near the wishes; boxes that touch move as one block."""
-        blocks: list[tuple[float, int, float]] = []  # sum of (wish - offset), boxes, width up to the last middle
-        members: list[list[tuple[Any, float]]] = []  # with offsets from the block's first box
-        for place in row:
-            block, own = (wishes[place], 1, 0.0), [(place, 0.0)]
-            while blocks:
-                total, count, width = blocks[-1]
-                last, first = members[-1][-1][0], own[0][0]
-                distance = width + (self.widths[last] + self.widths[first]) / 2 + GAP
-                if total / count + distance <= block[0] / block[1]:
-                    break
-                blocks.pop()
-                own = members.pop() + [(member, offset + distance) for member, offset in own]
-                block = (total + block[0] - distance * block[1], count + block[1], distance + block[2])
-            blocks.append(block)
-            members.append(own)
-        for (total, count, _), own in zip(blocks, members):
-            for place, offset in own:
-                self.x[place] = total / count + offset
-
-
-def _mean(numbers: Sequence[float], default: float) -> float:
-    return sum(numbers) / len(numbers) if numbers else default
-
-
 # ----------------------------------------------------------------------------------------------- drawing
 def _picture(graph: Graph, shown: Sequence[int], name: str, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
     from matplotlib.figure import Figure
@@ -234,7 +99,7 @@ def _picture(graph: Graph, shown: Sequence[int], name: str, inputs: Sequence[str
     widths = {node: max(0.45, CHARACTER * len(text) + 0.2) for node, text in texts.items()}
     boxes = set(shown)
     edges = [(i, node) for node in shown for i in dict.fromkeys(graph.operands_of(node)) if i in boxes]
-    layout = _Layout(widths, edges)
+    layout = Layout(widths, edges, gap=GAP, thin=THIN)
     guards = {guard.node: guard.expected for guard in graph.guards}
     notes = _notes(graph, outputs)
 

@@ -20,6 +20,7 @@ __all__ = [
     "IndexRangeError",
     "PathsError",
     "PathsWarning",
+    "PlaygroundError",
     "ProgramFileError",
     "ShapeError",
     "StrictError",
@@ -100,6 +101,10 @@ class PathsWarning(UserWarning):
 
 class ProgramFileError(ValuegradError, ValueError):
     """A program's file is missing, damaged, or from a newer version."""
+
+
+class PlaygroundError(ValuegradError, RuntimeError):
+    """The playground cannot be served: something is not installed, or a port is taken."""
 
 
 class EngineWarning(UserWarning):

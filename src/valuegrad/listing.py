@@ -2,8 +2,7 @@
 
 Why: what was recorded should be easy to look at: a small graph line by line, a large one by its counts.
 
-Data structures: none.  ``symbol`` gives an operation's sign as pictures show it; ``kind`` the group by which
-pictures colour it.
+Data structures: none.  Signs and colours are those of ``pictures/appearance.py``.
 
 Where to start reading: ``graph_text``.
 """
@@ -12,55 +11,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 
 from valuegrad.graph import Graph
+from valuegrad.pictures.appearance import COLOURS, INFIX, SYMBOLS, kind, shortened
+from valuegrad.pictures.languages import DOT_NODES, quoted
+from valuegrad.pictures.shown import Shown
 from valuegrad.primitives import TABLE
 from valuegrad.primitives.opcodes import OPCODE, OPS
 
-__all__ = ["COLOURS", "graph_text", "kind", "label", "to_dot"]
+__all__ = ["graph_text", "label", "shown", "to_dot"]
 
 LISTED = 60  # nodes of a graph that is listed as a whole
 SHOWN = 6  # source lines of guards
 OPERANDS = 8  # operands in a line
-
-SYMBOLS = {
-    "add": "+", "sub": "−", "mul": "×", "div": "÷", "neg": "−", "lt": "<", "le": "≤", "eq": "=", "and": "∧", "or": "∨",
-    "not": "¬", "pow": "^", "power": "^", "sum": "Σ", "prod": "Π", "sqrt": "√", "batch_sum": "Σ lanes",
-}  # fmt: skip
-INFIX = {"add", "sub", "mul", "div", "lt", "le", "eq", "and", "or", "power"}
-_KINDS = {
-    "input": "input",
-    "const": "constant",
-    "arithmetic": "add sub mul div neg abs sign pow power floordiv mod fmod sqrt hypot floor ceil trunc round identity "
-    "take detach",
-    "choice": "lt le eq and or not select where gather clamp maximum minimum relu",
-    "list": "sum prod mean dot norm logsumexp softmax log_softmax cross_entropy batch_sum lanes",
-    "own": "custom call",
-}
-_KIND = {op: name for name, ops in _KINDS.items() for op in (ops.split() if name not in ("input", "constant") else ())}
-_KIND |= {"input": "input", "const": "constant"}
-COLOURS = {
-    "input": "#b7e0b1",
-    "constant": "#e6e6e6",
-    "arithmetic": "#cfe2f7",
-    "function": "#dccdf2",
-    "choice": "#fbdcae",
-    "list": "#b9e5e2",
-    "own": "#f6c6c9",
-}
-"""A colour for each kind of operation."""
-
-
-def kind(op: str) -> str:
-    """Which group an operation belongs to: what is not named otherwise is a function, such as exp."""
-    return _KIND.get(op, "function")
-
-
-def shortened(x: float) -> str:
-    """A number in six digits at most."""
-    return f"{x:.6g}"
 
 
 def static_text(graph: Graph, node: int) -> str:
@@ -204,6 +170,43 @@ def _remarks(graph: Graph, inputs: Sequence[str], outputs: Sequence[str]) -> lis
     return remarks
 
 
+# -------------------------------------------------------------------------------------------- pictures
+def shown(graph: Graph, inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> Shown:
+    """A graph as pictures see it; a node's id there is its position here.
+
+    Args:
+        graph: the graph.
+        inputs: names of the inputs.
+        outputs: names of the outputs.
+    """
+    names = dict(zip(range(graph.inputs), inputs))
+    notes: dict[int, list[str]] = {}
+    for guard in graph.guards:
+        notes.setdefault(guard.node, []).append(f"is {'true' if guard.expected else 'false'}")
+    for i, node in enumerate(graph.outputs.tolist()):
+        text = outputs[i] if i < len(outputs) else f"output {i}" if len(graph.outputs) > 1 else "output"
+        notes.setdefault(node, []).append(text)
+    ops = [OPS[code] for code in graph.ops.tolist()]
+    signs = []
+    for node, op in enumerate(ops):
+        static = static_text(graph, node)
+        sign = SYMBOLS.get(op, op)
+        if op in ("input", "const"):
+            sign = shortened(float(graph.numbers[node])) if op == "const" else ""
+        elif static:
+            sign = f"{sign} {static}" if op == "pow" else f"{sign}[{static}]"
+        signs.append(sign)
+    starts, operands = graph.starts.tolist(), graph.operands.tolist()
+    return Shown(
+        ops=["constant" if op == "const" else op for op in ops],
+        signs=signs,
+        operands=[operands[a:b] for a, b in pairwise(starts)],
+        names=names,
+        results=list(dict.fromkeys(graph.outputs.tolist())),
+        notes={node: ", ".join(dict.fromkeys(texts)) for node, texts in notes.items()},
+    )
+
+
 # -------------------------------------------------------------------------------------------- Graphviz
 def to_dot(graph: Graph, name: str = "graph", inputs: Sequence[str] = (), outputs: Sequence[str] = ()) -> str:
     """A graph in Graphviz's language: ``dot -Tsvg graph.dot -o graph.svg`` draws it.
@@ -225,8 +228,8 @@ def to_dot(graph: Graph, name: str = "graph", inputs: Sequence[str] = (), output
           n0 -> n1;
         }
     """
-    lines = [f"digraph {_quoted(name)} {{"]
-    lines.append('  node [shape=box, style="filled,rounded", fontname="Helvetica", color="#00000040"];')
+    lines = [f"digraph {quoted(name)} {{"]
+    lines.append(f"  {DOT_NODES}")
     results: dict[int, list[str]] = {}
     for i, node in enumerate(graph.outputs.tolist()):
         text = outputs[i] if i < len(outputs) else f"output {i}" if len(graph.outputs) > 1 else "output"
@@ -238,16 +241,12 @@ def to_dot(graph: Graph, name: str = "graph", inputs: Sequence[str] = (), output
         if constant[node] and node not in results and node not in guards:
             continue
         text = label(graph, node, inputs[node] if node < min(graph.inputs, len(inputs)) else "")
-        attributes = [f"label={_quoted(text)}", f'fillcolor="{COLOURS[kind(OPS[graph.ops[node]])]}"']
+        attributes = [f"label={quoted(text)}", f'fillcolor="{COLOURS[kind(OPS[graph.ops[node]])]}"']
         if node in results:
-            attributes += ["color=black", "penwidth=2", f"xlabel={_quoted(', '.join(results[node]))}"]
+            attributes += ["color=black", "penwidth=2", f"xlabel={quoted(', '.join(results[node]))}"]
         if node in guards:
             outcome = "true" if guards[node].expected else "false"
-            attributes += ["shape=diamond", f"tooltip={_quoted(f'{outcome} at {guards[node].line}')}"]
+            attributes += ["shape=diamond", f"tooltip={quoted(f'{outcome} at {guards[node].line}')}"]
         lines.append(f"  n{node} [{', '.join(attributes)}];")
         edges += [f"  n{i} -> n{node};" for i in graph.operands_of(node) if not constant[i]]
     return "\n".join([*lines, *edges, "}"])
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -19,11 +19,13 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, Py_XINCREF, PyObject
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.math cimport isfinite
 from libc.string cimport memset
 
-from valuegrad import arguments, modes
+from valuegrad import arguments, lines, modes
 from valuegrad.errors import ComputedValueError, ForgetError, ShapeError, ValueTypeError
 from valuegrad.primitives import TABLE
+from valuegrad.primitives.methods import explained
 
 cdef extern from "_node.h":
     ctypedef struct VgValue
@@ -42,8 +44,9 @@ cdef extern from "_node.h":
         double grad
         VgSlot slot[2]
         double local_grad[2]
-        unsigned short op
-        unsigned short flags
+        unsigned char op
+        unsigned char flags
+        unsigned short line
         unsigned int count
         unsigned long long created
     ctypedef struct VgSweep:
@@ -59,6 +62,7 @@ cdef extern from "_node.h":
         void (*family_grads)(Py_ssize_t n, const double *x, const double *outs, double i, double *g) noexcept
         int arity, vectors, has_static, skips_zero, allows_empty
     unsigned long long vg_clock
+    unsigned short vg_line
     VgSweep vg_sweep_state
     VgValue *vg_new(double data) except NULL
     VgBlock *vg_block(size_t count, int with_constants) except NULL
@@ -70,6 +74,7 @@ cdef extern from "_node.h":
     void vg_adopt(VgBlock *block, Py_ssize_t n, PyObject **items, const double *x)
     int vg_take_over(PyTypeObject *type)
     int VG_SMALL_INT(object a, double *x)
+    bint VG_RARELY(bint condition)
     object VG_OBJECT(VgValue *v)  # hands the caller the one reference that vg_new made
 
 cdef extern from "_rules.h":
@@ -90,6 +95,11 @@ cdef extern from "_export.h":
     size_t vg_export_fill(VgExport *e, VgValue **roots, size_t root_count, int *root_nodes)
     void vg_export_end(VgExport *e)
 
+cdef extern from "_lines.h":
+    PyObject *vg_lines_number
+    PyObject *vg_lines_inside
+    int vg_line_here() except -1
+
 cdef extern from "Python.h":
     Py_ssize_t PySequence_Fast_GET_SIZE(object)
     PyObject **PySequence_Fast_ITEMS(object)
@@ -102,17 +112,23 @@ cdef list ROWS = [None] * FIRST_OPCODE + list(TABLE.values())
 cdef list NAMES = [None, "constant", "custom"] + list(TABLE) + ["recorded"]
 cdef tuple COMPARISONS = ("lt", "le", "eq", "ne", "gt", "ge")  # by Py_LT ... Py_GE
 
-cdef int modes_entered = 0  # with-blocks of no_grad and strict, and recordings, that are open in any thread
+cdef int modes_entered = 0  # with-blocks of no_grad, strict and the like, and recordings, open in any thread
 cdef object MODE = modes.variable
 cdef int NO_GRAD = modes.NO_GRAD
 cdef int STRICT = modes.STRICT
 cdef int RECORDING = modes.RECORDING
+cdef int LINES = modes.LINES
+cdef object number_of_line = lines.number  # these keep alive what _lines.h calls
+cdef object line_is_inside = lines.is_inside
+vg_lines_number = <PyObject *>number_of_line
+vg_lines_inside = <PyObject *>line_is_inside
 
 
 def set_modes_entered(int count):
     """Called by ``modes`` whenever a with-block is entered or left."""
-    global modes_entered
+    global modes_entered, vg_line
     modes_entered = count
+    vg_line = 0
 
 
 modes.use_native_switch(set_modes_entered)
@@ -195,12 +211,55 @@ cdef int refuse(str how, object value) except -1:
     return 0
 
 
-cdef int mode_of(int op, double out, Py_ssize_t n, const double *x, Py_ssize_t m, const double *g, object static) except -1:
-    """While some thread is in a mode: check the numbers if it is strict, and tell the mode."""
+cdef int note_line() except -1:
+    """While some thread is in a mode: Values that are made from here on are this line's."""
+    global vg_line
+    if modes_entered:
+        vg_line = vg_line_here() if current_mode() & LINES else 0
+    return 0
+
+
+cdef inline bint all_finite(double out, Py_ssize_t n, const double *g) noexcept:
+    cdef Py_ssize_t i
+    for i in range(n):
+        if not isfinite(g[i]):
+            return False
+    return isfinite(out)
+
+
+cdef int refuse_infinite(
+    int op, double out, Py_ssize_t n, const double *x, PyObject **items, Py_ssize_t m, const double *g, double s
+) except -1:
+    """Strict mode met an operation that is not finite."""
+    inputs = [x[i] if items[i] == NULL else <object>items[i] for i in range(n)]
+    arguments.check_finite(ROWS[op], out, inputs, tuple_of(g, m), s if VG_OPERATIONS[op].has_static else None)
+    return 0
+
+
+cdef int mode_of(
+    int op, double out, Py_ssize_t n, const double *x, PyObject **items, Py_ssize_t m, const double *g, double s
+) except -1:
+    """While some thread is in a mode: look at the numbers if it is strict, at the line if it remembers it; the mode."""
+    global vg_line
     cdef int mode = current_mode()
-    if mode & STRICT:
-        arguments.check_finite(ROWS[op], out, tuple_of(x, n), tuple_of(g, m), static)
+    if mode & STRICT and not all_finite(out, m, g):
+        refuse_infinite(op, out, n, x, items, m, g, s)
+    vg_line = vg_line_here() if mode & LINES else 0
     return mode
+
+
+cdef int mode_of1(int op, double out, object a, double x, const double *g, double s) except -1:
+    cdef PyObject *item = <PyObject *>a
+    return mode_of(op, out, 1, &x, &item, 1, g, s)
+
+
+cdef int mode_of2(
+    int op, double out, object a, object b, int kind_a, int kind_b, const double *x, const double *g
+) except -1:
+    cdef PyObject *items[2]
+    items[0] = <PyObject *>a if kind_a == IS_VALUE else NULL
+    items[1] = <PyObject *>b if kind_b == IS_VALUE else NULL
+    return mode_of(op, out, 2, x, items, 2, g, 0.0)
 
 
 cdef inline object make1(int op, object a, double x, double s):
@@ -209,7 +268,7 @@ cdef inline object make1(int op, object a, double x, double s):
     cdef double g[1]
     cdef VgValue *v
     VG_OPERATIONS[op].rule(1, &x, s, &out, g)
-    if modes_entered and mode_of(op, out, 1, &x, 1, g, s if VG_OPERATIONS[op].has_static else None) & NO_GRAD:
+    if VG_RARELY(modes_entered) and mode_of1(op, out, a, x, g, s) & NO_GRAD:
         return VG_OBJECT(vg_new(out))
     v = vg_new(out)
     v.op = op
@@ -227,7 +286,7 @@ cdef inline object make2(int op, object a, object b, int kind_a, int kind_b, con
     cdef double g[2]
     cdef VgValue *v
     VG_OPERATIONS[op].rule(2, x, 0.0, &out, g)
-    if modes_entered and mode_of(op, out, 2, x, 2, g, None) & NO_GRAD:
+    if VG_RARELY(modes_entered) and mode_of2(op, out, a, b, kind_a, kind_b, x, g) & NO_GRAD:
         return VG_OBJECT(vg_new(out))
     v = vg_new(out)
     v.op = op
@@ -315,7 +374,7 @@ cdef object apply_scalars(int op, tuple args, double s):
     VG_OPERATIONS[op].rule(n, x, s, &out, g)
     if plain == n:
         return out
-    if modes_entered and mode_of(op, out, n, x, n, g, s if VG_OPERATIONS[op].has_static else None) & NO_GRAD:
+    if modes_entered and mode_of(op, out, n, x, items, n, g, s) & NO_GRAD:
         return VG_OBJECT(vg_new(out))
     block = vg_block(n, plain)
     for i in range(n):
@@ -442,14 +501,14 @@ cdef inline object combine(
         return out
     if total == 2 and static is None:
         VG_OPERATIONS[op].rule(n, x, s, &out, g_inside)
-        if modes_entered and mode_of(op, out, total, x, total, g_inside, None) & NO_GRAD:
+        if modes_entered and mode_of(op, out, total, x, items, total, g_inside, 0.0) & NO_GRAD:
             return VG_OBJECT(vg_new(out))
         return make_inside(op, out, x, items, g_inside)
     block = vg_block(total, plain)
     VG_OPERATIONS[op].rule(n, x, s, &out, block.local_grads)
     if modes_entered:
         try:
-            if mode_of(op, out, total, x, total, block.local_grads, None if static is None else s) & NO_GRAD:
+            if mode_of(op, out, total, x, items, total, block.local_grads, s) & NO_GRAD:
                 PyMem_Free(block)
                 return VG_OBJECT(vg_new(out))
         except BaseException:
@@ -497,6 +556,7 @@ cdef object apply_family(int op, object xs):
     if x == NULL:
         raise MemoryError()
     try:
+        note_line()
         outs = x + n
         items = <PyObject **>(outs + n)
         if gather(entries, x, items) == n:
@@ -513,7 +573,7 @@ cdef object apply_family(int op, object xs):
             VG_OPERATIONS[op].family_grads(n, x, outs, i, block.local_grads)
             if modes_entered:
                 try:
-                    if mode_of(op, outs[i], n, x, n, block.local_grads, <double>i) & NO_GRAD:
+                    if mode_of(op, outs[i], n, x, items, n, block.local_grads, i) & NO_GRAD:
                         PyMem_Free(block)
                         results.append(VG_OBJECT(vg_new(outs[i])))
                         continue
@@ -548,7 +608,8 @@ reference/value.py, the readable engine, shows how it works."""
     cdef double data_, grad_
     cdef size_t slot0, slot1
     cdef double local_grad0, local_grad1
-    cdef unsigned short op_, flags
+    cdef unsigned char op_, flags
+    cdef unsigned short line_
     cdef unsigned int count
     cdef unsigned long long created
 
@@ -557,6 +618,8 @@ reference/value.py, the readable engine, shows how it works."""
         cdef VgBlock *block
         cdef Py_ssize_t i, n
         v.data = arguments.number(data, "Value()")
+        note_line()
+        v.line = vg_line
         if children is not () or local_grads is not ():
             children = tuple(children)
             grads = [arguments.number(grad, "Value(), local_grads") for grad in local_grads]
@@ -645,6 +708,15 @@ reference/value.py, the readable engine, shows how it works."""
     def static(self):
         """The operation's argument that no gradient flows to, such as the exponent of ``pow``."""
         return node(self).local_grad[1] if VG_OPERATIONS[node(self).op].has_static else None
+
+    @property
+    def line(self):
+        """The source line that made it, ``file.py:12, in f``, if ``vg.remember_lines()`` was on; else None."""
+        return lines.text(node(self).line)
+
+    @property
+    def _line(self):
+        return node(self).line
 
     @property
     def _created(self):
@@ -798,6 +870,7 @@ def detach(a, /):
     """The number alone: a new leaf that does not remember where it came from."""
     if type(a) is not Value:
         return arguments.number(a, "detach()")
+    note_line()
     return apply_scalars(VG_detach, (a,), 0.0) if recording() else VG_OBJECT(vg_new(node(a).data))
 
 
@@ -843,6 +916,7 @@ def recorded(int code, double data, children, local_grads):
     cdef VgBlock *block = vg_block(n, 0)
     for i in range(n):
         block.local_grads[i] = PyFloat_AS_DOUBLE(grads[i])
+    note_line()
     result = make_external(VG_recorded, data, n, block, code)
     vg_adopt(block, n, PySequence_Fast_ITEMS(entries), NULL)
     if code >= VG_OP_count:

@@ -38,6 +38,7 @@ __all__ = [
     "RMSNorm",
     "add",
     "attend",
+    "attention_weights",
     "gaussian",
     "linear",
     "rmsnorm",
@@ -90,12 +91,29 @@ def attend(
     Returns:
         The average of the values, weighted by how well the keys match the query.
     """
+    weights = attention_weights(query, keys, seen)
+    return [vg.dot(weights, entry) for entry in values]
+
+
+def attention_weights(
+    query: Sequence[Value], keys: Sequence[Sequence[Value]], seen: Sequence[Any] | None = None
+) -> Vector:
+    """How much one head of a position looks at each position so far: numbers from 0 to 1 whose sum is 1.
+
+    Args:
+        query: what this position looks for; a vector.
+        keys: what each position so far offers; a vector for each position.
+        seen: conditions, which of the positions are there at all; all of them if None.
+
+    Example:
+        >>> attention_weights([Value(1.0)], [[Value(3.0)], [Value(3.0)]])
+        [Value(data=0.5, grad=0.0), Value(data=0.5, grad=0.0)]
+    """
     scale = len(query) ** 0.5
     matches = [vg.dot(query, key) / scale for key in keys]
     if seen is not None:
         matches = [vg.where(there, match, -inf) for there, match in zip(seen, matches)]
-    weights = vg.softmax(matches)
-    return [vg.dot(weights, entry) for entry in values]
+    return vg.softmax(matches)
 
 
 def gaussian(std: float, rng: random.Random | None = None) -> Draw:
@@ -286,8 +304,10 @@ class Attention(Module):
         memory.add(self.key(x), self.value(x))
         gathered: Vector = []
         for head in self.heads:
-            keys = [key[head] for key in memory.keys]
-            gathered += attend(query[head], keys, memory.values[head], memory.seen)
+            weights = attention_weights(query[head], [key[head] for key in memory.keys], memory.seen)
+            gathered += [vg.dot(weights, entry) for entry in memory.values[head]]
+            if memory.looks is not None:
+                memory.looks.append(weights)
         return self.output(gathered)
 
 
@@ -295,12 +315,14 @@ class Memory:
     """What an ``Attention`` keeps of the positions so far: ``keys[t][j]`` and ``values[j][t]``.
 
     ``seen`` is None or says, in a program that has room for more positions than there are, which are there.
+    ``looks`` is None, or a list that gets the attention weights of each head at each position.
     """
 
     def __init__(self) -> None:
         self.keys: list[Vector] = []
         self.values: list[Vector] = []
         self.seen: list[Any] | None = None
+        self.looks: list[Vector] | None = None
 
     def add(self, key: Vector, value: Vector) -> None:
         """Remember one more position."""

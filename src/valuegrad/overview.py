@@ -15,14 +15,17 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from valuegrad import arguments
 from valuegrad.drawing import draw
 from valuegrad.errors import IndexRangeError
 from valuegrad.graph import Graph
-from valuegrad.listing import graph_text, to_dot
+from valuegrad.listing import graph_text, shown, to_dot
 from valuegrad.loops import Loops, Part
+from valuegrad.pictures.cards import Html, card, details, paragraph, strong
+from valuegrad.pictures.chart import bars
+from valuegrad.pictures.diagram import Diagram
 
 if TYPE_CHECKING:
     from valuegrad.paths import Options, Path, Paths
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["Overview"]
 
 SHOWN = 8  # lines of a list that are printed
+MOST_DRAWN = 100_000  # nodes of a graph that a notebook draws unasked
 
 
 class Overview:
@@ -179,6 +183,46 @@ class Overview:
         """
         graph, inputs = self._path(path)
         draw(graph, file, self.name, inputs)
+
+    def diagram(self, path: int = 0, **options: Any) -> Diagram:
+        """A path's graph as a picture that shows itself in a notebook; what repeats is one box, and large graphs are
+        summed up.
+
+        Args:
+            path: which one of ``graphs``.
+            options: ``most``, ``collapse``, ``expand``, ``direction``, as of ``vg.inspect.diagram``; a node's id is its
+                position in the graph.
+
+        Example:
+            >>> import valuegrad as vg
+            >>> area = vg.compile(lambda width, height: width * height)
+            >>> area(3.0, 5.0)
+            15.0
+            >>> print(area.graph.diagram().mermaid().splitlines()[1])
+              n0("width"):::input
+        """
+        graph, inputs = self._path(path)
+        return Diagram(shown(graph, inputs), self.name, **options)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: sizes, operations, guards, the loops, and the first path's graph."""
+        first, *rest = str(self).splitlines()
+        parts = [paragraph(strong(first))]
+        if self.paths:
+            counts = list(self.counts.items())
+            rows = [(name, float(count)) for name, count in counts[: 2 * SHOWN]]
+            parts.append(Html(bars(rows, "how many nodes of each operation there are")))
+            quiet_lines = [line.strip() for line in rest if not line.startswith("  operations")]
+            parts += [paragraph(line, group="vg-quiet") for line in quiet_lines]
+            if len(self.loops):
+                parts.append(details(f"the loops that run ({len(self.loops)})", str(self.loops)))
+            if len(self.graphs[0]) <= MOST_DRAWN:
+                which = f"path 1 of {len(self.paths)}" if len(self.paths) > 1 else "its graph"
+                parts += [paragraph(which, group="vg-quiet"), Html(self.diagram().svg())]
+        return card(*parts)
+
+    def _repr_svg_(self) -> str | None:
+        return self.diagram().svg() if self.paths and len(self.graphs[0]) <= MOST_DRAWN else None
 
     def _path(self, path: int) -> tuple[Graph, list[str]]:
         """A path's graph, and its inputs' names."""

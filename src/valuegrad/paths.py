@@ -30,6 +30,7 @@ from valuegrad import arguments
 from valuegrad.batch import one_lane_of_many
 from valuegrad.calls import Call
 from valuegrad.errors import PathsError, PathsWarning, ShapeError, ValueTypeError
+from valuegrad.lines import caller_depth
 from valuegrad.lower.lowering import HAS_PASSES, Lowered, lower, run_once
 from valuegrad.modes import no_grad
 from valuegrad.outputs import Structure
@@ -280,7 +281,7 @@ class Paths:
             raise PathsError(text)
         if not self._warned[0]:
             self._warned[0] = True
-            level = arguments.caller_depth()
+            level = caller_depth()
             warnings.warn(f"{text}; these lanes run uncompiled: right, but slower", PathsWarning, stacklevel=level)
 
 

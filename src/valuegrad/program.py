@@ -85,6 +85,10 @@ class Program:
     def __repr__(self) -> str:
         return f"<valuegrad program {self.__name__}{self.__signature__ or '(...)'}>"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it: what it has recorded."""
+        return self.graph._repr_html_()
+
     @property
     def __signature__(self) -> Any:
         return self._signature.signature

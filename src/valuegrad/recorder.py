@@ -30,6 +30,7 @@ from valuegrad import value as engine
 from valuegrad.comparison import Comparison
 from valuegrad.errors import ForgetError, ShapeError, ValueTypeError
 from valuegrad.higher import VALUES, Linearised
+from valuegrad.lines import caller
 from valuegrad.primitives import Row
 from valuegrad.primitives.opcodes import DERIVATIVE, OPCODE, OPS, PARTIAL
 from valuegrad.value import Value, recorded
@@ -152,7 +153,7 @@ class Recorder:
             k = len(self.guards)
             holds = self._outcomes[k] if k < len(self._outcomes) else condition._data != 0.0
             self._decided[condition._created] = holds
-            self.guards.append(AskedGuard(condition, holds, arguments.caller()))
+            self.guards.append(AskedGuard(condition, holds, caller()))
         return holds
 
     def where(self, condition: Any, a: Any, b: Any) -> Any:

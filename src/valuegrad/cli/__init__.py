@@ -1,4 +1,4 @@
-"""The command line: ``valuegrad train | sample | evaluate | datasets | explain``.
+"""The command line: ``valuegrad train | sample | evaluate | datasets | explain | play``.
 
 Each command is a module of its own and is imported when it is called.  A command raises the library's
 errors; here they become one line for people and an exit code: 2 for a wrong call, 1 for a failure,
@@ -27,6 +27,7 @@ COMMANDS = {
     "evaluate": "Measure a trained GPT's loss on texts.",
     "datasets": "List the data sets that come with the package.",
     "explain": "Show what every operation of an expression does, and what a nudge to each input changes.",
+    "play": "Open the playground in the browser: expressions to nudge, a GPT to train and to look into.",
 }
 
 

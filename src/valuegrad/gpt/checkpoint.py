@@ -32,6 +32,7 @@ import safetensors.numpy
 
 from valuegrad.atomic import write_atomically
 from valuegrad.errors import CheckpointError, ValuegradError
+from valuegrad.gpt.display import loss_chart, run_html
 from valuegrad.gpt.model import GPT
 from valuegrad.gpt.settings import ModelSettings, TrainingSettings
 from valuegrad.gpt.tokenizer import Tokenizer
@@ -101,6 +102,16 @@ class Checkpoint:
         """Give a model of the same sizes these weights."""
         for name, matrix in model.matrices().items():
             write_data([weight for row in matrix for weight in row], np.ascontiguousarray(self.weights[name]).data)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: where the run stood, its loss, its settings."""
+        return run_html(
+            self.model_settings, self.settings, len(self.characters) + 1, self.data_name,
+            self.losses.tolist(), self.evaluations,
+        )  # fmt: skip
+
+    def _repr_svg_(self) -> str | None:
+        return loss_chart(self.losses.tolist(), self.evaluations) if len(self.losses) else None
 
     # ------------------------------------------------------------------------------------------- writing
     def save(self, folder: str | os.PathLike[str]) -> None:

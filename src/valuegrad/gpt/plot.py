@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from valuegrad.atomic import write_atomically
-from valuegrad.gpt.train import running_mean
+from valuegrad.gpt.display import running_mean
 
 __all__ = ["PLOT_HINT", "save_png", "terminal"]
 

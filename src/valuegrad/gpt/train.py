@@ -21,6 +21,7 @@ import copy
 import hashlib
 import math
 import random
+import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ from valuegrad.gpt.ahead import Ahead
 from valuegrad.gpt.batches import Documents
 from valuegrad.gpt.checkpoint import Checkpoint
 from valuegrad.gpt.compiled import Steps, built, runs_compiled
+from valuegrad.gpt.display import SMOOTHED_OVER, loss_chart, run_html, running_mean
 from valuegrad.gpt.model import GPT
 from valuegrad.gpt.predicting import document_losses
 from valuegrad.gpt.sampling import TEMPERATURE, sample
@@ -43,7 +45,9 @@ from valuegrad.value import Value, read_data
 
 __all__ = ["StepReport", "Trainer", "evaluate", "fingerprint", "running_mean"]
 
-SMOOTHED_OVER = 50  # steps
+SAMPLES = 5  # what a notebook shows of a run unasked, as far as it comes in
+SAMPLING_TIME = 0.3  # seconds
+QUICK_TO_SAMPLE = 50_000  # parameters of a model whose samples take no noticeable time
 
 
 class StepReport(NamedTuple):
@@ -254,8 +258,32 @@ class Trainer:
 
     def samples(self, count: int, *, temperature: float = TEMPERATURE) -> list[str]:
         """Texts that the model writes now, drawn from a copy of the random state: training goes on undisturbed."""
+        return list(self._sampled(count, temperature))
+
+    def _sampled(self, count: int, temperature: float = TEMPERATURE) -> Iterator[str]:
         rng = copy.deepcopy(self.rng)
-        return [sample(self._model_now(), self.tokenizer, rng, temperature=temperature) for _ in range(count)]
+        for _ in range(count):
+            yield sample(self._model_now(), self.tokenizer, rng, temperature=temperature)
+
+    def __repr__(self) -> str:
+        loss = f", smoothed loss {self.smoothed_loss:.4f}" if self.losses else ""
+        return f"<valuegrad training run: {self.step:,} of {self.settings.steps:,} steps{loss}>"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: where the run stands, its loss, its settings, what it writes."""
+        begin, samples = time.monotonic(), []
+        if self.step and self._model_now().settings.parameters(self.tokenizer.vocabulary) <= QUICK_TO_SAMPLE:
+            for sampled in self._sampled(SAMPLES):
+                samples.append(sampled)
+                if time.monotonic() - begin > SAMPLING_TIME:
+                    break
+        return run_html(
+            self.model_settings, self.settings, self.tokenizer.vocabulary, self.data_name,
+            self.losses, self.evaluations, samples,
+        )  # fmt: skip
+
+    def _repr_svg_(self) -> str | None:
+        return loss_chart(self.losses, self.evaluations) if self.losses else None
 
     def checkpoint(self) -> Checkpoint:
         """All that is needed to go on later; take it between two steps."""
@@ -328,15 +356,6 @@ def evaluate(model: GPT, tokenizer: Tokenizer, documents: Sequence[str], *, engi
 def fingerprint(documents: Sequence[str]) -> str:
     """A digest of the documents, by which a resumed run recognises its data."""
     return hashlib.sha256("\n".join(documents).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def running_mean(losses: Sequence[float]) -> list[float]:
-    """For each step the smoothed loss of that step."""
-    means, total = [], 0.0
-    for i, loss in enumerate(losses):
-        total += loss - (losses[i - SMOOTHED_OVER] if i >= SMOOTHED_OVER else 0.0)
-        means.append(total / min(i + 1, SMOOTHED_OVER))
-    return means
 
 
 def _check_documents(documents: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Numbers that explain themselves: nudge tables, written expressions, gradient checks.
+"""Numbers that explain themselves: nudge tables, why, poison, the steps of the backward pass, gradient checks.
 
 Everything here is imported when first used, as some of it needs NumPy or a terminal.
 """
@@ -9,13 +9,24 @@ from importlib import import_module
 from typing import Any
 
 _LAZY = {
-    "Effects": "valuegrad.inspect.nudge",
+    "Diagram": "valuegrad.pictures.diagram",
     "Expression": "valuegrad.inspect.expression",
+    "NudgeErrors": "valuegrad.inspect.shrinking",
     "NudgeTable": "valuegrad.inspect.nudge",
+    "Poison": "valuegrad.inspect.origin",
+    "Step": "valuegrad.inspect.stepping",
+    "Steps": "valuegrad.inspect.stepping",
+    "Why": "valuegrad.inspect.influence",
     "check_gradients": "valuegrad.inspect.check",
+    "diagram": "valuegrad.inspect.diagrams",
+    "nudge_errors": "valuegrad.inspect.shrinking",
     "nudge_effects": "valuegrad.inspect.nudge",
     "nudge_table": "valuegrad.inspect.nudge",
     "nudge_tables": "valuegrad.inspect.nudge",
+    "poison": "valuegrad.inspect.origin",
+    "remember_lines": "valuegrad.modes",
+    "steps": "valuegrad.inspect.stepping",
+    "why": "valuegrad.inspect.influence",
 }
 
 __all__ = [*_LAZY]

@@ -28,6 +28,7 @@ from typing import Any
 from valuegrad import arguments, modes
 from valuegrad.errors import GradientCheckError, IndexRangeError, ValueArgumentError, ValueTypeError
 from valuegrad.functional import jacobian
+from valuegrad.pictures.cards import card, paragraph, red, table
 from valuegrad.structures import Tree
 from valuegrad.value import Value
 
@@ -107,26 +108,42 @@ class GradientCheck:
         return self.ok
 
     def __str__(self) -> str:
+        first, header, lines, last = self._shown()
+        cells = [header, *lines]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+        text = [first]
+        for row in cells:
+            numbers = [number.rjust(width) for number, width in zip(row[1:-1], widths[1:-1])]
+            text.append("  ".join([row[0].ljust(widths[0]), *numbers, row[-1]]).rstrip())
+        return "\n".join([*text, last] if last else text)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the same, what disagrees in red."""
+        first, header, lines, last = self._shown()
+        rows = [[*line[:-1], red(line[-1]) if line[-1].startswith("WRONG") else line[-1]] for line in lines]
+        return card(paragraph(first if self.ok else red(first)), table(header, rows), paragraph(last))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython shows where it cannot show HTML: the text."""
+        printer.text(str(self))
+
+    def _shown(self) -> tuple[str, tuple[str, ...], list[tuple[str, ...]], str]:
+        """The first line, the table's header and lines, and what is left to say."""
         agree = sum(component.ok for component in self.components)
-        lines = [
+        first = (
             f"check_gradients: {agree} of {len(self.components)} derivatives agree with their difference quotients; "
             f"largest relative difference {self.max_error:.2g}"
-        ]
+        )
         listed = sorted(self.components, key=_badness, reverse=True)[:SHOWN]
         listed = [component for component in self.components if component in listed]
-        cells = [("derivative", "gradient", "difference quotient", "uncertainty", "difference", "")]
+        lines: list[tuple[str, ...]] = []
         for c in listed:
             verdict = ("ok" if c.ok else "WRONG") + (f", {c.note}" if c.note else "")
-            what = f"∂{c.output}/∂{c.number}"
             figures = (f"{c.gradient:.10g}", f"{c.quotient:.10g}", f"{c.uncertainty:.1g}", f"{c.error:.1g}")
-            cells.append((what, *figures, verdict))
-        widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-        for row in cells:
-            numbers = [text.rjust(width) for text, width in zip(row[1:-1], widths[1:-1])]
-            lines.append("  ".join([row[0].ljust(widths[0]), *numbers, row[-1]]).rstrip())
-        if len(listed) < len(self.components):
-            lines.append(f"... and {len(self.components) - len(listed)} more that agree better")
-        return "\n".join(lines)
+            lines.append((f"∂{c.output}/∂{c.number}", *figures, verdict))
+        more = len(self.components) - len(listed)
+        header = ("derivative", "gradient", "difference quotient", "uncertainty", "difference", "")
+        return first, header, lines, f"... and {more} more that agree better" if more else ""
 
 
 def _badness(component: Component) -> tuple[bool, float]:

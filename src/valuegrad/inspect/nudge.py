@@ -5,7 +5,7 @@ puts the answer beside the facts: the operation is computed again with the nudge
 compared with local gradient times nudge.
 
 Data structures: a ``NudgeTable`` has one ``Nudge`` for each input; its ``cells`` are the texts that every
-way of showing it (Markdown, the terminal) lays out.
+way of showing it (``tables.py``) lays out.
 
 Where to start reading: ``nudge_table`` for one operation, ``nudge_effects`` for a whole expression.
 """
@@ -15,24 +15,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from valuegrad import arguments
 from valuegrad.errors import ValueArgumentError, ValueTypeError
+from valuegrad.inspect.tables import Cells, Shown
 from valuegrad.inspect.worked import ATOM, Text, Worked, Working, figure, number_text, written
 from valuegrad.primitives import FLOATS, TABLE
 from valuegrad.value import Value
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-__all__ = ["Nudge", "NudgeTable", "nudge_effects", "nudge_table", "nudge_tables", "recompute"]
+__all__ = [
+    "Nudge",
+    "NudgeTable",
+    "computed_from",
+    "nudge_effects",
+    "nudge_table",
+    "nudge_tables",
+    "recompute",
+    "replay",
+]
 
 LONGEST_LABEL = 16  # characters; a longer operation is referred to by its number, as equations are: (2)
 LONGEST_REASON = 12  # characters; a longer one would push the figures out of the table
 WIDEST_CALCULATION = 20  # characters; with a wider one there is a line for each input too
-WIDEST_TITLE = 9  # in the terminal a longer column title is broken into lines, so that the figures have room
 MOST_COLUMNS = 3  # an operation of more inputs is shown with one line for each of them
 WORKING = Working()
 
@@ -65,7 +70,7 @@ class Nudge:
 
 
 @dataclass(frozen=True)
-class NudgeTable:
+class NudgeTable(Shown):
     """The nudges of one operation, or of a whole expression.
 
     Args:
@@ -128,30 +133,9 @@ class NudgeTable:
             found.append("?: an operation of your own brings its local gradients, but no rule to compute it again.")
         return found
 
-    def markdown(self) -> str:
-        """The table in Markdown, with its notes."""
+    def _cells(self) -> Cells:
         header, lines = self.cells()
-        texts = [header, ["---"] * len(header), *lines]
-        table = "\n".join(f"| {' | '.join(cell.replace('_', chr(92) + '_') for cell in line)} |" for line in texts)
-        return "\n\n".join([table, *self.notes()])
-
-    def __rich__(self) -> Table:
-        """The table for the terminal: ``rich.print(table)``."""
-        from rich import box
-        from rich.table import Table
-        from rich.text import Text as Styled
-
-        header, lines = self.cells()
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, caption_justify="left")
-        for title in header:
-            broken = wrap(title, WIDEST_TITLE, break_long_words=False)
-            shown = title.replace(" to ", "\nto ") if "Nudge " in title else "\n".join(broken)
-            table.add_column(Styled(shown), overflow="fold")
-        for line in lines:
-            table.add_row(*map(Styled, line))
-        if self.notes():
-            table.caption = Styled("\n".join(self.notes()))
-        return table
+        return Cells(header, lines, notes=self.notes())
 
 
 def change_text(change: float, nudge: float, rounding: float = 0.0) -> str:
@@ -241,7 +225,7 @@ def nudge_tables(root: Value, *, nudge: float = 0.001) -> list[NudgeTable]:
     labels: dict[Value, Text] = {}
     numbered: dict[tuple[str, float], Text] = {}
     tables: list[NudgeTable] = []
-    for value in _computed_from(root):
+    for value in computed_from(root):
         if not value.children:
             labels[value] = _leaf(value)
             continue
@@ -286,12 +270,12 @@ def nudge_effects(
         (30, 0.029851, 0.03)
     """
     _check(root, nudge, "nudge_effects()")
-    order = _computed_from(root)
+    order = computed_from(root)
     chosen = [v for v in order if not v.children and v.op != "constant"] if inputs is None else list(inputs)
     rows = []
     for value, gradient in zip(chosen, _gradients(root, order, chosen)):
         nudged = value.data + nudge
-        new = again(value, nudged) if again is not None else _replay(root, order, value, nudged)
+        new = again(value, nudged) if again is not None else replay(root, order, value, nudged)
         rows.append(_row(_leaf(value)[0], value.data, nudged, "", root.data, new, gradient, "", nudge))
     return NudgeTable(label, "", root.data, tuple(rows), nudge, whole=True)
 
@@ -320,7 +304,7 @@ def _check(value: Value, nudge: float, who: str) -> None:
         raise ValueArgumentError(f"{who}, nudge got {size:g}; expected a small number other than 0, such as 0.001")
 
 
-def _computed_from(root: Value) -> list[Value]:
+def computed_from(root: Value) -> list[Value]:
     """All Values the root was computed from, oldest first; unlike the backward pass, both branches of ``where``."""
     seen: set[Value] = set()
     stack = [root]
@@ -389,7 +373,7 @@ def _reason(grad: Any, children: Sequence[Worked], labels: Sequence[str]) -> str
     return text if text != figure(grad.number) and len(text) <= LONGEST_REASON else ""
 
 
-def _replay(root: Value, order: Sequence[Value], changed: Value, number: float) -> float | None:
+def replay(root: Value, order: Sequence[Value], changed: Value, number: float) -> float | None:
     """The result with another number in one place; operations that it does not reach stay as they are."""
     new: dict[Value, float] = {changed: number}
     for value in order:

@@ -9,8 +9,11 @@ __all__ = ["PACKAGE", "digest"]
 
 PACKAGE = Path(__file__).resolve().parent.parent
 SOURCES = (
-    *[f"primitives/{name}.py" for name in ("table", "floats", "row", "algebra", "symbols", "render", "opcodes")],
-    *["_ieee.h", "_slab.h", "_node.h", "_export.h", "native.pyx"],
+    *[
+        f"primitives/{name}.py"
+        for name in ("table", "floats", "row", "algebra", "symbols", "render", "opcodes", "methods")
+    ],
+    *["_ieee.h", "_slab.h", "_node.h", "_lines.h", "_export.h", "native.pyx"],
 )
 
 

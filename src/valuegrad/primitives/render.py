@@ -21,6 +21,7 @@ from typing import Any
 
 from valuegrad.primitives import floats
 from valuegrad.primitives.digest import PACKAGE, digest
+from valuegrad.primitives.methods import METHODS
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.primitives.row import Row
 from valuegrad.primitives.symbols import Symbol, Symbols, literal
@@ -105,6 +106,7 @@ def rules() -> str:
     text = "/* Generated from primitives/table.py by primitives/render.py.  Do not edit. */\n"
     text += '#include "_node.h"\n#include "_ieee.h"\n\n'
     text += "\n".join(f"#define VG_{row.name} {code}" for code, row in enumerate(TABLE.values(), FIRST_OPCODE)) + "\n"
+    assert FIRST_OPCODE + len(TABLE) < 256, "a Value keeps its operation in eight bits (_node.h)"
     text += f"#define VG_ROWS {len(TABLE)}\n#define VG_recorded {FIRST_OPCODE + len(TABLE)}\n\n"
     for row in TABLE.values():
         if not row.vectors:
@@ -189,6 +191,9 @@ def methods() -> str:
             parameters = ", ".join(["self", "/", "*others"] if row.variadic else ["self", *others, "/"])
             arguments = ("(self, *others)",) if row.variadic else ("self", *others)
             text += f"\ndef {row.method}({parameters}):\n    {row.doc!r}\n    return {call(row, arguments)}\n"
+    for name, method in METHODS.items():
+        text += f"\ndef {name}(self, *args, **kwargs):\n    {method.doc!r}\n"
+        text += f"    return explained({name!r}, self, args, kwargs)\n"
     return text
 
 

@@ -21,6 +21,7 @@ from importlib import import_module
 from pathlib import Path
 
 from valuegrad.primitives.digest import PACKAGE
+from valuegrad.primitives.methods import METHODS
 from valuegrad.primitives.row import Row
 from valuegrad.primitives.table import TABLE
 
@@ -29,11 +30,12 @@ __all__ = ["write_all"]
 HEAD = "# Generated from primitives/table.py by primitives/stubs.py.  Do not edit.\n"
 
 ENGINE = '''
-from collections.abc import Iterable, Sequence
-from typing import Final, SupportsFloat, SupportsIndex, TypeAlias, final, overload
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, SupportsFloat, SupportsIndex, TypeAlias, final, overload
 
 from typing_extensions import Buffer
 
+{explaining}
 __all__ = [
 {names}]
 
@@ -82,7 +84,12 @@ class Value:
     def static(self) -> float | None:
         """The operation's argument that no gradient flows to, such as the exponent of ``pow``."""
     @property
+    def line(self) -> str | None:
+        """The source line that made it, ``file.py:12, in f``, if ``vg.remember_lines()`` was on; else None."""
+    @property
     def _created(self) -> int: ...
+    @property
+    def _line(self) -> int: ...
     @property
     def _data(self) -> float: ...
     @property
@@ -266,6 +273,24 @@ def methods(row: Row) -> str:
     return text
 
 
+def explaining() -> str:
+    """The imports of what the explaining methods give."""
+    results = {method.module: method.result for method in METHODS.values() if "|" not in method.result}
+    return "".join(f"from {module} import {result}\n" for module, result in sorted(results.items()))
+
+
+def explaining_methods() -> str:
+    """The methods of ``methods.py``."""
+    text = ""
+    for name, method in METHODS.items():
+        listed = ["self", *method.parameters]
+        parameters = ", ".join(listed)
+        if len(listed) > 4:
+            parameters = "".join(f"\n        {parameter}," for parameter in listed) + "\n    "
+        text += f'    def {name}({parameters}) -> {method.result}:\n        """{method.doc}"""\n'
+    return text
+
+
 def engine() -> str:
     """``_native.pyi``."""
     rows = TABLE.values()
@@ -275,7 +300,8 @@ def engine() -> str:
     )
     return HEAD + ENGINE.lstrip("\n").format(
         names="".join(f'    "{name}",\n' for name in names),
-        methods="".join(map(methods, rows)).rstrip("\n"),
+        explaining=explaining(),
+        methods=("".join(map(methods, rows)) + explaining_methods()).rstrip("\n"),
         functions="".join(map(function, functions)).rstrip("\n"),
     )
 
@@ -283,7 +309,10 @@ def engine() -> str:
 def package() -> str:
     """``__init__.pyi``: where each public name comes from."""
     valuegrad = import_module("valuegrad")
-    sources = {"valuegrad._native": ["Value", *valuegrad.value.NAMES], "valuegrad.modes": ["no_grad", "strict"]}
+    sources = {
+        "valuegrad._native": ["Value", *valuegrad.value.NAMES],
+        "valuegrad.modes": ["no_grad", "remember_lines", "strict"],
+    }
     sources["valuegrad.errors"] = list(valuegrad.errors.__all__)
     for name, module in valuegrad._LAZY.items():
         sources.setdefault("valuegrad" if module == f"valuegrad.{name}" else module, []).append(name)

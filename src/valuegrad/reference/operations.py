@@ -15,6 +15,7 @@ from typing import Any
 from valuegrad import arguments, modes
 from valuegrad.errors import ShapeError
 from valuegrad.primitives import FLOATS, TABLE, Row
+from valuegrad.primitives.methods import METHODS, explained
 from valuegrad.reference.value import Value, apply, constant, remembered
 
 
@@ -160,6 +161,10 @@ def _method(row: Row) -> Any:
     return _function(row)
 
 
+def _explaining(name: str) -> Any:
+    return lambda self, *args, **kwargs: explained(name, self, args, kwargs)
+
+
 def by_hand() -> dict[str, Any]:
     """The operators that are more than one row: ``**`` (two rows), round, divmod."""
 
@@ -203,6 +208,11 @@ def _attach() -> None:
             globals()[row.name] = function = _function(row)
             function.__name__ = function.__qualname__ = row.name
             function.__doc__ = row.doc
+    for name, method in METHODS.items():
+        part = _explaining(name)
+        part.__doc__ = method.doc
+        part.__name__, part.__qualname__ = name, f"Value.{name}"
+        setattr(Value, name, part)
     for name, part in by_hand().items():
         part.__name__, part.__qualname__ = name, f"Value.{name}"
         setattr(Value, name, part)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from valuegrad import arguments, modes
+from valuegrad import arguments, lines, modes
 from valuegrad.errors import ForgetError
 
 
@@ -18,6 +18,7 @@ class Protocol:
 
     _children: tuple[Any, ...]
     _data: float
+    _line: int
     _local_grads: tuple[float, ...]
     _name: str | None
     _op: str | None
@@ -43,6 +44,11 @@ class Protocol:
     def static(self) -> float | None:
         """The operation's argument that no gradient flows to, such as the exponent of ``pow``."""
         return self._static
+
+    @property
+    def line(self) -> str | None:
+        """The source line that made it, ``file.py:12, in f``, if ``vg.remember_lines()`` was on; else None."""
+        return lines.text(self._line)
 
     def __pos__(self) -> Any:
         return self

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import Any
 
-from valuegrad import arguments, modes
+from valuegrad import arguments, lines, modes
 from valuegrad.errors import ComputedValueError, ForgetError, ShapeError, ValueTypeError
 from valuegrad.primitives import FLOATS, TABLE, Row
 from valuegrad.reference.protocol import Protocol
@@ -47,7 +47,7 @@ class Value(Protocol):
     """
 
     __module__ = "valuegrad"  # under either engine: so pickles go from one to the other
-    __slots__ = ("_children", "_created", "_data", "_grad", "_local_grads", "_name", "_op", "_static")
+    __slots__ = ("_children", "_created", "_data", "_grad", "_line", "_local_grads", "_name", "_op", "_static")
 
     def __init__(
         self,
@@ -65,12 +65,14 @@ class Value(Protocol):
         self._op = "custom" if self._children else None
         self._static: float | None = None
         self._created = next(clock)
+        mode = modes.current()
+        self._line = lines.here() if mode & modes.LINES else 0
         for child in self._children:
             if type(child) is not Value:
                 raise ValueTypeError(arguments.no_value(child))
         if len(self._children) != len(self._local_grads):
             raise ShapeError(arguments.unequal(len(self._children), len(self._local_grads)))
-        if self._children and modes.current() & modes.RECORDING:
+        if self._children and mode & modes.RECORDING:
             raise ForgetError(arguments.frozen_custom(self._data))
 
     def __init_subclass__(cls) -> None:
@@ -137,7 +139,7 @@ def remembered(row: Row, out: float, children: Iterable[Any], grads: Iterable[fl
     mode = modes.current()
     if mode & modes.STRICT:
         children, grads = list(children), list(grads)
-        arguments.check_finite(row, out, [c._data if type(c) is Value else c for c in children], grads, static)
+        arguments.check_finite(row, out, children, grads, static)
     if mode & modes.NO_GRAD:
         return Value(out)
     children = tuple([child if type(child) is Value else constant(child) for child in children])

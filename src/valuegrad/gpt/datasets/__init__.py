@@ -28,7 +28,7 @@ from typing import Any
 from valuegrad.arguments import shown
 from valuegrad.errors import DatasetError, ValueTypeError
 
-__all__ = ["Dataset", "Entry", "describe", "load", "names"]
+__all__ = ["Dataset", "Entry", "describe", "load", "names", "read"]
 
 _FOLDER = Path(__file__).resolve().parent
 
@@ -149,6 +149,23 @@ def load(name_or_path: str | os.PathLike[str]) -> Dataset:
         raise ValueTypeError(f"load() got {shown(name_or_path)}; expected a data set's name or a path")
     documents = _documents(_read(path), path)
     return Dataset(path, documents, f"the lines of {os.path.basename(path)}", os.path.abspath(path), "", {})
+
+
+def read(data: bytes, name: str) -> Dataset:
+    """A data set out of a text file's bytes, read as ``load`` reads it.
+
+    Args:
+        data: the bytes.
+        name: what messages call the file.
+
+    Raises:
+        DatasetError: not UTF-8 text, or without any text.
+
+    Example:
+        >>> read(b"one\\r\\n two \\n\\n", "numbers.txt").documents
+        ['one', 'two']
+    """
+    return Dataset(name, _documents(data, name), f"the lines of {name}", "", "", {})
 
 
 def _choices(name: str) -> str:
