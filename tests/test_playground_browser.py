@@ -169,6 +169,7 @@ def test_two_runs_are_compared(server, person):
     person.press("Train")
     person.sees("Run 2 and Run 1 differ in: Learning rate 0.1 and 0.01.", LEARNING)
     person.until(lambda: "Run 2: the" in chart_of(person) and "Run 1: the" in chart_of(person), "both", LEARNING)
+    person.sees("Done: all steps", LEARNING)
     person.press("Compare with Run 1")
     person.until(lambda: "Run 1" not in chart_of(person), "only the second is shown")
 
