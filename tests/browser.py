@@ -229,6 +229,8 @@ class Person:
     def reads_well(self) -> None:
         """Wait until every text stands out from what is behind it as AA asks for; colours may change gradually."""
         faint: list[str] = []
+        still = "return document.getAnimations().every(each => each.playState !== 'running')"
+        self.until(lambda: self.driver.execute_script(still), "no colour is on its way to another one")
 
         def well() -> bool:
             faint[:] = self.driver.execute_script(FAINT)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import signal
+import urllib.error
+import urllib.request
 
 import pytest
 from browser import Server, browser, needs_browser
@@ -116,6 +118,15 @@ def test_a_wrong_address_is_told_and_the_page_works(server, person):
     assert person.one('[aria-label="Batch"]').get_attribute("value") == "2"
 
 
+def test_a_page_under_another_name_than_this_computers_is_refused(server):
+    """Else a stranger's page could be given our address and read ours (DNS rebinding)."""
+    request = urllib.request.Request(server.address + "/train", headers={"Host": "evil.example"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request, timeout=30)
+    assert caught.value.code == 400
+    caught.value.close()
+
+
 # ----------------------------------------------------------------------------------------------- training
 def test_a_small_model_is_trained_and_the_loss_falls(server, person):
     person.open(f"{server.address}/train?{TINY}&steps=300")
@@ -153,6 +164,7 @@ def test_two_runs_are_compared(server, person):
     person.press("Train")
     person.sees("Run 2 and Run 1 differ in: Learning rate 0.1 and 0.01.", LEARNING)
     person.until(lambda: "Run 2: the" in chart_of(person) and "Run 1: the" in chart_of(person), "both", LEARNING)
+    person.sees("Done: all steps", LEARNING)
     person.press("Compare with Run 1")
     person.until(lambda: "Run 1" not in chart_of(person), "only the second is shown")
 
@@ -179,11 +191,17 @@ def test_a_bad_upload_is_told_and_a_good_one_is_learned_from(server, person):
     person.one(".vg-expansion .q-item").click()
     person.choose("Upload a text file", bad)
     person.sees("data set 'bad.txt' is not UTF-8: byte 1 (line 1)")
+    card = person.one(".vg-expansion .nicegui-expansion-content")
+    person.until(lambda: tall(card) <= tall(card.find_element("xpath", "..")), "the message has room")
     person.choose("Upload a text file", good)
     person.sees("40 documents are ready to be learned from.")
     person.press("Train")
     person.sees("Done: all steps", LEARNING)
     assert "data=text-" in person.address()
+
+
+def tall(element) -> float:
+    return element.rect["height"]
 
 
 def test_a_pasted_text_that_is_too_long_is_told(server, person):

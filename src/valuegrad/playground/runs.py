@@ -45,7 +45,7 @@ State = Literal["waiting", "training", "paused", "stopped", "done", "failed"]
 
 MOST_KEPT = 16
 """Runs that are kept: checkpoints of some megabytes, but for those that train or are paused in an open tab."""
-MOST_TRAINING = max(2, os.cpu_count() or 1)
+MOST_TRAINING = max(4, os.cpu_count() or 1)
 """Runs that train at the same time."""
 MOST_POINTS = 400
 """Points of a curve: more are not seen."""

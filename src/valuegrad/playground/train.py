@@ -93,6 +93,8 @@ class TrainPage:
         self.other = self._restored("other")
         self._showing = False
         self._seen: Any = None
+        self._drawn: Any = None  # which rows there are
+        self._cells: list[list[Any]] = []
         self._news: str | None = None
         self._check_data()
         with theme.element("div", "vg-columns vg-train"):
@@ -426,25 +428,38 @@ class TrainPage:
 
     def _refresh_runs(self) -> None:
         self.runs_card.set_visibility(len(self.runs) > 1)
+        both = self.run is not None and self.other is not None
+        self.differences.text = self._in_what_they_differ() if both else "Compare two of them to see both in the chart."
+        drawn = (len(self.runs), self.run, self.other)
+        if drawn != self._drawn:  # else the buttons stay, and the keyboard's place with them
+            self._drawn = drawn
+            self._draw_runs()
+        for run, cells in zip(self.runs, self._cells):
+            now = run.snapshot()
+            texts = (
+                f"{now.step:,} of {now.steps:,}",
+                f"{now.loss:.3f}" if now.step else "–",
+                f"{now.evaluations[-1][1]:.3f}" if now.evaluations else "–",
+            )
+            for cell, text in zip(cells, texts):
+                cell.text = text
+
+    def _draw_runs(self) -> None:
         self.table.clear()
         with self.table, theme.element("table", "vg-table"):
             with theme.element("thead"), theme.element("tr"):
                 for title in ("Run", "Texts", "Step", "Loss", "Held out", ""):
                     theme.text(title, "th").props('scope="col"')
             with theme.element("tbody"):
-                for run in self.runs:
-                    self._row(run, run.snapshot())
-        both = self.run is not None and self.other is not None
-        self.differences.text = self._in_what_they_differ() if both else "Compare two of them to see both in the chart."
+                self._cells = [self._row(run) for run in self.runs]
 
-    def _row(self, run: Run, now: Snapshot) -> None:
+    def _row(self, run: Run) -> list[Any]:
+        """A run's row; the cells for its step and its losses."""
         name = self.name(run)
         with theme.element("tr"):
             theme.text(name, "td")
             theme.text(run.data.name[:30], "td")
-            theme.text(f"{now.step:,} of {now.steps:,}", "td")
-            theme.text(f"{now.loss:.3f}" if now.step else "–", "td")
-            theme.text(f"{now.evaluations[-1][1]:.3f}" if now.evaluations else "–", "td")
+            cells = [theme.text("", "td") for _ in range(3)]
             with theme.element("td"), theme.element("div", "vg-row vg-tight"):
                 if run is self.run:
                     theme.text("shown", "span", "vg-note")
@@ -455,6 +470,7 @@ class TrainPage:
                     compare = theme.button(label, lambda: self._compare(run)).props("dense")
                     theme.labelled(compare, f"Compare with {name}")
                     compare.props(f'aria-pressed="{str(run is self.other).lower()}"')
+        return cells
 
     def _in_what_they_differ(self) -> str:
         assert self.run is not None
