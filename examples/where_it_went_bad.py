@@ -1,15 +1,21 @@
 """A nan comes out.  Which operation made it?
 
-By default IEEE-754 carries on, and the graph remembers: walk from the result to the oldest Value that is not finite
-although its children are.  In strict mode the operation itself raises.
+By default IEEE-754 carries on, and the graph remembers: vg.poison finds the first operation that turned finite numbers
+into nan or inf; inside vg.remember_lines() it knows the line too.  In strict mode the operation itself raises.
 
     $ python examples/where_it_went_bad.py
-    result: nan
-    log(-1.0) = nan, from the Value named margin
-    strict mode: log(-1.0) gave nan from finite inputs
+    utility is nan
+      log(margin=-1.0) gave nan from finite inputs
+      at where_it_went_bad.py, in utility
+      from there it went on through mul → utility
+    strict mode: log(margin=-1.0) gave nan from finite inputs
+    norm is 0.0, but not all of its gradients are finite
+      sqrt(0.0) gave 0.0, but its local gradient ∂/∂child 0 is inf
+      so the backward pass added inf * 1.0 = inf to the grad of child 0
+      at where_it_went_bad.py, in main
 """
 
-import math
+import re
 
 import valuegrad as vg
 
@@ -18,30 +24,31 @@ def utility(wealth, spending):
     """A logarithm of what is left, discounted; nobody thought of spending more than there is."""
     margin = wealth - spending
     margin.name = "margin"
-    return 0.95 * vg.log(margin) + 1.0
+    result = 0.95 * vg.log(margin) + 1.0
+    result.name = "utility"
+    return result
 
 
-def culprit(value):
-    """The oldest Value that is not finite although all its children are."""
-    for child in value.children:
-        if not math.isfinite(child.data):
-            return culprit(child)
-    return value
+def show(poison):
+    """Print it, without the folder and the line's number, which change with this file."""
+    print(re.sub(r"at .*[/\\](\w+\.py):\d+", r"at \1", str(poison)))
 
 
 def main():
-    """Show both ways."""
+    """Show a nan among the numbers, the same in strict mode, and one among the gradients."""
     wealth, spending = vg.Value(3.0), vg.Value(4.0)
-    result = utility(wealth, spending)
-    print("result:", result.data)
-    bad = culprit(result)
-    (cause,) = bad.children
-    print(f"{bad.op}({cause.data}) = {bad.data}, from the Value named {cause.name}")
+    with vg.remember_lines():
+        show(vg.poison(utility(wealth, spending)))
     try:
         with vg.strict():
             utility(wealth, spending)
     except vg.StrictError as error:
         print("strict mode:", str(error).partition(",")[0])
+    x = vg.Value(0.0, name="x")
+    with vg.remember_lines():
+        norm = vg.sqrt(x * x)
+    norm.name = "norm"
+    show(vg.poison(norm))
 
 
 if __name__ == "__main__":

@@ -119,6 +119,8 @@ def test_poison_is_shown_where_it_arises():
         (["a", "a=1", "--nudeg", "1"], "there is no option '--nudeg'"),
         (["a", "a=1", "--nudge", "0"], "nudge got 0; expected a small number other than 0"),
         (["a", "a=1", "--nudge", "nan"], "nudge got nan; expected a small number"),
+        (["a", "a=1", "--wrong", "order"], "give --steps with it"),
+        (["a", "a=1", "--steps", "--wrong", "orders"], "'orders' is not one of"),
         (["a", "a=1", "--nudge", "x"], "'x' is not a valid float"),
         (["a", "a=1", "--format", "html"], "'html' is not one of"),
         (["(" * 10_000], "nested deeper than 60 levels"),
@@ -130,6 +132,48 @@ def test_a_mistake_gives_a_message_and_exit_code_2(args, message):
     result = run(*args)
     assert result.exit_code == 2
     assert message in result.output
+
+
+def test_why_ranks_the_inputs_and_draws_them():
+    shown = lines("3*a + b", "a=2", "b=1", "--why")
+    assert ["a", "2", "0.02", "+0.06", "85.7%", "+0.06"] in shown
+    assert ["a", "a → mul → add", "3 × 1 = 3", "100.0%"] in shown
+    assert any(line[0].startswith("a ░") for line in shown if line)
+    assert ["1. 3 * a = 6"] not in shown
+
+
+def test_why_takes_a_nudge_if_one_is_given():
+    assert ["a", "2", "0.5", "+1.5", "100.0%", "+1.5"] in lines("3*a", "a=2", "--why", "--nudge", "0.5")
+
+
+def test_steps_are_shown_one_after_the_other():
+    assert ["1", "a.grad += v1.local_grads[0] * v1.grad", "0 + 3 * 1 = 3"] in lines("a*3", "a=2", "--steps")
+
+
+@pytest.mark.parametrize(("wrong", "of_a"), [("order", "2"), ("assign", "1"), ("stale", "12")])
+def test_a_wrong_pass_says_what_is_wrong(wrong, of_a):
+    output = run("(a + a) + (a + a)", "a=2", "--steps", "--wrong", wrong).output
+    assert f"a.grad is {of_a} instead of 4" in " ".join(output.split())
+
+
+def test_where_it_went_bad_is_told_last():
+    shown = lines("3 * log(a) + b", "a=0", "b=1")
+    assert shown[shown.index(["Where it went bad"]) + 1 :] == [
+        ["log(a=0.0) gave -inf from finite inputs"],
+        ["from there it went on through mul → add"],
+    ]
+
+
+def test_a_gradient_that_goes_bad_is_told_though_the_result_is_finite():
+    output = run("sqrt(a) * 0", "a=0", "--format", "markdown").output
+    assert "## Where a gradient goes bad\n\nsqrt(a=0.0) gave 0.0, but its local gradient ∂/∂a is inf\n" in output
+
+
+def test_all_that_is_asked_for_can_be_markdown():
+    output = run("a * b", "a=2", "b=3", "--why", "--steps", "--format", "markdown").output
+    assert "## Why\n\nthe result = 6: what moves it\n\n| Input | Value |" in output
+    assert "```text\nthe result = 6, each input moved up and down by 1 % of itself" in output
+    assert "## The backward pass\n\nBefore the first step: v1.grad = 1.0\n\n| Step | Python |" in output
 
 
 def test_help_lists_the_functions_and_examples():

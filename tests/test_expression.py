@@ -282,3 +282,11 @@ def test_an_operation_s_own_error_is_placed_in_the_text():
 def test_what_is_no_text_is_refused():
     with pytest.raises(vg.ExpressionError, match="must be text, got int"):
         Expression(3)  # type: ignore[arg-type]
+
+
+def test_what_is_written_twice_is_computed_once_if_asked_for():
+    expression = Expression("(a + a) + (a + a)")
+    twice, once = expression.evaluate({"a": 2}), expression.evaluate({"a": 2}, shared=True)
+    assert once.children[0] is once.children[1]
+    assert twice.children[0] is not twice.children[1]
+    assert once.data == twice.data == 8.0

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import valuegrad as vg
-from valuegrad.inspect import Expression, nudge_effects, nudge_table, nudge_tables
+from valuegrad.inspect import Expression, nudge_effects, nudge_errors, nudge_table, nudge_tables
 from valuegrad.inspect.nudge import change_text, recompute
 from valuegrad.inspect.worked import Worked, Working, figure, written
 from valuegrad.primitives import FLOATS, TABLE
@@ -337,3 +337,56 @@ def test_changes_are_exact_or_marked_as_rounded(change, text):
 
 def test_a_written_operation_of_an_unknown_kind_is_a_call():
     assert written("custom", [("a + b", 1), ("c", 5)]) == ("custom(a + b, c)", 5)
+
+
+# ------------------------------------------------------------------------------------------ pages, and shrinking nudges
+def test_a_table_is_html_that_fits_any_page_and_shows_names_letter_by_letter():
+    html = nudge_table(vg.Value(3.0, name="<script>") * 2).html()
+    assert "&lt;script&gt;" in html
+    assert "<script>" not in html
+    assert "light-dark(" in html
+    assert html.count("<table") == html.count("</table>") == 1
+
+
+def test_a_tenth_of_the_nudge_leaves_a_hundredth_of_the_error():
+    a = vg.Value(2.0, name="a")
+    found = nudge_errors(a.exp() * a, a)
+    ratios = [row.ratio for row in found.rows[1:4]]
+    # Taylor's next term shifts them by a few parts of the nudge, 0.1 at first
+    assert ratios == pytest.approx([100.0] * 3, rel=0.1)
+    assert "with the square of the nudge" in found.verdict()
+    assert "rounding takes over" in found.verdict()
+    assert found.rows[-1].rounded
+
+
+def test_a_straight_line_has_no_error():
+    a = vg.Value(2.0)
+    assert "exact" in nudge_errors(3 * a + 1, a).verdict()
+
+
+def test_a_kink_leaves_an_error_that_shrinks_like_the_nudge():
+    a = vg.Value(0.0)
+    verdict = nudge_errors(a.relu() + a.exp(), a).verdict()
+    assert "only 10 times smaller, not 100" in verdict
+
+
+def test_a_wrong_gradient_is_seen_where_everything_is_computed_again():
+    a = vg.Value(2.0)
+    wrong = vg.Value(4.0, [a], [3.0])
+    assert "?" in str(nudge_errors(wrong, a))
+    assert "the gradient is wrong" in nudge_errors(wrong, a, again=lambda x: x * x).verdict()
+
+
+def test_any_input_of_any_output_can_be_nudged():
+    a = vg.Value(2.0, name="a")
+    b = a * a
+    found = nudge_errors(b * a, b)
+    assert found.gradient == 2.0
+    assert nudge_errors(b, vg.Value(1.0)).gradient == 0.0
+
+
+@pytest.mark.parametrize("arguments", [{"nudge": 0.0}, {"nudge": math.inf}, {"factor": 1.0}, {"rows": 0}])
+def test_shrinking_nudges_refuse_what_cannot_shrink(arguments):
+    a = vg.Value(2.0)
+    with pytest.raises(vg.ValueArgumentError, match=r"nudge_errors\(\)"):
+        nudge_errors(a * a, a, **arguments)

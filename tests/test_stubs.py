@@ -1,6 +1,7 @@
 """The type stubs say what both engines offer, and type checkers understand programs that use them."""
 
 import ast
+import importlib
 import inspect
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from mypy import api
 import valuegrad as vg
 from valuegrad import value
 from valuegrad.primitives import TABLE, stubs
+from valuegrad.primitives.methods import METHODS as METHODS_THAT_EXPLAIN
 
 PACKAGE = Path(inspect.getfile(vg)).parent
 REGENERATE = "run: python -m valuegrad.primitives.stubs"
@@ -80,12 +82,29 @@ def test_function_takes_as_many_arguments_as_its_stub_says(row):
             getattr(vg, row.name)(*wrong)
 
 
+# diagram's parameters are those of its function, whatever they are
+EXPLAINING = [name for name in METHODS_THAT_EXPLAIN if name != "diagram"]
+
+
+@pytest.mark.parametrize("name", EXPLAINING)
+def test_methods_that_explain_have_their_functions_parameters(name):
+    method = METHODS_THAT_EXPLAIN[name]
+    function = inspect.signature(getattr(importlib.import_module(method.module), name))
+    shown = [str(parameter).replace("'", "") for parameter in list(function.parameters.values())[1:]]
+    listed = [parameter for parameter in method.parameters if parameter != "*"]
+    assert listed == shown[: len(listed)]
+    assert function.return_annotation == method.result
+
+
 PROGRAM = """
 import math
 
 from typing_extensions import assert_type
 
 import valuegrad as vg
+from valuegrad.inspect.influence import Why
+from valuegrad.inspect.origin import Poison
+from valuegrad.inspect.stepping import Steps
 
 v = vg.Value(1.0)
 vs = [v, v]
@@ -119,8 +138,12 @@ assert_type(vg.where(v > 0, v, 0.0), vg.Value)
 assert_type(vg.take(vs, 1), vg.Value)
 assert_type(vg.take([vs], 0), list[vg.Value])
 assert_type(vg.detach(v), vg.Value)
-with vg.no_grad(), vg.strict():
+with vg.no_grad(), vg.strict(), vg.remember_lines():
     pass
+assert_type(v.line, str | None)
+assert_type(vg.why(v), Why)
+assert_type(v.steps("order"), Steps)
+assert_type(v.poison(), Poison)
 
 
 def either(x: vg.Value | float) -> vg.Value | float:

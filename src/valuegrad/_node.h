@@ -18,6 +18,7 @@
 #define VALUEGRAD_NODE_H
 
 #include <Python.h>
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 #include "_slab.h"
@@ -213,6 +214,13 @@ static inline Py_ssize_t vg_gather(PyObject **entries, Py_ssize_t n, double *x, 
         x[i] = ((VgValue *)entries[i])->data;
     }
     return i;
+}
+
+/* Whether a result and its local gradients are numbers that strict mode lets pass. */
+static int vg_all_finite(double out, Py_ssize_t n, const double *g) {
+    for (Py_ssize_t i = 0; i < n; i++)
+        if (!isfinite(g[i])) return 0;
+    return isfinite(out);
 }
 
 /* Children of a block: a Value, or NULL for a plain number. */

@@ -19,7 +19,6 @@ from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.object cimport Py_EQ, Py_GE, Py_GT, Py_LE, Py_LT, Py_NE, PyTypeObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF, Py_XINCREF, PyObject
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
-from libc.math cimport isfinite
 from libc.string cimport memset
 
 from valuegrad import arguments, lines, modes
@@ -68,6 +67,7 @@ cdef extern from "_node.h":
     VgBlock *vg_block(size_t count, int with_constants) except NULL
     VgValue *vg_child(VgValue *v, unsigned int i) except NULL
     int vg_make_external(VgValue *v) except -1
+    bint vg_all_finite(double out, Py_ssize_t n, const double *g)
     int vg_backward(VgValue *root, unsigned long long since) except -1
     int vg_sweep(VgValue **roots, size_t count, unsigned long long since, int collect) except -1
     Py_ssize_t vg_gather(PyObject **entries, Py_ssize_t n, double *x, PyObject **items)
@@ -118,10 +118,8 @@ cdef int NO_GRAD = modes.NO_GRAD
 cdef int STRICT = modes.STRICT
 cdef int RECORDING = modes.RECORDING
 cdef int LINES = modes.LINES
-cdef object number_of_line = lines.number  # these keep alive what _lines.h calls
-cdef object line_is_inside = lines.is_inside
-vg_lines_number = <PyObject *>number_of_line
-vg_lines_inside = <PyObject *>line_is_inside
+cdef tuple ASKED = (lines.number, lines.is_inside)  # what _lines.h calls; this keeps it alive
+vg_lines_number, vg_lines_inside = <PyObject *>ASKED[0], <PyObject *>ASKED[1]
 
 
 def set_modes_entered(int count):
@@ -219,30 +217,18 @@ cdef int note_line() except -1:
     return 0
 
 
-cdef inline bint all_finite(double out, Py_ssize_t n, const double *g) noexcept:
-    cdef Py_ssize_t i
-    for i in range(n):
-        if not isfinite(g[i]):
-            return False
-    return isfinite(out)
-
-
-cdef int refuse_infinite(
-    int op, double out, Py_ssize_t n, const double *x, PyObject **items, Py_ssize_t m, const double *g, double s
-) except -1:
+cdef int refuse_infinite(int op, double out, Py_ssize_t n, const double *x, PyObject **items, Py_ssize_t m, const double *g, double s) except -1:
     """Strict mode met an operation that is not finite."""
     inputs = [x[i] if items[i] == NULL else <object>items[i] for i in range(n)]
     arguments.check_finite(ROWS[op], out, inputs, tuple_of(g, m), s if VG_OPERATIONS[op].has_static else None)
     return 0
 
 
-cdef int mode_of(
-    int op, double out, Py_ssize_t n, const double *x, PyObject **items, Py_ssize_t m, const double *g, double s
-) except -1:
+cdef int mode_of(int op, double out, Py_ssize_t n, const double *x, PyObject **items, Py_ssize_t m, const double *g, double s) except -1:
     """While some thread is in a mode: look at the numbers if it is strict, at the line if it remembers it; the mode."""
     global vg_line
     cdef int mode = current_mode()
-    if mode & STRICT and not all_finite(out, m, g):
+    if mode & STRICT and not vg_all_finite(out, m, g):
         refuse_infinite(op, out, n, x, items, m, g, s)
     vg_line = vg_line_here() if mode & LINES else 0
     return mode
@@ -253,12 +239,9 @@ cdef int mode_of1(int op, double out, object a, double x, const double *g, doubl
     return mode_of(op, out, 1, &x, &item, 1, g, s)
 
 
-cdef int mode_of2(
-    int op, double out, object a, object b, int kind_a, int kind_b, const double *x, const double *g
-) except -1:
+cdef int mode_of2(int op, double out, object a, object b, int kind_a, int kind_b, const double *x, const double *g) except -1:
     cdef PyObject *items[2]
-    items[0] = <PyObject *>a if kind_a == IS_VALUE else NULL
-    items[1] = <PyObject *>b if kind_b == IS_VALUE else NULL
+    items[0], items[1] = <PyObject *>a if kind_a == IS_VALUE else NULL, <PyObject *>b if kind_b == IS_VALUE else NULL
     return mode_of(op, out, 2, x, items, 2, g, 0.0)
 
 

@@ -1,14 +1,22 @@
-"""``valuegrad explain``: an expression's operations, each with its nudge table."""
+"""``valuegrad explain``: an expression's operations, each with its nudge table; or why it is what it is, step by step.
+
+Where to start reading: ``explain``; what each way of showing has to show is put together by ``_parts``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from valuegrad.errors import ExpressionError, ValuegradError
 from valuegrad.inspect.expression import Expression, functions
+from valuegrad.inspect.influence import why as influence
 from valuegrad.inspect.nudge import NudgeTable, nudge_effects, nudge_tables
+from valuegrad.inspect.origin import poison
+from valuegrad.inspect.stepping import WRONG, Steps
+from valuegrad.inspect.tables import Shown
 from valuegrad.inspect.worked import figure
 
 if TYPE_CHECKING:
@@ -40,9 +48,27 @@ SETTINGS = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
 @click.argument("expression", metavar="EXPRESSION")
 @click.argument("inputs", metavar="[NAME=NUMBER]...", nargs=-1)
 @click.option("--nudge", default=0.001, show_default=True, metavar="NUMBER", help="By how much each input is moved.")
+@click.option("--why", is_flag=True, help="Show instead which inputs move the result most, and along which paths.")
+@click.option(
+    "--steps",
+    is_flag=True,
+    help="Show instead the backward pass, one step after the other; what is written twice is computed once.",
+)
+@click.option(
+    "--wrong", type=click.Choice([*WRONG]), help="With --steps: a pass that goes wrong, and what comes of it."
+)
 @click.option("--format", "layout", type=click.Choice(["text", "markdown"]), default="text", show_default=True)
 @click.pass_context
-def explain(ctx: click.Context, expression: str, inputs: tuple[str, ...], nudge: float, layout: str) -> None:
+def explain(
+    ctx: click.Context,
+    expression: str,
+    inputs: tuple[str, ...],
+    nudge: float,
+    why: bool,
+    steps: bool,
+    wrong: str | None,
+    layout: str,
+) -> None:
     """Show what each operation of EXPRESSION does, and what a nudge to each input changes.
 
     \b
@@ -50,25 +76,38 @@ def explain(ctx: click.Context, expression: str, inputs: tuple[str, ...], nudge:
         valuegrad explain 'log(a*b) + c' a=0.1 b=3 c=1
         valuegrad explain 'a**2' a=3 --nudge 0.01
         valuegrad explain 'where(x > 0, x, exp(x) - 1)' x=-1/2
+        valuegrad explain 'spot * norm_cdf(log(spot/105))' spot=100 --why
+        valuegrad explain '(a + a) + (a + a)' a=2 --steps --wrong order
 
     An expression has numbers, names, + - * / // % **, brackets, and the functions below; pi, inf and nan
     are known.  Put it in quotes, so that the shell leaves it alone.
+
+    Where the result or a gradient is nan or inf, the operation that made the first one is told.
     """
     if expression == "-h" and not inputs:
         click.echo(ctx.get_help())
         return
     try:
+        if wrong and not steps:
+            raise ExpressionError("--wrong is about the backward pass: give --steps with it")
         parsed = Expression(expression)
         numbers = _numbers(inputs)
         result = parsed.evaluate(numbers)
-        tables = nudge_tables(result, nudge=nudge)
-        whole = _whole(parsed, numbers, nudge)
+        # Moved by its usual part of itself, unless a nudge was asked for.
+        asked = ctx.get_parameter_source("nudge") is click.core.ParameterSource.COMMANDLINE
+        once = parsed.evaluate(numbers, shared=True)
+        shown = _instead(once, why, steps, wrong, nudge if asked else None) if parsed.names else []
+        tables = [] if shown else nudge_tables(result, nudge=nudge)
+        whole = None if shown else _whole(parsed, numbers, nudge)
     except ValuegradError as error:
         raise click.UsageError(str(error)) from None
     given = ", ".join(f"{name} = {figure(numbers[name])}" for name in parsed.names)
     title = f"{expression.strip()} = {figure(result.data)}" + (f"   for {given}" if given else "")
-    show = _markdown if layout == "markdown" else _text
-    show(title, tables, whole)
+    parts = [*(shown or _parts(tables, whole)), *(_bad(result) if parsed.names else [])]
+    if layout == "markdown":
+        click.echo("\n\n".join([f"# `{title}`", *map(_markdown, parts)]))
+    else:
+        _print(title, parts)
 
 
 def _numbers(inputs: tuple[str, ...]) -> dict[str, float]:
@@ -101,32 +140,65 @@ def _whole(parsed: Expression, numbers: dict[str, float], nudge: float) -> Nudge
     return nudge_effects(parsed.evaluate(leaves), leaves.values(), nudge=nudge, again=again) if leaves else None
 
 
-def _markdown(title: str, tables: list[NudgeTable], whole: NudgeTable | None) -> None:
-    parts = [f"# `{title}`"]
+Part = tuple[str, str, Shown | None, str]
+"""What is shown under one heading: the heading, a sentence, a table, and what stands below it."""
+
+
+def _parts(tables: list[NudgeTable], whole: NudgeTable | None) -> Iterator[Part]:
+    """The table of every operation, and that of the whole expression."""
     for i, table in enumerate(tables, 1):
-        parts += [f"## {i}. `{table.label}` = {figure(table.result)}", table.doc, table.markdown()]
-    parts += ["## The whole expression", whole.markdown(), LEGEND] if whole is not None else [NO_INPUTS]
-    click.echo("\n\n".join(parts))
+        yield f"{i}. `{table.label}` = {figure(table.result)}", table.doc, table, ""
+    if whole is None:
+        yield "", NO_INPUTS, None, ""
+    else:
+        yield "The whole expression", "", whole, LEGEND
 
 
-def _text(title: str, tables: list[NudgeTable], whole: NudgeTable | None) -> None:
+def _instead(result: Value, why: bool, steps: bool, wrong: str | None, nudge: float | None) -> list[Part]:
+    """What was asked for in place of the tables."""
+    shown: list[Part] = []
+    if why:
+        found = influence(result, nudge=nudge)
+        shown += [("Why", "", found, ""), ("Up and down", "", None, found.tornado(70))]
+    if steps:
+        taken = Steps(result, wrong)
+        shown.append(("The backward pass" if wrong is None else "A backward pass that is wrong", "", taken, ""))
+    return shown
+
+
+def _bad(result: Value) -> list[Part]:
+    """The operation that made the first nan or inf, if there is one."""
+    found = poison(result)
+    if found.origin is None:
+        return []
+    told = "\n".join(found.origin.sentences(with_line=False))
+    where = "Where it went bad" if found.forward is not None else "Where a gradient goes bad"
+    return [(where, told, None, "")]
+
+
+def _markdown(part: Part) -> str:
+    heading, sentence, table, below = part
+    texts = [f"## {heading}" if heading else "", sentence, table.markdown() if table is not None else ""]
+    if below and table is None:
+        below = f"```text\n{below}\n```"
+    return "\n\n".join(filter(None, [*texts, below]))
+
+
+def _print(title: str, parts: list[Part]) -> None:
     from rich.console import Console
     from rich.text import Text
 
     console = Console(highlight=False)
     console.print(Text(title, "bold"))
-    for i, table in enumerate(tables, 1):
+    for heading, sentence, table, below in parts:
         console.print()
-        console.print(Text(f"{i}. {table.label} = {figure(table.result)}", "bold"))
-        console.print(Text(table.doc, "dim"))
-        console.print()
-        console.print(table)
-    console.print()
-    if whole is None:
-        console.print(NO_INPUTS)
-        return
-    console.print(Text("The whole expression", "bold"))
-    console.print()
-    console.print(whole)
-    console.print()
-    console.print(Text(LEGEND, "dim"))
+        if heading:
+            console.print(Text(heading.replace("`", ""), "bold"))
+        if sentence:
+            console.print(Text(sentence, "dim") if table is not None else Text(sentence))
+        if table is not None:
+            console.print()
+            console.print(table)
+        if below:
+            console.print()
+            console.print(Text(below, "dim") if table is not None else Text(below))

@@ -201,11 +201,12 @@ class Expression:
     def __repr__(self) -> str:
         return f"Expression({self.text!r})"
 
-    def evaluate(self, inputs: Mapping[str, float | Value]) -> Value:
+    def evaluate(self, inputs: Mapping[str, float | Value], *, shared: bool = False) -> Value:
         """The expression's Value; plain inputs become leaves that carry their names.
 
         Args:
             inputs: a number or Value for each of ``names``, and no others.
+            shared: what is written twice is computed once, and its Value used twice.
 
         Returns:
             The result, which remembers all of its operations (a leaf where there are none).
@@ -217,10 +218,14 @@ class Expression:
         self._check(inputs)
         leaves = {name: x if isinstance(x, Value) else Value(x, name=name) for name, x in inputs.items()}
         results: list[Any] = []
+        known: dict[tuple[Any, ...], Any] = {}
         for step in self.steps:
             arguments = [results[i] for i in step.operands]
+            key = (step.op, step.name, step.number, *map(id, arguments))
             try:
-                results.append(leaves[step.name] if step.op == "name" else _result(step, arguments))
+                if not shared or key not in known:
+                    known[key] = leaves[step.name] if step.op == "name" else _result(step, arguments)
+                results.append(known[key])
             except ValuegradError as error:
                 _fail(self.text, step.position, str(error))
         return results[-1] if isinstance(results[-1], Value) else Value(results[-1])

@@ -255,14 +255,14 @@ def why(
         >>> print(why(a * exp(b) + b))
         the result = 3.797: what moves it
         Input  Value  Moved by  Changes it by  Share  Computed again
-        a      2      0.02      +0.03297       61.0%  +0.03297
-        b      0.5    0.005     +0.02149       39.0%  +0.02153
+        a      2      0.02      +0.03297       60.5%  +0.03297
+        b      0.5    0.005     +0.02149       39.5%  +0.02153
         <BLANKLINE>
         Along which paths
-        Input  Path               Local gradients            Share
-        a      a → mul → add      1.649 × 1 = 1.649          100.0%
-        b      b → exp → mul → add  1.649 × 2 × 1 = 3.297    76.7%
-        b      b → add            1                          23.3%
+        Input  Path                 Local gradients        Share
+        a      a → mul → add        1.649 × 1 = 1.649      100.0%
+        b      b → exp → mul → add  1.649 × 2 × 1 = 3.297  76.7%
+        b      b → add              1                      23.3%
     """
     checked(y, "why()")
     size = arguments.number(relative if nudge is None else nudge, f"why(), {'relative' if nudge is None else 'nudge'}")

@@ -75,17 +75,18 @@ class Origin:
     def __str__(self) -> str:
         return "\n".join(self.sentences())
 
-    def sentences(self) -> list[str]:
-        """What happened, where, and what helps."""
+    def sentences(self, with_line: bool = True) -> list[str]:
+        """What happened, where (if there is a source line to speak of), and what helps."""
         if self.kind == "input":
-            told = [f"no operation made it: the input {self.operation} was {self.number!r} from the start"]
+            what = "plain number" if self.value.op == "constant" else f"input {self.operation}"
+            told = [f"no operation made it: the {what} was {self.number!r} from the start"]
         elif self.kind == "operation":
             told = [f"{self.operation} gave {self.number!r} from finite inputs{self._hint()}"]
         else:
             told = self._about_the_gradient()
-        if self.line is not None:
+        if with_line and self.line is not None:
             told.append(f"at {self.line}")
-        elif self.kind != "input":
+        elif with_line and self.kind != "input":
             told.append(NO_LINE)
         if len(self.trail) > 1:
             told.append(f"from there it went on through {self._route()}")
@@ -95,15 +96,19 @@ class Origin:
         assert self.index is not None
         assert self.child is not None
         assert self.local_grad is not None
-        to = f"{self.child.name or f'child {self.index}'}.grad"
+        to = f"the grad of {self._child_name()}"
         product = f"{self.local_grad!r} * {self.grad!r}"
         if self.kind == "overflow":
             return [f"backward through {self.operation}, {to} became {self.number!r}: {product} was too much for it"]
         return [
-            f"{self.operation} gave {self.value.data!r}, but its local gradient ∂/∂child {self.index} is "
+            f"{self.operation} gave {self.value.data!r}, but its local gradient ∂/∂{self._child_name()} is "
             f"{self.local_grad!r}{self._hint()}",
             f"so the backward pass added {product} = {self.number!r} to {to}",
         ]
+
+    def _child_name(self) -> str:
+        assert self.child is not None
+        return self.child.name or f"child {self.index}"
 
     def _hint(self) -> str:
         op, numbers = self.value.op or "", [child.data for child in self.value.children]

@@ -141,13 +141,13 @@ def nudge_errors(
         >>> y.name = "y"
         >>> print(nudge_errors(y, a, rows=4))
         a nudged, and what y does: gradient 12
-        Nudge   Predicted  Change       Off by    Smaller
-        0.1     1.2        1.261        0.061
-        0.01    0.12       0.120601     0.000601  101 times
-        0.001   0.012      0.012006001  6e-06     100 times
-        0.0001  0.0012     0.0012       6e-08     100 times
-        A nudge 10 times smaller leaves an error about 100 times smaller: it shrinks with the square of the nudge, \
-as a gradient promises.
+        Nudge   Predicted  Change   Off by    Smaller
+        0.1     1.2        1.261    0.061
+        0.01    0.12       0.1206   0.000601  101 times
+        0.001   0.012      0.01201  6e-06     100 times
+        0.0001  0.0012     0.0012   6e-08     100 times
+        A nudge 10 times smaller leaves an error about 100 times smaller: it shrinks with the square of the nudge,
+        as a gradient promises.
     """
     who = "nudge_errors()"
     checked(y, who)
