@@ -315,6 +315,59 @@ def test_a_value_of_two_steps_ago(kernels):
     assert any(isinstance(kernel, Sequence) and kernel.carried for kernel in kernels)
 
 
+def begins_with_another_value_of_its_own_step(x, a, y):
+    before = x
+    for t in range(20):
+        x = vg.sin(a * x)
+        twice = vg.cos(x) * a
+        y = y * (twice if t == 0 else before)
+        before = twice
+    return x * y
+
+
+def takes_one_step_ago_and_then_two(x, a, y):
+    states = [x, y]
+    for t in range(30):
+        states.append(vg.sin(states[-1] * a))
+        y = y + states[-1] * a * (states[-2] if t == 1 else states[-3])
+    return y + states[-1]
+
+
+def takes_another_value_of_one_step_ago_and_then_two(x, a, y):
+    states, others = [x, y], [x, y]
+    for t in range(30):
+        state = vg.sin(states[-1] * a)
+        other = vg.cos(others[-1] + state)
+        y = y + other * (others[-1] if t == 1 else states[-2])
+        states.append(state)
+        others.append(other)
+    return y + states[-1]
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        begins_with_another_value_of_its_own_step,
+        takes_one_step_ago_and_then_two,
+        takes_another_value_of_one_step_ago_and_then_two,
+    ],
+)
+def test_first_steps_that_begin_with_the_loop_s_own_results_stay_outside(kernels, f):
+    agree(f, lanes(3))
+    agree(f, lanes(3), gradient=False)
+    assert any(isinstance(kernel, Sequence) for kernel in kernels)
+
+
+def test_a_list_that_begins_at_the_last_step_reads_the_steps_before_too(kernels):
+    def f(x, a, b):
+        for i in range(5):
+            x = x * a + i
+        return vg.exp((x + 1.0) * b)
+
+    agree(f, lanes(3))
+    assert any(isinstance(kernel, Sequence) for kernel in kernels)
+
+
 def test_a_condition_in_each_step():
     def f(x, a):
         for _ in range(20):

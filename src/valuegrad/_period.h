@@ -291,8 +291,8 @@ static int32_t vg_role(const VgSegment *s, const int32_t *group, const VgPeriodi
     return ago > VG_MOST_CARRIED ? -1 : (1 << 30) | (r - run->first) % run->period << 8 | ago;
 }
 
-/* Cut off the iterations in which an operand is of another class than in the middle one.  `group` is known of all
- * instructions before the run.  0: no loop is left. */
+/* Cut off the iterations in which an operand is of another class than in the middle one; the first ones may begin with
+ * anything but the run's own results.  `group` is known of all instructions before the run.  0: no loop is left. */
 static int vg_fit_periodic(const VgSegment *s, const int32_t *group, VgPeriodic *run) {
     const int32_t first = run->first, period = run->period, middle = run->count / 2;
     int32_t low = 0, high = run->count, carries = 0;
@@ -308,7 +308,7 @@ static int vg_fit_periodic(const VgSegment *s, const int32_t *group, VgPeriodic 
                 if (vg_role(s, group, run, t, s->operand[s->start[first + t * period + j] + k]) != role) high = t;
             for (int32_t t = middle - 1; t >= low; t--) {
                 const int32_t r = s->operand[s->start[first + t * period + j] + k];
-                if (t < ago || vg_role(s, group, run, t, r) == role) continue;
+                if (t < ago ? r < first : vg_role(s, group, run, t, r) == role) continue; /* what begins is there before */
                 low = t + 1;
             }
         }

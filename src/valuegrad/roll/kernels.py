@@ -114,6 +114,11 @@ class Kernel:
         """Whether a body's result lies in memory for other kernels."""
         return body.out >= 0 and self.columns[body.out].group == body.group
 
+    def lists(self) -> set[int]:
+        """The columns that a list reads on from, to other members than the column's."""
+        pieces = [piece for body in self.bodies for variant in body.variants for piece in variant]
+        return {c for piece in pieces if (piece.length > 1).any() for c in (piece.x, piece.y)}
+
 
 def kernels_of(groups: Groups) -> list[Kernel | Sequence | Chain]:
     """The kernels of a segment, in an order in which they can run.

@@ -286,13 +286,14 @@ def mark_last(kernels: list[Any]) -> None:
             final.update({b.group: (b, kernel.members - 1) for b in kernel.bodies if b.stored})
     early: set[int] = set()
     for kernel in kernels:
-        for c in kernel.columns:
+        lists = [] if isinstance(kernel, Sequence | Chain) else kernel.lists()  # a list goes on from where it begins
+        for i, c in enumerate(kernel.columns):
             if c.group in final:
                 last = final[c.group][1]
                 if isinstance(c, Track):
                     is_last = c.table is None and c.step == 0 and c.first == last
                 else:
-                    is_last = bool((c.at == last).all())
+                    is_last = i not in lists and bool((c.at == last).all())
                 if not is_last:
                     early.add(c.group)
     for g, (step, _) in final.items():
