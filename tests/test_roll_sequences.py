@@ -416,6 +416,7 @@ def bodies(draw):
     )
     nexts = draw(st.lists(st.integers(0, 99), min_size=state, max_size=state))
     times, peeled = draw(st.integers(5, 17)), draw(st.booleans())
+    begins, other = draw(st.integers(0, 2)), draw(st.integers(0, 99))  # steps whose last operation reads another value
 
     def f(*inputs):
         now, rest = list(inputs[:state]), list(inputs[state : state + parameters])
@@ -423,7 +424,8 @@ def bodies(draw):
         for t in range(times):
             values = [*now, *rest, *([inputs[state + parameters + t]] if reads else [])]
             assert len(values) == known
-            for op, a, b in steps:
+            for i, (op, a, b) in enumerate(steps):
+                a = other if t < begins and i == len(steps) - 1 else a
                 values.append(OPERATIONS[op](values[a % len(values)], values[b % len(values)]))
             if peeled and t == 0:
                 values[-1] = values[-1] * 0.5 + 1.0
