@@ -53,7 +53,7 @@ class NudgeError:
         return self.error is not None and abs(self.error) <= self.rounding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NudgeErrors(Shown):
     """What ``nudge_errors`` found; print it.
 
