@@ -93,7 +93,21 @@ def test_an_input_may_be_worked_out_or_be_no_number():
 
 
 def test_an_expression_without_inputs_gives_its_number():
-    assert run("9**9**9").output == ("9**9**9 = inf\n\nThere is no input to nudge: the expression is a plain number.\n")
+    assert run("3**2").output == ("3**2 = 9\n\nThere is no input to nudge: the expression is a plain number.\n")
+
+
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        ("log(0)", "log(0.0) gave -inf from finite inputs"),
+        ("9**9**9", "pow(9.0, n=387420489.0) gave inf from finite inputs"),
+        ("2 * (1/0)", "div(1.0, 0.0) gave inf from finite inputs"),
+    ],
+)
+def test_the_operation_that_made_a_plain_number_bad_is_told(expression, told):
+    shown = run(expression).output
+    assert "There is no input to nudge" in shown
+    assert f"Where it went bad\n{told}" in shown
 
 
 def test_poison_is_shown_where_it_arises():

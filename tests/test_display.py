@@ -259,3 +259,14 @@ def test_a_line_in_a_notebook_is_named_by_its_cell(monkeypatch):
     namespace = {"vg": vg}
     exec(compile("\nwith vg.remember_lines():\n    y = vg.log(vg.Value(0.0))", "/tmp/cell.py", "exec"), namespace)
     assert namespace["y"].line == "In[3]:3, in <module>"
+
+
+def test_a_prompt_shows_each_answer_as_its_text():
+    x = vg.Value(2.0, name="x")
+    y = x * x
+    answers = [
+        y.nudge_table(), vg.inspect.nudge_errors(y, x), y.why(), y.poison(), y.steps(),
+        vg.check_gradients(lambda x: x * x, 2.0),
+    ]  # fmt: skip
+    for answer in answers:
+        assert repr(answer) == str(answer)

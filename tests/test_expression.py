@@ -290,3 +290,30 @@ def test_what_is_written_twice_is_computed_once_if_asked_for():
     assert once.children[0] is once.children[1]
     assert twice.children[0] is not twice.children[1]
     assert once.data == twice.data == 8.0
+
+
+# ------------------------------------------------------------------------- plain numbers that go bad
+@pytest.mark.parametrize(
+    ("text", "operation"),
+    [
+        ("a * log(0)", "log(0.0)"),
+        ("a + 9**9**9", "pow(9.0, n=387420489.0)"),
+        ("a + (-8)**(1/3)", "pow(-8.0, n=0.3333333333333333)"),
+        ("a + mean([1e308, 1e308])", "mean(1e+308, 1e+308)"),
+        ("a + sinh(1000) * 0", "sinh(1000.0)"),
+    ],
+)
+def test_an_operation_that_spoils_plain_numbers_is_the_poison(text, operation):
+    found = vg.poison(Expression(text).evaluate({"a": 1.0}))
+    assert found.origin is not None
+    assert (found.origin.kind, found.origin.operation.split(";")[0]) == ("operation", operation)
+
+
+def test_an_infinity_that_was_written_is_no_operations_fault():
+    found = vg.poison(Expression("a + (inf - 1)").evaluate({"a": 1.0}))
+    assert found.origin is not None
+    assert found.origin.kind == "input"
+
+
+def test_operations_on_plain_numbers_that_stay_finite_are_no_nodes():
+    assert [child.op for child in Expression("a + sqrt(4) * 3").evaluate({"a": 1.0}).children] == [None, "constant"]

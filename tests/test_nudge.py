@@ -390,3 +390,25 @@ def test_shrinking_nudges_refuse_what_cannot_shrink(arguments):
     a = vg.Value(2.0)
     with pytest.raises(vg.ValueArgumentError, match=r"nudge_errors\(\)"):
         nudge_errors(a * a, a, **arguments)
+
+
+@pytest.mark.parametrize("large", [1e4, 1e7, 1e10])
+def test_rounding_in_the_middle_of_a_calculation_is_not_called_a_wrong_gradient(large):
+    x = vg.Value(1.5, name="x")
+    told = nudge_errors(((vg.sin(x) + x * x) * 1000.0 + large) - large, x).verdict()
+    assert "with the square of the nudge" in told
+    assert "rounding takes over" in told
+
+
+def test_a_gradient_that_is_wrong_by_little_is_told_though_rounding_follows():
+    x = vg.Value(1.5, name="x")
+    wrong = vg.sin(x) * 1000.0 + vg.detach(x) + 1e7 - 1e7
+    told = nudge_errors(wrong, x, again=lambda at: math.sin(at) * 1000.0 + at + 1e7 - 1e7).verdict()
+    assert "the gradient is wrong" in told
+
+
+@pytest.mark.parametrize("factor", [2.0, 3.0, 10.0])
+def test_a_kink_is_told_and_a_curve_is_not_whatever_the_factor(factor):
+    x = vg.Value(0.0, name="x")
+    assert "there is a kink" in nudge_errors(abs(x), x, factor=factor).verdict()
+    assert "with the square of the nudge" in nudge_errors(vg.exp(x), x, factor=factor).verdict()

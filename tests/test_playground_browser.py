@@ -314,3 +314,12 @@ def test_a_link_to_a_model_that_is_gone_can_train_it_again(server, person):
     person.sees("The model that this address means is not here any more. Train one first, with 5 steps on names")
     person.press("Train this model")
     person.sees("3 texts.", LEARNING)
+
+
+def test_who_comes_from_a_run_takes_its_settings_along(server, person):
+    person.open(f"{server.address}/train?{TINY}&steps=20")
+    person.press("Train")
+    person.sees("Done: all steps are taken.", LEARNING)
+    person.press("Let it write")
+    person.sees("embedding 4, heads 2, layers 1, context 4.")
+    person.until(lambda: f"{TINY}&steps=20" in person.address(), "the address could train it again")

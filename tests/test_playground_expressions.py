@@ -127,6 +127,7 @@ def test_a_wrong_variant_shows_what_goes_wrong(server, person) -> None:
     person.one("select option[value=assign]").click()
     person.press("To the end of the backward pass")
     person.sees("a.grad is 1 instead of 4")
+    assert "All steps are done, but the grads of the red boxes are wrong." in person.text()
     assert len(person.all(".vg-box.vg-fault")) == 2
     remembers(person, expression="b = a + a; c = b + b", inputs="a=2", wrong="assign")
 

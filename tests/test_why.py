@@ -229,6 +229,13 @@ def test_the_tornado_has_a_bar_for_each_input_to_its_side():
     assert 'aria-label="the result = 5, each input moved up and down by 1 % of itself"' in picture
 
 
+def test_the_tornado_of_a_page_says_which_colour_is_up():
+    picture = vg.why(vg.Value(2.0, name="a") * 3).svg()
+    assert re.search(r'<tspan class="up">■</tspan> up.*<tspan class="down">■</tspan> down', picture)
+    assert "+0.06" in picture
+    assert "-0.06" in picture
+
+
 def test_nothing_to_draw_is_said():
     assert "nothing to draw" in vg.why(vg.sqrt(vg.Value(0.0))).tornado()
 

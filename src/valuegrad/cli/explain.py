@@ -97,13 +97,13 @@ def explain(
         asked = ctx.get_parameter_source("nudge") is click.core.ParameterSource.COMMANDLINE
         once = parsed.evaluate(numbers, shared=True)
         shown = _instead(once, why, steps, wrong, nudge if asked else None) if parsed.names else []
-        tables = [] if shown else nudge_tables(result, nudge=nudge)
+        tables = [] if shown or not parsed.names else nudge_tables(result, nudge=nudge)
         whole = None if shown else _whole(parsed, numbers, nudge)
     except ValuegradError as error:
         raise click.UsageError(str(error)) from None
     given = ", ".join(f"{name} = {figure(numbers[name])}" for name in parsed.names)
     title = f"{expression.strip()} = {figure(result.data)}" + (f"   for {given}" if given else "")
-    parts = [*(shown or _parts(tables, whole)), *(_bad(result) if parsed.names else [])]
+    parts = [*(shown or _parts(tables, whole)), *_bad(result)]
     if layout == "markdown":
         click.echo("\n\n".join([f"# `{title}`", *map(_markdown, parts)]))
     else:

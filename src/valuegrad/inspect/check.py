@@ -78,7 +78,7 @@ class Component:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GradientCheck:
     """What ``check_gradients`` found; ``print`` it."""
 
@@ -123,9 +123,9 @@ class GradientCheck:
         rows = [[*line[:-1], red(line[-1]) if line[-1].startswith("WRONG") else line[-1]] for line in lines]
         return card(paragraph(first if self.ok else red(first)), table(header, rows), paragraph(last))
 
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """What IPython shows where it cannot show HTML: the text."""
-        printer.text(str(self))
+    def __repr__(self) -> str:
+        """The same: at a prompt one asks to see the table, not how it is kept."""
+        return str(self)
 
     def _shown(self) -> tuple[str, tuple[str, ...], list[tuple[str, ...]], str]:
         """The first line, the table's header and lines, and what is left to say."""

@@ -14,6 +14,7 @@ Where to start reading: ``Expression``, then ``_Parser.expression``.
 from __future__ import annotations
 
 import difflib
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -209,7 +210,8 @@ class Expression:
             shared: what is written twice is computed once, and its Value used twice.
 
         Returns:
-            The result, which remembers all of its operations (a leaf where there are none).
+            The result, which remembers all of its operations on inputs (a leaf where there are none), and those on
+            plain numbers that gave nan or inf, so that ``poison`` finds them.
 
         Raises:
             ExpressionError: an input is missing or has no place in the expression, or an operation
@@ -224,7 +226,7 @@ class Expression:
             key = (step.op, step.name, step.number, *map(id, arguments))
             try:
                 if not shared or key not in known:
-                    known[key] = leaves[step.name] if step.op == "name" else _result(step, arguments)
+                    known[key] = leaves[step.name] if step.op == "name" else _remembered(step, arguments)
                 results.append(known[key])
             except ValuegradError as error:
                 _fail(self.text, step.position, str(error))
@@ -244,6 +246,20 @@ class Expression:
 
     def _shown(self) -> str:
         return repr(self.text if len(self.text) <= 60 else self.text[:57] + "...")
+
+
+def _remembered(step: Step, arguments: list[Any]) -> Any:
+    """What a step gives; a Value, too, where plain numbers become nan or inf, as in ``log(0)``."""
+    result = _result(step, arguments)
+    if step.op == "number" or not isinstance(result, float) or math.isfinite(result):
+        return result
+    numbers = [x for argument in arguments for x in (argument if isinstance(argument, list) else [argument])]
+    if not all(map(math.isfinite, numbers)):
+        return result  # it went bad before
+    first = next(i for i, x in enumerate(arguments) if isinstance(x, float | list))  # one Value is enough to remember
+    x = arguments[first]
+    arguments[first] = [*map(Value, x)] if isinstance(x, list) else Value(x)
+    return _result(step, arguments)
 
 
 def _result(step: Step, arguments: list[Any]) -> Any:

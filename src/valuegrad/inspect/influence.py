@@ -122,7 +122,7 @@ class Effect:
         return abs(self.gradient) < CANCELS * self.size
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Why(Shown):
     """What ``why`` found; print it, or draw it with ``tornado``, ``svg`` or ``plot``.
 

@@ -69,7 +69,7 @@ class Nudge:
     predicted: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NudgeTable(Shown):
     """The nudges of one operation, or of a whole expression.
 

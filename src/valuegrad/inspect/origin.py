@@ -121,7 +121,7 @@ class Origin:
         return " → ".join(shown)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Poison(Shown):
     """What ``poison`` found; print it.  It is false if there was nothing.
 

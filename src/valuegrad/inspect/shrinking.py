@@ -25,6 +25,8 @@ __all__ = ["NudgeError", "NudgeErrors", "nudge_errors"]
 
 ROUNDINGS = 4.0
 """How many units in the last place an error may have that is nothing but rounding."""
+SQUARE = 1.3
+"""From which power of the factor on an error counts as shrinking with its square: 20 of 100, and 10 is a kink."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class NudgeError:
         return self.error is not None and abs(self.error) <= self.rounding
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class NudgeErrors(Shown):
     """What ``nudge_errors`` found; print it.
 
@@ -76,14 +78,17 @@ class NudgeErrors(Shown):
         known = [row for row in self.rows if row.error is not None and math.isfinite(row.error)]
         if not known:
             return "Nothing can be said: an operation of your own cannot be computed again, or not all is finite."
-        rounded = next((row for row in known if row.rounded), None)
+        rounded = self._rounding_begins(known)
         if known[0] is rounded:
             return "The prediction is exact, up to rounding: a straight line has no error to shrink."
-        ratios = [row.ratio for row in known if row.ratio is not None]
+        clear = known if rounded is None else known[: known.index(rounded)]
+        ratios = [row.ratio for row in clear if row.ratio is not None]
+        if rounded is not None and len(ratios) > 1 and ratios[-1] < self.factor**SQUARE:
+            ratios.pop()  # the last error before rounding takes over has a part of it already
         told = ""
         if ratios:
             quadratic, last = self.factor**2, ratios[-1]
-            if last >= quadratic / 3.0:
+            if last >= self.factor**SQUARE:
                 told = (
                     f"A nudge {self.factor:g} times smaller leaves an error about {last:.3g} times smaller: it shrinks "
                     f"with the square of the nudge, as a gradient promises."
@@ -96,6 +101,19 @@ class NudgeErrors(Shown):
         if rounded is not None:
             told += f" From a nudge of {rounded.nudge:g} on, rounding takes over: a float has 16 digits."
         return told.strip() or "One nudge alone says nothing of how the error shrinks."
+
+    def _rounding_begins(self, known: list[NudgeError]) -> NudgeError | None:
+        """The first nudge whose error is only rounding, of the result or, seen from their errors, of numbers before it.
+
+        A wrong gradient's error shrinks like the nudge.  One that hardly shrinks, or grows, after it had shrunk with
+        the square is rounding in the middle of the calculation, as in ``(y + 1e7) - 1e7``.
+        """
+        shrunk = False
+        for row in known:
+            if row.rounded or (shrunk and row.ratio is not None and row.ratio < math.sqrt(self.factor)):
+                return row
+            shrunk = shrunk or (row.ratio is not None and row.ratio >= self.factor**SQUARE)
+        return None
 
     def _cells(self) -> Cells:
         lines = []

@@ -68,6 +68,10 @@ class Shown:
         """The tables as plain text, in columns."""
         return "\n\n".join(map(_plain, self._tables()))
 
+    def __repr__(self) -> str:
+        """The same: at a prompt one asks to see the table, not how it is kept."""
+        return str(self)
+
     def markdown(self) -> str:
         """The tables in Markdown, with their notes."""
         return "\n\n".join(part for cells in self._tables() for part in _markdown_parts(cells))
@@ -78,10 +82,6 @@ class Shown:
 
     def _repr_html_(self) -> str:
         return self.html()
-
-    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
-        """What IPython shows where it cannot show HTML: the text."""
-        printer.text(str(self))
 
     def __rich__(self) -> Any:
         """The tables for the terminal: ``rich.print(table)``."""

@@ -73,7 +73,7 @@ def svg(why: Why, width: int = 640) -> str:
     """The chart as an SVG that follows the page's light or dark."""
     bars = _bars(why)
     left, right = 8 + 8 * max((len(label) for label, _, _ in bars), default=0), 90
-    height = 44 + ROW * max(len(bars), 1)
+    height = 66 + ROW * max(len(bars), 1)
     middle, side = left + (width - left - right) / 2, (width - left - right) / 2
     largest = max((max(abs(up), abs(down)) for _, up, down in bars), default=1.0) or 1.0
     title = f"{why.label} = {figure(why.value.data)}, {_moved(why)}"
@@ -81,13 +81,15 @@ def svg(why: Why, width: int = 640) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" class="vg-tornado" role="img" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" aria-label="{escape(title)}">',
         "<style>.vg-tornado{color-scheme:light dark;max-width:100%;font:13px system-ui,sans-serif}"
-        ".vg-tornado text{fill:light-dark(#1c2733,#e6e9ee)}.vg-tornado .up{fill:light-dark(#1f6fb2,#5aa9e6)}"
+        ".vg-tornado text{fill:light-dark(#1c2733,#e6e9ee)}.vg-tornado .number{font-size:10px}"
+        ".vg-tornado .up{fill:light-dark(#1f6fb2,#5aa9e6)}"
         ".vg-tornado .down{fill:light-dark(#c8553d,#f08a75)}.vg-tornado line{stroke:light-dark(#52606d,#a7b0ba)}"
         "</style>",
         f'<text x="8" y="18">{escape(title)}</text>',
+        '<text x="8" y="38"><tspan class="up">■</tspan> up <tspan class="down">■</tspan> down</text>',
     ]
     for i, (label, up, down) in enumerate(bars):
-        y = 34 + ROW * i
+        y = 54 + ROW * i
         tip = f"{label}: {up:+.4g} when moved up, {down:+.4g} when moved down"
         parts.append(f"<g><title>{escape(tip)}</title>")
         for kind, change, offset in (("up", up, 0), ("down", down, 9)):
@@ -95,8 +97,10 @@ def svg(why: Why, width: int = 640) -> str:
             x = middle if change >= 0.0 else middle - length
             parts.append(f'<rect class="{kind}" x="{x:.1f}" y="{y + offset}" width="{length:.1f}" height="9"/>')
         parts.append(f'<text x="{left - 6}" y="{y + 14}" text-anchor="end">{escape(label)}</text>')
-        parts.append(f'<text x="{width - right + 6}" y="{y + 14}">{up:+.4g}</text></g>')
-    parts.append(f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="28" y2="{height - 8}"/></svg>')
+        for change, offset in ((up, 8), (down, 19)):
+            parts.append(f'<text class="number" x="{width - right + 6}" y="{y + offset}">{change:+.4g}</text>')
+        parts.append("</g>")
+    parts.append(f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="48" y2="{height - 8}"/></svg>')
     return "".join(parts)
 
 

@@ -165,7 +165,10 @@ class GraphCard:
         done, total = self._done(), len(lesson.frames)
         self.counter.text = f"{done} of {total}"
         if self.step < 0:
-            said = "<p>All steps are done: each grad says what a nudge there does to the result.</p>"
+            said = "each grad says what a nudge there does to the result"
+            if lesson.faults:
+                said = "but the grads of the red boxes are wrong"
+            said = f"<p>All steps are done{',' if lesson.faults else ':'} {said}.</p>"
             said += '<p class="vg-note">Step back, or begin at the start. The arrow keys do, too.</p>'
         elif done == 0:
             old = "nobody cleared what the last pass left" if lesson.steps.wrong == "stale" else "every grad is 0"

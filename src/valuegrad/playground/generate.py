@@ -60,6 +60,8 @@ class GeneratePage:
         self.library = state.playground.runs
         self.settings = state.restore(GenerateSettings)
         self.run: Run | None = self.library.get(self.settings.run) if self.settings.run else None
+        if self.run is not None:
+            self.settings = self._with_run(self.run)
         self.trained: Trained | None = None
         self.turn = asyncio.Lock()
         self.slowly: Slowly | None = None
@@ -135,9 +137,14 @@ class GeneratePage:
         if run is None:
             return  # the server is ending
         self.run, self.slowly = run, None
-        found = {field: getattr(run.settings, field) for field in ("data", *RUN_LABELS)}
-        self._remember(run=run.id, **found, layer=1, slow=0, look="")
+        self.settings = self._with_run(run)
+        self._remember(layer=1, slow=0, look="")
         await self._restored()
+
+    def _with_run(self, run: Run) -> GenerateSettings:
+        """This page's settings with those of a run: whoever opens the link when it is gone can train it again."""
+        found = {field: getattr(run.settings, field) for field in ("data", *RUN_LABELS)}
+        return replace(self.settings, run=run.id, **found, layer=min(self.settings.layer, run.settings.n_layer))
 
     def _go_to(self, path: str) -> None:
         if path == "/train":
@@ -347,6 +354,7 @@ class GeneratePage:
     # ------------------------------------------------------------------------------------------------ helpers
     async def _restored(self) -> None:
         """Show what the address says."""
+        self.state.remember(self.settings)
         self._say_model()
         there = self.run is not None and self.run.snapshot().state != "training"
         for button in (self.write_button, self.more_button, self.next_button, self.again_button):
