@@ -187,6 +187,11 @@ def test_the_folder_is_where_the_user_says(monkeypatch, tmp_path):
     assert Cache().get(KEY) is None
 
 
+def test_off_is_no_folder(monkeypatch):
+    monkeypatch.setenv("VALUEGRAD_CACHE", "off")
+    assert folder() is None
+
+
 @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="those have other folders")
 def test_the_folder_is_where_caches_are(monkeypatch, tmp_path):
     monkeypatch.delenv("VALUEGRAD_CACHE", raising=False)

@@ -9,7 +9,7 @@ removed; whatever is wrong with the folder makes everything a miss: a cache is n
 
 Nothing of it is executed, but a program computes what its graph says.  So it is taken only from where nobody but
 the user can have put it: the folder, and the file, belong to the user, others may not write there, and neither is a
-link.  The folder is ``$VALUEGRAD_CACHE`` if that is set (empty: no cache), else ``valuegrad`` in the platform's folder
+link.  The folder is ``$VALUEGRAD_CACHE`` if that is set (empty or ``off``: no cache), else ``valuegrad`` in the platform's folder
 for caches.
 
 Several processes may use a folder at once: entries are written beside their place and renamed; an entry that
@@ -105,7 +105,7 @@ def folder() -> Path | None:
     """Where the cache is; None if it is switched off."""
     chosen = os.environ.get("VALUEGRAD_CACHE")
     if chosen is not None:
-        return Path(chosen).expanduser() if chosen.strip() else None
+        return Path(chosen).expanduser() if chosen.strip() not in ("", "off") else None
     try:
         if os.name == "nt":
             base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
