@@ -56,6 +56,11 @@ def test_the_callers_documents_and_random_state_are_left_alone():
     assert (documents, random.getstate()) == (DOCUMENTS, state)
 
 
+def test_a_dataset_in_place_of_its_documents_is_told_where_they_are():
+    with pytest.raises(vg.ValueTypeError, match=r"a Dataset has them as \.documents"):
+        gpt.Trainer(gpt.datasets.load("names"))
+
+
 def test_holding_out_documents_changes_neither_draws_nor_order():
     all_learned, some_held_out = trainer(eval_fraction=0.0), trainer(eval_fraction=0.25)
     assert len(some_held_out.held_out) == 3

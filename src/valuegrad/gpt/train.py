@@ -359,6 +359,9 @@ def fingerprint(documents: Sequence[str]) -> str:
 
 
 def _check_documents(documents: Sequence[str]) -> None:
+    if not hasattr(documents, "__iter__"):
+        hint = "; a Dataset has them as .documents" if hasattr(documents, "documents") else ""
+        raise ValueTypeError(f"documents got {shown(documents)}; expected a list of texts{hint}")
     if isinstance(documents, str) or not all(isinstance(document, str) for document in documents):
         wrong = documents if isinstance(documents, str) else next(d for d in documents if not isinstance(d, str))
         raise ValueTypeError(f"documents got {shown(wrong)}; expected a list of texts")
