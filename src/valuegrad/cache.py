@@ -9,8 +9,8 @@ removed; whatever is wrong with the folder makes everything a miss: a cache is n
 
 Nothing of it is executed, but a program computes what its graph says.  So it is taken only from where nobody but
 the user can have put it: the folder, and the file, belong to the user, others may not write there, and neither is a
-link.  The folder is ``$VALUEGRAD_CACHE`` if that is set (empty or ``off``: no cache), else ``valuegrad`` in the platform's folder
-for caches.
+link.  The folder is ``$VALUEGRAD_CACHE`` if that is set (empty or ``off``: no cache), else ``valuegrad`` in
+the platform's folder for caches.
 
 Several processes may use a folder at once: entries are written beside their place and renamed; an entry that
 vanishes while it is read is a miss.
