@@ -121,6 +121,7 @@ class _Page:
         with theme.element("div", "vg-row").props('role="group" aria-label="How far the sliders reach"'):
             theme.text("Sliders reach", "span", "vg-note")
             self.reaches = {span: self._reach(span) for span in SPANS}
+        theme.text("A written number, as the 3 in 3*a, is a constant: to drag it, give it a name.", "p", "vg-note")
         with theme.element("div", "vg-effect"):
             self.bars = ui.html("", sanitize=False)
             with theme.element("div", "vg-row") as self.after_nudging:
