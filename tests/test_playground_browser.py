@@ -18,20 +18,6 @@ TINY = "n_embd=4&n_head=2&block_size=4"
 ENDLESS = f"/train?{TINY}&steps=100000&batch=256"
 
 
-@pytest.fixture(scope="module")
-def server():
-    started = Server()
-    yield started
-    assert started.stop() in (0, 130)
-    assert "Traceback" not in "".join(started.output), "".join(started.output)
-
-
-@pytest.fixture(scope="module")
-def shared_person():
-    with browser() as person:
-        yield person
-
-
 @pytest.fixture
 def person(shared_person):
     """One browser for all tests, with an empty page."""

@@ -5,23 +5,9 @@ from __future__ import annotations
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from browser import Server, browser, needs_browser
+from browser import browser, needs_browser
 
 pytestmark = needs_browser
-
-
-@pytest.fixture(scope="module")
-def server():
-    started = Server()
-    yield started
-    assert started.stop() in (0, 130)
-    assert "Traceback" not in "".join(started.output), "".join(started.output)
-
-
-@pytest.fixture(scope="module")
-def shared_person():
-    with browser() as person:
-        yield person
 
 
 @pytest.fixture

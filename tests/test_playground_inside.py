@@ -6,7 +6,7 @@ import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
-from browser import Server, browser, needs_browser
+from browser import browser, needs_browser
 
 from valuegrad.gpt.compiled import built
 
@@ -14,14 +14,6 @@ pytestmark = needs_browser
 
 SMALL = {"n_embd": 8, "n_head": 2, "block_size": 8, "steps": 40}
 TRAINED = 60.0  # seconds that a small run may take on a busy machine
-
-
-@pytest.fixture(scope="module")
-def server():
-    started = Server()
-    yield started
-    assert started.stop() in (0, 130)
-    assert "Traceback" not in "".join(started.output), "".join(started.output)
 
 
 @pytest.fixture(scope="module")

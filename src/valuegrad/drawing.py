@@ -24,7 +24,7 @@ from valuegrad.pictures.appearance import COLOURS, ORDERED, WORDS, kind
 from valuegrad.pictures.layout import Layout
 from valuegrad.primitives.opcodes import OPCODE, OPS
 
-__all__ = ["draw"]
+__all__ = ["draw", "picture_ending", "save_picture"]
 
 MOST_NODES = 200  # boxes that a picture can show
 BARS = 24  # operations in a chart
@@ -66,15 +66,35 @@ def draw(
         >>> draw(nodes.graph([nodes.add("mul", [0, 1])]), "area.svg", "area", inputs=["width", "height"])
     """
     path = Path(path)
+    ending = picture_ending(path, "draw()")
+    shown = _shown(graph)
+    figure = _picture(graph, shown, name, inputs, outputs) if 0 < len(shown) <= MOST_NODES else _chart(graph, name)
+    save_picture(figure, path, ending)
+
+
+def picture_ending(path: Path, who: str) -> str:
+    """The ending of a picture's file without its point, if it can be drawn.
+
+    Args:
+        path: the file.
+        who: what errors are said to come from.
+
+    Raises:
+        ValueArgumentError: another ending than .png, .svg or .pdf.
+        ImportError: matplotlib is missing.
+    """
     ending = path.suffix.removeprefix(".").lower()
     if ending not in FORMATS:
-        raise ValueArgumentError(f"draw() got the file {str(path)!r}; give one that ends in .png, .svg or .pdf")
+        raise ValueArgumentError(f"{who} got the file {str(path)!r}; give one that ends in .png, .svg or .pdf")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise ImportError("draw() needs matplotlib; get it with: pip install 'valuegrad[plot]'") from None
-    shown = _shown(graph)
-    figure = _picture(graph, shown, name, inputs, outputs) if 0 < len(shown) <= MOST_NODES else _chart(graph, name)
+        raise ImportError(f"{who} needs matplotlib; get it with: pip install 'valuegrad[plot]'") from None
+    return ending
+
+
+def save_picture(figure: Any, path: Path, ending: str) -> None:
+    """Write a figure of matplotlib's into a file, whole or not at all."""
     picture = io.BytesIO()
     figure.savefig(picture, format=ending, dpi=150)
     write_atomically(path, picture.getvalue())

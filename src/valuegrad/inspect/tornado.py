@@ -8,14 +8,12 @@ Where to start reading: ``_bars``; then ``text`` for the terminal, ``svg`` for a
 
 from __future__ import annotations
 
-import io
 import math
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from valuegrad.atomic import write_atomically
-from valuegrad.errors import ValueArgumentError
+from valuegrad.drawing import picture_ending, save_picture
 from valuegrad.inspect.worked import figure
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["save", "svg", "text"]
 
-FORMATS = ("png", "svg", "pdf")
 LONGEST = 24  # characters of an input's label
 ROW = 26  # pixels of a bar with its gap
 UP, DOWN = "#1f6fb2", "#c8553d"
@@ -113,13 +110,9 @@ def save(why: Why, path: str | Path) -> None:
         OSError: the file cannot be written.
     """
     path = Path(path)
-    ending = path.suffix.removeprefix(".").lower()
-    if ending not in FORMATS:
-        raise ValueArgumentError(f"plot() got the file {str(path)!r}; give one that ends in .png, .svg or .pdf")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("plot() needs matplotlib; get it with: pip install 'valuegrad[plot]'") from None
+    ending = picture_ending(path, "plot()")
+    from matplotlib.figure import Figure
+
     bars = _bars(why)
     figure_ = Figure(figsize=(7.5, 1.2 + 0.32 * max(len(bars), 1)), dpi=150, layout="constrained")
     axes: Any = figure_.subplots()
@@ -136,6 +129,4 @@ def save(why: Why, path: str | Path) -> None:
     axes.tick_params(axis="y", length=0)
     if bars:
         axes.legend(frameon=False, fontsize=8)
-    picture = io.BytesIO()
-    figure_.savefig(picture, format=ending)
-    write_atomically(path, picture.getvalue())
+    save_picture(figure_, path, ending)
