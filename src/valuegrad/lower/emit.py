@@ -16,8 +16,7 @@ import numpy as np
 
 from valuegrad.lower.loops import ARGUMENTS, Loops
 from valuegrad.lower.sequential import ordered_loop
-from valuegrad.lower.vectors import BLOCK, INLINE
-from valuegrad.primitives.opcodes import OPS
+from valuegrad.lower.vectors import BLOCK, is_call
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
 from valuegrad.roll.packs import packs_of
@@ -65,7 +64,7 @@ def emit_segment(
     """
     lanes = BLOCK // (8 if dtype == "float64" else 4)
     if single:
-        kernels = [replace(k, packs=packs_of(k, lanes, _is_call)) if isinstance(k, Sequence) else k for k in kernels]
+        kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(dtype, single, strict, fma, functions, slots, places)
@@ -91,10 +90,6 @@ def emit_segment(
     main = [f"define void @{name}({ARGUMENTS}) #0 {{", *calls, "  ret void", "}"]
     text = "\n".join([*sorted(loops.declared), *loops.tables, *loops.written, *main, ATTRIBUTES])
     return text, used + loops.rooms_size // BLOCK
-
-
-def _is_call(op: int) -> bool:
-    return op < len(OPS) and OPS[op] not in INLINE
 
 
 def _with_tables(

@@ -23,9 +23,8 @@ import numpy as np
 from valuegrad.lower.packing import Far, Packed, far_columns, pack_all, pack_tile
 from valuegrad.lower.tiles import Place, best_tile
 from valuegrad.lower.turned import TERMS, by_fours
-from valuegrad.lower.vectors import BLOCK, BROADCAST, INLINE, SIDE_BY_SIDE, Value, Vectors
+from valuegrad.lower.vectors import BLOCK, BROADCAST, SIDE_BY_SIDE, Value, Vectors, is_call
 from valuegrad.lower.writer import Whole, Writer
-from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
 from valuegrad.roll.kernels import GATHER, Body
 from valuegrad.roll.nests import Nest
@@ -242,7 +241,7 @@ class Loops(Vectors):
         if any(body.op == GUARD for body in self.kernel.bodies):
             return None
         turns = {c for p in range(len(box.lengths)) for c in self._turned(box, p)}
-        calls = sum(body.op < len(OPS) and OPS[body.op] not in INLINE for body in self.kernel.bodies)
+        calls = sum(is_call(body.op) for body in self.kernel.bodies)
         alone = 0.0 if box.lengths or calls else 1.0 / len(self.units)  # a member by itself loads each of its numbers
         for d, extent in enumerate(box.extents):
             members = extent if isinstance(extent, int) else max(2.0, float(self.nest.extents[:, d].mean()))

@@ -92,7 +92,7 @@ class Values:
     # ---------------------------------------------------------------------------------------------------- reading
     def vector(self, pack: int) -> str:
         """A pack's numbers."""
-        self._wide(len(self.packs[pack]))
+        self.wide(len(self.packs[pack]))
         name = self.e.number(self.vectors[pack])
         self.vectors[pack] = "number", name
         self.e.width = self.one
@@ -183,7 +183,8 @@ class Values:
         self.e.width = self.one
         return vector
 
-    def _wide(self, n: int) -> None:
+    def wide(self, n: int) -> None:
+        """From here on operations are on so many numbers."""
         self.e.width = n if n > 1 else self.one
 
     def ahead(self) -> None:
@@ -202,7 +203,7 @@ class Values:
         """Write the operation of a pack."""
         pack, steps = self.packs[p], [self.kernel.bodies[i] for i in self.packs[p]]
         operands = [self.operand([step.args[k] for step in steps]) for k in range(len(steps[0].args))]
-        self._wide(len(pack))
+        self.wide(len(pack))
         self.vectors[p] = self.e.operation(steps[0], operands)
         self.e.width = self.one
 
@@ -277,7 +278,7 @@ class Totals:
                 ys = [y for one in mine if (y := one.terms[term][1]) is not None]
                 x = self._numbers(xs)
                 y = self._numbers(ys) if ys else None
-                self.e.width = len(pack) if len(pack) > 1 else self.values.one
+                self.values.wide(len(pack))
                 total = self.e.joined(mine[0].op, total, x, y)
                 self.e.width = self.values.one
             after.append(total)
@@ -285,7 +286,7 @@ class Totals:
 
     def _numbers(self, arguments: Listed[Argument]) -> str:
         value = self.values.operand(arguments)
-        self.e.width = len(arguments) if len(arguments) > 1 else self.values.one
+        self.values.wide(len(arguments))
         name = self.e.number(value)
         self.e.width = self.values.one
         return name

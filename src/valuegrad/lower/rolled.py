@@ -24,7 +24,7 @@ import numpy as np
 
 from valuegrad.lower.emit import emit_segment
 from valuegrad.lower.streams import can_stream, emit_stream
-from valuegrad.lower.vectors import INLINE
+from valuegrad.lower.vectors import is_call
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
 from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
@@ -80,7 +80,7 @@ class Rolled:
         if too_many or (instructions < RATIO * count and os.environ.get("VALUEGRAD_ROLL") != "on"):
             raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
         for op in {int(op) for segment in segments for op in np.unique(segment.ops)}:
-            if op < len(OPS) and OPS[op] not in INLINE and not code.function(op, code.dtype, strict):
+            if is_call(op) and not code.function(op, code.dtype, strict):
                 raise NotImplementedError(OPS[op])
         self.slots = [segment.slots for segment in segments]
         self.kernels: list[tuple[list[Kernel | OrderedLoop | Chain], list[int]]] = []

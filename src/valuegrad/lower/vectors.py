@@ -17,7 +17,7 @@ from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
 from valuegrad.roll.kernels import Body
 from valuegrad.roll.sequences import Step
 
-__all__ = ["BLOCK", "BROADCAST", "INLINE", "SIDE_BY_SIDE", "Value", "Vectors"]
+__all__ = ["BLOCK", "BROADCAST", "INLINE", "SIDE_BY_SIDE", "Value", "Vectors", "is_call"]
 
 BLOCK = 64  # bytes of a vector, VG_BLOCK_BYTES of _machine.h
 COMPARE = {"lt": "olt", "le": "ole", "eq": "oeq"}
@@ -27,6 +27,12 @@ BEGIN = {"dot": -0.0, "sum": -0.0, "prod": 1.0, "maximum": -float("inf"), "minim
 
 INLINE = frozenset((*COMPARE, *ARITHMETIC, *BEGIN, "and", "or", "not", "select", "neg", "abs", "sqrt", "gather"))
 """Operations that call no function."""
+
+
+def is_call(op: int) -> bool:
+    """Whether a segment's operation calls a function."""
+    return op < len(OPS) and OPS[op] not in INLINE
+
 
 BROADCAST, SIDE_BY_SIDE = "broadcast", "side by side"
 """How a vector's elements lie: one for all, contiguous; else so many bytes apart."""
