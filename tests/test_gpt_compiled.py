@@ -2,6 +2,7 @@
 
 import gc
 import json
+import platform
 import random
 import weakref
 from pathlib import Path
@@ -422,3 +423,26 @@ def test_steps_can_be_taken_without_a_trainer():
     after = steps.step(documents, 0.01, 2)
     assert after == pytest.approx(sum(model.loss(document).data for document in documents) / 2)
     assert after < before
+
+
+@needs_programs
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="other processors keep subnormals in training"
+)
+@pytest.mark.parametrize(("dtype", "small"), [("float64", 1e-309), ("float32", 1e-39)])
+def test_what_a_parameter_without_gradient_remembers_fades_to_zero(dtype, small):
+    model = gpt.GPT(4, SMALL, random.Random(1))
+    unseen = model.parameters().index(model.position_embedding.weight[7][0])
+    steps = Steps(model, vg.optim.Adam(model.parameters(), 0.01), dtype=dtype)
+    steps.read()
+    steps.state[1, unseen] = small  # of momentum, subnormal
+    before = steps.state[0, unseen]
+    steps.step([[3, 0, 1, 3]], 0.01, 1)
+    assert steps.state[:2, unseen].tolist() == [before, 0.0]
+
+
+@needs_programs
+def test_programs_keep_subnormals_after_a_training_run():
+    losses(trainer(batch=3, threads=2))
+    small = np.full(100_000, 5e-310)
+    assert set(vg.compile(lambda x: x * 0.5, threads=2)(small).tolist()) == {2.5e-310}

@@ -10,6 +10,10 @@
  *
  * A step is so short that a thread which sleeps would wake up too late, so between the steps they stay awake.
  *
+ * What is too small for a normal number becomes 0 in the steps (and nowhere else): where a gradient stays 0, as that of
+ * a unit which has died does, its running mean falls to the smallest subnormal and stays there for good, and some
+ * processors take 150 cycles for each operation on it.  See docs/decisions/0009-exact-by-default.md.
+ *
  * Data structures
  *   VgBlock    a program, so many lanes, their numbers.
  *   VgDescent  the steps: state, blocks, what the update gets at each step; and what the threads share.
@@ -21,6 +25,10 @@
 
 #include <math.h>
 #include "_run.h"
+
+#if VG_HAS_X86
+#include <xmmintrin.h>
+#endif
 
 #if VG_HAS_THREADS
 #include <sched.h>
@@ -68,6 +76,26 @@ typedef struct VgDescent {
     uint64_t ticket; /* phase << 32 | items << 16 | taken */
     int32_t finished, over;
 } VgDescent;
+
+/* Have this thread's results that are subnormal be 0; what to call vg_keep_subnormals with.  Where nothing is
+ * done about them, they are kept. */
+static unsigned vg_flush_subnormals(void) {
+#if VG_HAS_X86
+    const unsigned before = _mm_getcsr();
+    _mm_setcsr(before | _MM_FLUSH_ZERO_ON);
+    return before;
+#else
+    return 0;
+#endif
+}
+
+static void vg_keep_subnormals(unsigned before) {
+#if VG_HAS_X86
+    _mm_setcsr(before);
+#else
+    (void)before;
+#endif
+}
 
 static char *vg_gradient(const VgDescent *d, ptrdiff_t block) {
     return d->gradients + (size_t)block * d->row;
@@ -177,12 +205,14 @@ static void vg_take_items(VgDescent *d) {
 
 static void vg_help_descent(void *argument) {
     VgDescent *const d = (VgDescent *)argument;
+    const unsigned before = vg_flush_subnormals();
     int64_t looks = 0;
     while (!__atomic_load_n(&d->over, __ATOMIC_ACQUIRE)) {
         const uint64_t ticket = __atomic_load_n(&d->ticket, __ATOMIC_ACQUIRE);
         if ((ticket & 0xffff) < (ticket >> 16 & 0xffff)) vg_take_items(d), looks = 0;
         else vg_pause(&looks);
     }
+    vg_keep_subnormals(before);
 }
 #endif
 
@@ -255,7 +285,9 @@ static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
     VgHelp help;
     if (threads > 1) vg_begin_help(&help, threads - 1, vg_help_descent, d);
 #endif
+    const unsigned before = vg_flush_subnormals();
     while (*done < d->steps && vg_descend_step(d, *done, threads)) ++*done;
+    vg_keep_subnormals(before);
 #if VG_HAS_THREADS
     __atomic_store_n(&d->over, 1, __ATOMIC_RELEASE);
     if (threads > 1) vg_end_help(&help);
