@@ -64,7 +64,8 @@ typedef struct VgCode {
     size_t block_bytes;
     VgColumn *lane_inputs, *lane_outputs;
     int32_t lane_input_count, lane_output_count;
-    VgSegmentFunction single; /* `main` for one lane, whose sums go to their scalars at once; NULL: there is none */
+    VgSegmentFunction single;    /* `main` for one lane, whose sums go to their scalars at once; NULL: there is none */
+    VgSegmentFunction one_block; /* likewise for V lanes or fewer, if they are all there are; NULL: there is none */
     VgStreamFunction stream; /* `main` on the arrays themselves, without a frame; NULL: there is none */
     int is_float32, is_compiled, is_rolled;
     int32_t slots, scratch;
@@ -331,10 +332,25 @@ static int vg_has_fma(void) {
 #endif
 }
 
-/* Let a function made elsewhere run segment k: V lanes, or one alone.  The frame grows to its slots; workspaces of
- * before, some of which threads use at this moment, are too small, and are not taken again (vg_first_of, vg_release). */
-static void vg_install(VgCode *code, int k, VgSegmentFunction function, int single, int32_t slots) {
-    if (k == VG_MAIN && single) code->single = function;
+/* What `main` is made for by LLVM: each when it is wanted. */
+enum { VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK };
+
+/* Which of them runs n lanes.  Without sums over the lanes one block is as good as many. */
+static int vg_made_for(const VgCode *code, ptrdiff_t n) {
+    if (n == 1) return VG_FOR_ONE_LANE;
+    return n <= code->vector && code->lowered.accumulators > 0 ? VG_FOR_ONE_BLOCK : VG_FOR_BLOCKS;
+}
+
+static int vg_is_made(const VgCode *code, int what) {
+    if (what == VG_FOR_ONE_LANE) return code->single != NULL;
+    return code->piece[VG_MAIN].function != NULL || (what == VG_FOR_ONE_BLOCK && code->one_block != NULL);
+}
+
+/* Let a function made elsewhere run segment k.  The frame grows to its slots; workspaces of before, some of which
+ * threads use at this moment, are too small, and are not taken again (vg_first_of, vg_release). */
+static void vg_install(VgCode *code, int k, VgSegmentFunction function, int what, int32_t slots) {
+    if (k == VG_MAIN && what == VG_FOR_ONE_LANE) code->single = function;
+    else if (k == VG_MAIN && what == VG_FOR_ONE_BLOCK) code->one_block = function;
     else code->piece[k].function = function;
     if (slots > code->slots) code->slots = slots;
     vg_free_workspace(code->idle);

@@ -43,7 +43,6 @@ cdef extern from "_iterate.h":
     ctypedef struct VgCode:
         VgLowered lowered
         VgPiece *piece
-        VgSegmentFunction single
         VgStreamFunction stream
         int is_compiled, is_rolled
         int32_t slots
@@ -79,7 +78,10 @@ cdef extern from "_iterate.h":
         int32_t arrays, numbers, filled, own_outputs, lane_inputs, lane_outputs
     void vg_count_state(VgIteration *iteration)
     int vg_iterate(VgIteration *iteration, VgWorkspace *workspace, int threads, Py_ssize_t *done) nogil
-    void vg_install(VgCode *code, int k, VgSegmentFunction function, int single, int32_t slots)
+    int VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK
+    int vg_made_for(const VgCode *code, Py_ssize_t n)
+    bint vg_is_made(const VgCode *code, int what)
+    void vg_install(VgCode *code, int k, VgSegmentFunction function, int what, int32_t slots)
     VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,
                         int32_t *where)
     int vg_has_fma()

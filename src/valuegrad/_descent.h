@@ -102,7 +102,7 @@ static char *vg_gradient(const VgDescent *d, ptrdiff_t block) {
 }
 
 /* Run a program on a workspace of this thread's own.  The first error of all is kept. */
-static void vg_run_alone(VgDescent *d, VgJob *job) {
+static void vg_run_job(VgDescent *d, VgJob *job) {
     VgWorkspace *const free = vg_first_of(job->code, &job->code->own);
     VgWorkspace *const w = free ? free : vg_new_workspace(job->code, NULL);
     const int error = w == NULL ? VG_NO_MEMORY : vg_run(job, w, 1);
@@ -126,7 +126,7 @@ static void vg_block(VgDescent *d, ptrdiff_t which) {
         memcpy(d->state + (size_t)d->parameters * item, b->numbers, (size_t)b->extras * item);
     else
         for (int32_t i = 0; i < b->extras; i++) inputs[i] = b->numbers + (size_t)i * (size_t)b->lanes * item;
-    vg_run_alone(d, &job);
+    vg_run_job(d, &job);
 }
 
 static void vg_sum_blocks(const VgDescent *d, ptrdiff_t from, ptrdiff_t count) {
@@ -157,7 +157,7 @@ static void vg_range(VgDescent *d, ptrdiff_t which) {
     job.outputs = outputs;
     job.packed = (const char *)packed;
     job.packed_out = (char *)packed; /* nothing goes there */
-    vg_run_alone(d, &job);
+    vg_run_job(d, &job);
 }
 
 /* By what the gradient is multiplied so that it is not too long.  It must have been summed. */
@@ -172,7 +172,7 @@ static double vg_scale(VgDescent *d) {
     job.n = 1;
     job.packed = vg_gradient(d, 0);
     job.packed_out = (char *)scale;
-    vg_run_alone(d, &job);
+    vg_run_job(d, &job);
     return vg_get(code, scale, 0);
 }
 

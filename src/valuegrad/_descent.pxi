@@ -168,7 +168,7 @@ cdef class Descent:
                     f"Descent.run() got block {i} of {lanes[i]} lanes from number {begins[i]} on; there are "
                     f"{len(numbers)} numbers"
                 )
-            program.ensure(1 if block[i].is_alone else 2)
+            program.ensure(1 if block[i].is_alone else max(lanes[i], 2))
             block[i].numbers = held.pointers[1] + begins[i] * <Py_ssize_t>update.item
             if block[i].is_alone and (lanes[i] != 1 or width < self.parameters + block[i].extras):
                 raise ShapeError(

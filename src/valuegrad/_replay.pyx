@@ -25,6 +25,9 @@ include "_declarations.pxi"
 cdef dict BACKENDS = {"auto": VG_BACKEND_AUTO, "jit": VG_BACKEND_JIT, "interpreter": VG_BACKEND_INTERPRETER,
                       "rolled": VG_BACKEND_ROLLED}
 
+# What a function of a rolled program computes: VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK.
+cdef tuple WHAT = ("blocks", "one lane", "one block")
+
 
 include "_arrays.pxi"
 
@@ -197,11 +200,11 @@ cdef class Code:
         cdef VgCode *code = self.made()
         return numpy.array([code.lowered.total[k] for k in range(code.lowered.accumulators)], numpy.int32)
 
-    def install(self, int k, uintptr_t address, bint single, int32_t slots, keep):
-        """Run segment k by the function at this address in a frame of so many slots; `single`: it computes one lane,
-        else V.  `keep` owns the function's memory."""
+    def install(self, int k, uintptr_t address, str what, int32_t slots, keep):
+        """Run segment k by the function at this address in a frame of so many slots; it computes `what`, of WHAT.
+        `keep` owns the function's memory."""
         self.kept.append(keep)
-        vg_install(self.made(), k, <VgSegmentFunction>address, single, slots)
+        vg_install(self.made(), k, <VgSegmentFunction>address, WHAT.index(what), slots)
 
     def install_stream(self, uintptr_t address, keep):
         """Run the lanes by the function at this address, which works on the arrays themselves (lower/streams.py); it
@@ -213,16 +216,17 @@ cdef class Code:
         code.stream = <VgStreamFunction>address
 
     def build_with(self, builder):
-        """Let builder(code, single) install what runs the lanes, or a single one, when it is wanted for the first time."""
+        """Let builder(code, what) install what runs the lanes, when it is wanted for the first time: what of WHAT."""
         self.builder = builder
 
     cdef int ensure(self, Py_ssize_t n) except -1:
         """Have a rolled program's functions for n lanes made."""
         cdef VgCode *code = self.code
-        if code.is_rolled and n and (code.single == NULL if n == 1 else code.piece[1].function == NULL):
+        cdef int what = vg_made_for(code, n)
+        if code.is_rolled and n and not vg_is_made(code, what):
             if self.builder is None:
                 raise ValueArgumentError("Code(backend='rolled') runs before its segments were installed; expected after")
-            self.builder(self, n == 1)
+            self.builder(self, WHAT[what])
         return 0
 
     @staticmethod

@@ -392,17 +392,22 @@ static ptrdiff_t vg_least_chunk(const VgCode *code, ptrdiff_t blocks) {
     return blocks < 4 ? (blocks < 1 ? 1 : blocks) : half < together ? half : together;
 }
 
-/* One lane by code of its own: its sums are in their scalars afterwards. */
-static void vg_run_single(VgJob *job, VgContext *c) {
+/* All lanes at once by code of its own: the sums are in their scalars afterwards. */
+static void vg_run_alone(VgJob *job, VgContext *c, VgSegmentFunction function) {
     const VgCode *const code = job->code;
-    c->valid = 1;
+    c->valid = job->n;
     c->lanes = code->vector;
     vg_load(job, c, 0);
-    c->failed[0] = job->before;
-    code->single(c->frame, c->uniform, c->accumulators, c->failed, 1);
+    for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
+    function(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
     vg_store(job, c, 0);
-    job->has_failed = c->failed[0] != VG_PASSED;
-    if (job->has_failed) job->failed[0] = c->failed[0];
+    if (code->lowered.guards > 0) vg_note_failures(job, c, 0);
+}
+
+/* What does so; NULL: the lanes are run in chunks. */
+static VgSegmentFunction vg_function_alone(const VgCode *code, ptrdiff_t n) {
+    if (n == 1 && code->single != NULL) return code->single;
+    return n >= 1 && n <= code->vector ? code->one_block : NULL;
 }
 
 /* Run a program; the caller has checked the arrays and filled in job's first five members.  Needs no GIL, but a
@@ -413,7 +418,7 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     VgContext *const c = &w->context;
     const ptrdiff_t blocks = job->n / code->vector + (job->n % code->vector != 0);
     const ptrdiff_t least = vg_least_chunk(code, blocks);
-    const int is_single = job->n == 1 && code->single != NULL;
+    const VgSegmentFunction alone = vg_function_alone(code, job->n);
     ptrdiff_t chunk_blocks = blocks / VG_MOST_CHUNKS + (blocks % VG_MOST_CHUNKS != 0);
     chunk_blocks = (chunk_blocks + least - 1) / least * least;
     if (code->stream != NULL && threads == 1) chunk_blocks = blocks; /* there are no sums whose order could change */
@@ -422,10 +427,10 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     job->uniform = c->uniform;
     job->totals = NULL;
     job->next = 0;
-    job->has_failed = job->error = 0;
-    if (vg_has_totals_in_place(job) && !is_single) {
+    job->has_failed = job->error = job->is_shared = 0;
+    if (vg_has_totals_in_place(job) && alone == NULL) {
         job->totals = (char *)c->uniform + (size_t)code->totals.run[0].uniform * code->item;
-    } else if (l->accumulators > 0 && job->chunks > 0 && !is_single) {
+    } else if (l->accumulators > 0 && job->chunks > 0 && alone == NULL) {
         job->totals = (char *)malloc((size_t)job->chunks * (size_t)l->accumulators * code->item);
         if (job->totals == NULL) return VG_NO_MEMORY;
     }
@@ -438,11 +443,11 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
                 vg_copy_number(code, (char *)c->uniform + (size_t)l->input[i] * code->item, job->inputs[i]);
     if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, (double)job->n);
     job->before = vg_uniform_segment(code, VG_PRE, c, VG_PASSED);
-    if (is_single && !c->error) vg_run_single(job, c);
+    if (alone != NULL && !c->error) vg_run_alone(job, c, alone);
     else if (!c->error && job->n > 0 && (l->segment[VG_MAIN].count > 0 || code->lane_output_count > 0 || l->guards > 0))
         vg_run_lanes(job, c, threads);
     if (!c->error) {
-        if (!is_single) vg_add_chunks(job, c);
+        if (alone == NULL) vg_add_chunks(job, c);
         int32_t after = vg_uniform_segment(code, VG_POST, c, job->before);
         vg_run_loops(code, c);
         after = vg_uniform_segment(code, VG_LAST, c, after);

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,7 +25,11 @@ from valuegrad.roll.sequences import Chain, Sequence, Track, storage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["emit_segment", "place_groups"]
+__all__ = ["What", "emit_segment", "place_groups"]
+
+What = Literal["blocks", "one lane", "one block"]
+"""What a segment's function computes: V lanes of perhaps many, whose sums go on with the next ones; one lane; or V,
+which are all there are, or more than there are.  In the last two sums over the lanes are totals at once."""
 
 LONGEST_TABLE = 1 << 14  # constants that a loop reads one after the other
 ATTRIBUTES = 'attributes #0 = { nounwind "prefer-vector-width"="512" }'
@@ -38,7 +42,7 @@ def emit_segment(
     *,
     name: str,
     dtype: str,
-    single: bool,
+    what: What,
     strict: bool,
     fma: bool,
     totals: NDArray[Any],
@@ -54,26 +58,27 @@ def emit_segment(
         slots: of the segment's own in the frame.
         name: of the function.
         dtype: "float64" or "float32".
-        single: it computes one lane; else V.
+        what: it computes.
         strict, fma, functions: as for ``Vectors``.
-        totals: for each sum over the lanes the scalar in which it ends; with one lane it goes there at once.
+        totals: for each sum over the lanes the scalar in which it ends; if these are all lanes it goes there at once.
         constants, is_constant: for each scalar whether it is one, and its value.
 
     Returns:
         The module, and how many slots the frame has in all.
     """
-    lanes = BLOCK // (8 if dtype == "float64" else 4)
+    lanes, single = BLOCK // (8 if dtype == "float64" else 4), what == "one lane"
     if single:
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(dtype, single, strict, fma, functions, slots, places)
+    loops.are_all = what == "one block"
     loops.apart = {g: apart for g, (_, _, apart) in held.items()}
     used = slots + (-(-end // lanes) if single else end)
     loops.rooms_at = used * BLOCK
     names = []
     for i, kernel in enumerate(kernels):
-        if single:
+        if what != "blocks":
             columns: Any = [_total(column, kernel.members, totals) for column in kernel.columns]  # of the kernel's kind
             kernel = replace(kernel, columns=columns)
         if isinstance(kernel, Kernel):
@@ -105,7 +110,7 @@ def _with_tables(
 
 
 def _total(column: Column | Track, members: int, totals: NDArray[Any]) -> Column | Track:
-    """Where a sum over the lanes goes if there is but one."""
+    """Where a sum over the lanes goes if these are all lanes."""
     if column.space != "sum":
         return column
     if isinstance(column, Track):

@@ -20,8 +20,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from valuegrad.lower.access import Access
 from valuegrad.lower.packing import Far, Packed, far_columns, pack_all, pack_tile
 from valuegrad.lower.tiles import Place, best_tile
+from valuegrad.lower.totals import store_totals
 from valuegrad.lower.turned import TERMS, by_fours
 from valuegrad.lower.vectors import BLOCK, BROADCAST, SIDE_BY_SIDE, Value, Vectors, is_call
 from valuegrad.lower.writer import Whole, Writer
@@ -349,15 +351,22 @@ class Loops(Vectors):
         places: list[Place] = [{}]
         for d, size in shape.items():
             places = [{**place, d: i} for place in places for i in range(size)]
-        access = _Access(self, box)
+        access = Access(self, box)
         values: list[dict[int, Value]] = [{} for _ in places]
-        for body in self.kernel.bodies if self.packed else ():  # a large product: what it is added to is far away
+        ahead = self.packed and not self.are_all  # a large product: what it is added to is far away
+        for body in self.kernel.bodies if ahead else ():
             for place in places if body.op == REDUCE else ():
                 self.prefetch(access.where(body.out, place)[1])
         for i, body in enumerate(self.kernel.bodies):
             if body.variants and body.op != GATHER:
                 for value, total in zip(values, self._totals(body, self.nest.pieces[i], places, access)):
                     value[i] = "number", total
+            if body.op == REDUCE and self.are_all:
+                ((kind, x),) = body.args
+                read = [v[x] if kind == "value" else ("number", access.read(x, p)) for p, v in zip(places, values)]
+                vectors = [self.counted(self.number(number)) for number in read]
+                store_totals(self.w, self.scalar, self.item, vectors, [access.place(body.out, p) for p in places])
+                continue
             for place, value in zip(places, values):
                 if body.variants and body.op != GATHER:
                     pass
@@ -376,7 +385,7 @@ class Loops(Vectors):
                 if body.out >= 0:
                     self.store(body.out, access.where(body.out, place)[1], self.number(value[i]))
 
-    def _totals(self, body: Body, pieces: list[tuple[int, int]], places: list[Place], access: _Access) -> list[str]:
+    def _totals(self, body: Body, pieces: list[tuple[int, int]], places: list[Place], access: Access) -> list[str]:
         """A list's totals for the members of a tile, all of them side by side."""
         w, box = self.w, access.box
         totals: list[str | None] = [None] * len(places)
@@ -438,48 +447,6 @@ class Loops(Vectors):
             return far
         pairs: Whole = k * (k - 1) // 2 if isinstance(k, int) else w(f"lshr i64 {w.mul(k, w.add(k, -1))}, 1")
         return w.add(far, w.mul(pairs, bend))
-
-
-class _Access:
-    """Addresses and numbers of a tile's columns, each computed and read once."""
-
-    def __init__(self, loops: Loops, box: Box) -> None:
-        self.loops, self.box = loops, box
-        self.addresses: dict[object, str] = {}
-        self.loaded: dict[object, str] = {}
-
-    def offset(self, column: int, place: Place) -> tuple[Whole, int]:
-        """How far a member's number is from the beginning of its space: so far, and so many bytes more."""
-        base, more = self.box.bases[column], 0
-        for d, i in place.items():
-            s = self.box.strides[d][column]
-            if isinstance(s, int):
-                more += i * s
-            else:
-                base = self.loops.w.add(base, self.loops.w.mul(s, i))
-        return base, more
-
-    def where(self, column: int, place: Place) -> tuple[object, str]:
-        """The address of a member's number; the key that it shares with members that have the same one."""
-        strides, w = self.box.strides, self.loops.w
-        key = (column, *[(d, i) for d, i in place.items() if strides[d][column] != 0])
-        if key not in self.addresses:
-            base, more = self.offset(column, place)
-            memory = self.loops.memory[column]
-            if isinstance(base, int):
-                at = w(f"getelementptr i8, ptr {memory}, i64 {base + more}")
-            else:
-                at = w(f"getelementptr i8, ptr {memory}, i64 {base}")
-                at = w(f"getelementptr i8, ptr {at}, i64 {more}") if more else at
-            self.addresses[key] = at
-        return key, self.addresses[key]
-
-    def read(self, column: int, place: Place) -> str:
-        """A member's number."""
-        key, at = self.where(column, place)
-        if key not in self.loaded:
-            self.loaded[key] = self.loops.load(column, at)
-        return self.loaded[key]
 
 
 def _even(extent: int, most: int) -> int:

@@ -4,7 +4,7 @@ Why: straight-line code is as long as the calculation, and a single lane leaves 
 alike instructions (``roll``) are short, stay in the first cache, and run along the lanes of a batch or, for one lane,
 along the members of a group.
 
-How: each segment of a program becomes a function, ``main`` two: for V lanes and for one.  They are made when they are
+How: each segment of a program becomes a function, ``main`` up to three (``emit.What``).  They are made when they are
 wanted first.  llvmlite is imported here alone, and only when a program is worth it.
 
 Data structures: ``Rolled`` holds a program's segments as kernels, of which its functions are made, and its loops shown.
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from valuegrad.lower.emit import emit_segment
+from valuegrad.lower.emit import What, emit_segment
 from valuegrad.lower.streams import can_stream, emit_stream
 from valuegrad.lower.vectors import is_call
 from valuegrad.primitives.opcodes import OPS
@@ -90,7 +90,7 @@ class Rolled:
             self.instructions += len(found.segment.ops)
             self.kernels.append((kernels_of(found), found.sizes))
 
-    def build(self, code: Any, single: bool, segments: tuple[int, ...] = (MAIN,)) -> None:
+    def build(self, code: Any, what: What, segments: tuple[int, ...] = (MAIN,)) -> None:
         """Make the functions of segments and install them in the code (which this does not hold: it holds this)."""
         texts, slots = [], {}
         for k in segments:
@@ -101,7 +101,7 @@ class Rolled:
                 self.slots[k],
                 name=f"segment{k}",
                 dtype=code.dtype,
-                single=single,
+                what=what,
                 strict=self.strict,
                 fma=code.has_fma(),
                 totals=code.totals,
@@ -112,7 +112,7 @@ class Rolled:
             texts.append(text)
         engine = _compiled(texts)
         for k in segments:
-            code.install(k, engine.get_function_address(f"segment{k}"), single, slots[k], engine)
+            code.install(k, engine.get_function_address(f"segment{k}"), what, slots[k], engine)
 
     def loops(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Loop]:
         """The loops as a person would write them.
@@ -146,7 +146,7 @@ def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | 
     code = make(backend="rolled")
     try:
         rolled = Rolled(code, strict)
-        rolled.build(code, True, (PRE, POST, LAST))
+        rolled.build(code, "one lane", (PRE, POST, LAST))
     except NotImplementedError as error:
         return f"loops do not know {error}" if str(error) in OPS else str(error)
     except (ImportError, OSError) as error:

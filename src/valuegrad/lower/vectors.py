@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
+from valuegrad.lower.totals import store_totals
 from valuegrad.lower.writer import Whole, Writer
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
@@ -56,6 +57,7 @@ class Vectors:
         width: elements of a vector; 1: a scalar.
         mask: of which elements there are; None: all.
         along: for each column how a vector's elements lie.
+        are_all: there are no lanes but these: sums over them are totals.
     """
 
     def __init__(self, dtype: str, single: bool, strict: bool, fma: bool, functions: Callable[[int], int]) -> None:
@@ -70,6 +72,7 @@ class Vectors:
         self.width = self.lanes
         self.mask: str | None = None
         self.along: list[Whole] = []
+        self.are_all = False
         self.counts_lanes = self.calls = False  # whether the function needs %lanes, and room for calls
 
     # ------------------------------------------------------------------------------------- types and constants
@@ -261,15 +264,23 @@ class Vectors:
             return w(f"load {t}, ptr {at}, align {self.item}")
         return self.gathered(self.pointers(column, where, offset))
 
+    def counted(self, name: str) -> str:
+        """Numbers for a sum over the lanes: -0.0, which adds nothing, in lanes that do not count."""
+        t = self.type()
+        self.counts_lanes = True
+        return self.w(f"select {self.type('i1')} %lanes, {t} {name}, {t} {self.constant(-0.0)}")
+
     def leave(self, body: Body | Step, value: Value, where: str, number: Whole) -> None:
         """What goes out of the segment: to memory at `where`; of a guard its `number`."""
         w, t, i1 = self.w, self.type(), self.type("i1")
         if body.op in (STORE, STORE_UNIFORM, REDUCE):
             name = self.number(value)
             if body.op == REDUCE and not self.single:
-                self.counts_lanes = True
+                counted = self.counted(name)
+                if self.are_all:
+                    store_totals(w, self.scalar, self.item, [counted], [(where, 0)])
+                    return
                 before = w(f"load {t}, ptr {where}, align {BLOCK}")
-                counted = w(f"select {i1} %lanes, {t} {name}, {t} {self.constant(-0.0)}")
                 name = w(f"fadd {t} {before}, {counted}")
             self.store(body.out, where, name)
             return

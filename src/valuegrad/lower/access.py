@@ -1,0 +1,73 @@
+"""Where the numbers of a tile's members are, as LLVM IR.
+
+Why: members of a tile share rows and columns; what two of them read is read once, and its address computed once.
+
+Where to start reading: ``Access.read``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from valuegrad.lower.tiles import Place
+from valuegrad.lower.writer import Whole
+
+if TYPE_CHECKING:
+    from valuegrad.lower.loops import Box, Loops
+
+__all__ = ["Access"]
+
+
+class Access:
+    """Addresses and numbers of a tile's columns, each computed and read once.
+
+    Args:
+        loops: the function being written.
+        box: whose members.
+    """
+
+    def __init__(self, loops: Loops, box: Box) -> None:
+        self.loops, self.box = loops, box
+        self.addresses: dict[object, str] = {}
+        self.loaded: dict[object, str] = {}
+        self.bases: dict[Whole, str] = {}
+
+    def offset(self, column: int, place: Place) -> tuple[Whole, int]:
+        """How far a member's number is from the beginning of its space: so far, and so many bytes more."""
+        base, more = self.box.bases[column], 0
+        for d, i in place.items():
+            s = self.box.strides[d][column]
+            if isinstance(s, int):
+                more += i * s
+            else:
+                base = self.loops.w.add(base, self.loops.w.mul(s, i))
+        return base, more
+
+    def place(self, column: int, place: Place) -> tuple[str, int]:
+        """The address of a member's number: one that others may share, and so many bytes more."""
+        base, more = self.offset(column, place)
+        if base not in self.bases:
+            self.bases[base] = self.loops.w(f"getelementptr i8, ptr {self.loops.memory[column]}, i64 {base}")
+        return self.bases[base], more
+
+    def where(self, column: int, place: Place) -> tuple[object, str]:
+        """The address of a member's number; the key that it shares with members that have the same one."""
+        strides, w = self.box.strides, self.loops.w
+        key = (column, *[(d, i) for d, i in place.items() if strides[d][column] != 0])
+        if key not in self.addresses:
+            base, more = self.offset(column, place)
+            memory = self.loops.memory[column]
+            if isinstance(base, int):
+                at = w(f"getelementptr i8, ptr {memory}, i64 {base + more}")
+            else:
+                at = w(f"getelementptr i8, ptr {memory}, i64 {base}")
+                at = w(f"getelementptr i8, ptr {at}, i64 {more}") if more else at
+            self.addresses[key] = at
+        return key, self.addresses[key]
+
+    def read(self, column: int, place: Place) -> str:
+        """A member's number."""
+        key, at = self.where(column, place)
+        if key not in self.loaded:
+            self.loaded[key] = self.loops.load(column, at)
+        return self.loaded[key]

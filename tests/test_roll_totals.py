@@ -1,0 +1,123 @@
+"""Sums over a few lanes are totals at once, and no bit differs from sums that go from block to block."""
+
+import numpy as np
+import pytest
+
+import valuegrad as vg
+from valuegrad.lower import emit, rolled
+
+pytest.importorskip("valuegrad._replay")
+pytest.importorskip("valuegrad._passes")
+pytest.importorskip("llvmlite")
+
+DTYPES = ["float64", "float32"]
+LANES = {"float64": 8, "float32": 16}
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """What functions of lanes are made for, as they come."""
+    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
+    seen = []
+
+    def noted(*args, **options):
+        if options["name"] == "segment1":
+            seen.append(options["what"])
+        return emit.emit_segment(*args, **options)
+
+    monkeypatch.setattr(rolled, "emit_segment", noted)
+    return seen
+
+
+def layer(w, x, y):
+    """The gradient of a dense layer of 9 x 7 weights, and its loss."""
+
+    def loss(w):
+        rows = [w[7 * i : 7 * i + 7] for i in range(9)]
+        out = [vg.tanh(vg.dot(row, x)) for row in rows]
+        return vg.sum([(a - y) ** 2 for a in out])
+
+    value, grads = vg.value_and_grad(loss)(w)
+    return [*map(vg.batch_sum, grads), vg.batch_sum(value)]
+
+
+def both(monkeypatch, f, *args, **options):
+    found = []
+    for wish in ("off", "on"):
+        monkeypatch.setenv("VALUEGRAD_ROLL", wish)
+        found.append(np.array(vg.compile(f, cache=False, **options)(*args)))
+    return found
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 8, 9, 15, 16, 17, 40])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_gradient_summed_over_the_lanes_is_the_same_bits(n, dtype, strict, monkeypatch):
+    random = np.random.default_rng(n)
+    w, x, y = random.normal(size=63), [random.normal(size=n) for _ in range(7)], random.normal(size=n)
+    plain, quick = both(monkeypatch, layer, w, x, y, vectors="w", dtype=dtype, strict=strict)
+    np.testing.assert_array_equal(quick, plain)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("order", [list(range(0, 20, 2)), list(range(19, -1, -1)), [3, 0, 17, 4, 5, 6, 1]])
+def test_sums_that_are_not_left_side_by_side_are_the_same_bits(dtype, order, monkeypatch):
+    x = np.random.default_rng(5).normal(size=6)
+
+    def f(x):
+        sums = [vg.batch_sum(vg.sin(x * k) - 0.5) for k in range(20)]
+        return [sums[k] * 2.0 if k == 4 else sums[k] for k in order]
+
+    plain, quick = both(monkeypatch, f, x, dtype=dtype)
+    np.testing.assert_array_equal(quick, plain)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_lanes_are_added_in_pairs(dtype, made):
+    x = np.random.default_rng(1).normal(size=LANES[dtype]).astype(dtype) * 10.0 ** np.arange(LANES[dtype])
+    x = x.astype(dtype)
+    tree = list(x)
+    while len(tree) > 1:
+        tree = [a + b for a, b in zip(tree[::2], tree[1::2])]
+    found = vg.compile(lambda x: [vg.batch_sum(x * float(k)) for k in (1, 2, 4)], dtype=dtype)(x)
+    assert [float(number) for number in found] == [float(tree[0]) * k for k in (1, 2, 4)]
+    assert made == ["one block"]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_what_stands_behind_the_last_lane_does_not_count(dtype, made):
+    found = vg.compile(lambda x: [vg.batch_sum(1.0 / x), vg.batch_sum(x - 1.0)], dtype=dtype)(np.full(5, 0.5))
+    assert list(found) == [10.0, -2.5]
+
+
+def test_a_sum_of_negative_zeros_is_one(made):
+    (total,) = vg.compile(lambda x: [vg.batch_sum(x)])(np.full(3, -0.0))
+    assert total == 0.0
+    assert np.signbit(total)
+
+
+def test_a_nan_in_one_lane_is_in_the_total_and_in_no_other(made):
+    total, other = vg.compile(lambda x, y: [vg.batch_sum(x), vg.batch_sum(y)])(np.array([1.0, np.nan, 2.0]), np.ones(3))
+    assert np.isnan(total)
+    assert other == 3.0
+
+
+def test_a_guard_that_fails_in_few_lanes_sends_these_to_their_own_path(made):
+    program = vg.compile(lambda x: vg.exp(x) if x > 0.0 else vg.sin(x))
+    x = np.array([1.0, -2.0, 3.0])
+    np.testing.assert_allclose(program(x), [np.exp(1.0), np.sin(-2.0), np.exp(3.0)], rtol=1e-15)
+
+
+def test_each_number_of_lanes_has_the_function_that_it_needs(made):
+    program = vg.compile(lambda x: [vg.batch_sum(x * x)])
+    for n in (5, 3, 40, 1, 6, 41):
+        (found,) = program(np.full(n, 2.0))
+        assert found == 4.0 * n
+    assert made == ["one block", "blocks", "one lane"]
+
+
+def test_a_program_without_sums_has_one_function_for_any_number_of_lanes(made):
+    program = vg.compile(lambda x: vg.exp(x) * x)
+    for n in (5, 40):
+        program(np.ones(n))
+    assert made == ["blocks"]
