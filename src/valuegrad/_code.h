@@ -57,6 +57,7 @@ typedef struct VgCode {
     VgLowered lowered;
     VgRuns read, written; /* of the uniform inputs and outputs */
     VgRuns totals;        /* of the sums over the lanes: where they lie among the uniforms */
+    int32_t in_place_read, in_place_written; /* which run of `read` and `written` stays in its array (vg_arrays); -1 */
     int pieces; /* segments, then loops */
     VgPiece *piece;
     VgSegmentFunction whole_block; /* the assembler's `main` for a block of several vectors; NULL: a block is one */
@@ -124,6 +125,10 @@ static void vg_clear_sums(const VgCode *code, void *accumulators) {
         for (size_t i = 0; i < n; i++) ((double *)accumulators)[i] = -0.0;
 }
 
+/* Before a run's scalars: where rolled code finds the inputs and outputs that stay in the caller's arrays.  These are
+ * the scalars themselves, or what scalar 0 would be if those arrays were scalars. */
+static inline void **vg_arrays(void *uniform) { return (void **)uniform - 2; }
+
 /* `uniform`: the scalars of the run that this is a thread of; NULL: it gets its own, with the constants in them. */
 /* Memory, if large on huge pages where the system has them: a loop that reads one number of each page else waits for
  * the tables that say where the pages are. */
@@ -142,7 +147,7 @@ static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
     const size_t item = code->item, block = (size_t)code->block;
     const size_t frame = vg_aligned((size_t)code->slots * block * item);
     const size_t sums = (size_t)code->lowered.accumulators * VG_BLOCK_BYTES;
-    const size_t scalars = uniform ? 0 : vg_aligned((size_t)code->lowered.uniforms * item);
+    const size_t scalars = uniform ? 0 : VG_BLOCK_BYTES + vg_aligned((size_t)code->lowered.uniforms * item);
     const size_t failed = vg_aligned(block * sizeof(int32_t)), scratch = (size_t)code->scratch * sizeof(double);
     VgWorkspace *const w = (VgWorkspace *)calloc(1, sizeof *w);
     if (w == NULL) return NULL;
@@ -156,7 +161,8 @@ static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
     w->slots = code->slots;
     w->context.frame = at;
     w->context.accumulators = at + frame;
-    w->context.uniform = uniform ? uniform : at + frame + sums;
+    w->context.uniform = uniform ? uniform : at + frame + sums + VG_BLOCK_BYTES;
+    if (!uniform) vg_arrays(w->context.uniform)[0] = vg_arrays(w->context.uniform)[1] = w->context.uniform;
     w->context.failed = (int32_t *)(at + frame + sums + scalars);
     w->context.scratch = (double *)(at + frame + sums + scalars + failed);
     w->context.calls = code->calls;
@@ -299,6 +305,7 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     code->is_compiled = compiled;
     code->is_rolled = is_rolled;
     code->block = code->vector;
+    code->in_place_read = code->in_place_written = -1;
     if (is_rolled) {
         code->slots = code->lowered.slots;
     } else if (compiled) {

@@ -40,8 +40,15 @@ cdef extern from "_iterate.h":
         VgLoop *loop
         uint8_t *uniform_input
         uint8_t *uniform_output
+    ctypedef struct VgRun:
+        int32_t uniform, packed, count
+    ctypedef struct VgRuns:
+        VgRun *run
+        int32_t count
     ctypedef struct VgCode:
         VgLowered lowered
+        VgRuns read, written
+        int32_t in_place_read, in_place_written
         VgPiece *piece
         VgStreamFunction stream
         int is_compiled, is_rolled

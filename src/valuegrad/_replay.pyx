@@ -206,6 +206,23 @@ cdef class Code:
         self.kept.append(keep)
         vg_install(self.made(), k, <VgSegmentFunction>address, WHAT.index(what), slots)
 
+    @property
+    def runs(self):
+        """int32[k, 3] of uniform inputs, likewise of uniform outputs: where numbers lie side by side among the scalars
+        and in the array of all: the first one here and there, and how many."""
+        cdef VgCode *code = self.made()
+        read = [(code.read.run[k].uniform, code.read.run[k].packed, code.read.run[k].count) for k in range(code.read.count)]
+        written = [(code.written.run[k].uniform, code.written.run[k].packed, code.written.run[k].count)
+                   for k in range(code.written.count)]
+        return numpy.array(read, numpy.int32).reshape(-1, 3), numpy.array(written, numpy.int32).reshape(-1, 3)
+
+    def leave_in_place(self, int32_t read, int32_t written):
+        """Let a run of inputs and one of outputs (-1: none) stay in their arrays: the functions that will be installed
+        know them as such (lower/inplace.py)."""
+        cdef VgCode *code = self.made()
+        code.in_place_read = read if read < code.read.count else -1
+        code.in_place_written = written if written < code.written.count else -1
+
     def install_stream(self, uintptr_t address, keep):
         """Run the lanes by the function at this address, which works on the arrays themselves (lower/streams.py); it
         has neither guards nor sums over the lanes.  `keep` owns the function's memory."""
@@ -213,6 +230,7 @@ cdef class Code:
         if code.lowered.guards or code.lowered.accumulators or code.lowered.slots > VG_STREAM_COLUMNS:
             raise ValueArgumentError("Code.install_stream() got a program with guards, sums over lanes or many arrays")
         self.kept.append(keep)
+        code.in_place_read = -1  # it reads scalars
         code.stream = <VgStreamFunction>address
 
     def build_with(self, builder):

@@ -38,8 +38,10 @@ static inline void vg_copy_number(const VgCode *code, void *to, const void *from
     else memcpy(to, from, sizeof(double));
 }
 
-static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, char *packed, int out) {
+/* All runs but one (-1: all). */
+static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, char *packed, int out, int32_t but) {
     for (int32_t i = 0; i < runs->count; i++) {
+        if (i == but) continue;
         const VgRun run = runs->run[i];
         char *const inside = uniform + (size_t)run.uniform * code->item;
         char *const outside = packed + (size_t)run.packed * code->item;
@@ -380,7 +382,7 @@ static void vg_add_chunks(const VgJob *job, VgContext *c) {
     if (job->totals == NULL || vg_has_totals_in_place(job)) return;
     for (ptrdiff_t j = 1; j < job->chunks; j++)
         vg_add_numbers(code->is_float32, job->totals, job->totals + (size_t)(j * sums) * code->item, sums);
-    vg_copy_runs(code, &code->totals, (char *)c->uniform, job->totals, 0);
+    vg_copy_runs(code, &code->totals, (char *)c->uniform, job->totals, 0, -1);
 }
 
 /* A chunk is a multiple of so many blocks of V lanes.  Of a long program a few blocks are worth a thread, and those
@@ -410,6 +412,27 @@ static VgSegmentFunction vg_function_alone(const VgCode *code, ptrdiff_t n) {
     return n >= 1 && n <= code->vector ? code->one_block : NULL;
 }
 
+/* Where scalar 0 would be if a run's numbers, in their array, were scalars. */
+static void *vg_as_scalars(const VgCode *code, const VgRun *run, const char *packed) {
+    return (void *)((uintptr_t)packed + (uintptr_t)((ptrdiff_t)(run->packed - run->uniform) * (ptrdiff_t)code->item));
+}
+
+/* Let rolled code read large inputs, and write large outputs, where the caller has them: the runs that are not copied.
+ * Outputs are written before all inputs are read, so they must not be the same memory. */
+static void vg_leave_in_place(const VgJob *job, void *uniform, int32_t *read, int32_t *written) {
+    const VgCode *const code = job->code;
+    *read = job->packed ? code->in_place_read : -1;
+    *written = job->packed ? code->in_place_written : -1;
+    if (*read >= 0) vg_arrays(uniform)[0] = vg_as_scalars(code, &code->read.run[*read], job->packed);
+    if (*written >= 0 && *read >= 0) {
+        const VgRun *const in = &code->read.run[*read], *const out = &code->written.run[*written];
+        const uintptr_t from = (uintptr_t)job->packed + (size_t)in->packed * code->item;
+        const uintptr_t to = (uintptr_t)job->packed_out + (size_t)out->packed * code->item;
+        if (from < to + (size_t)out->count * code->item && to < from + (size_t)in->count * code->item) *written = -1;
+    }
+    if (*written >= 0) vg_arrays(uniform)[1] = vg_as_scalars(code, &code->written.run[*written], job->packed_out);
+}
+
 /* Run a program; the caller has checked the arrays and filled in job's first five members.  Needs no GIL, but a
  * workspace that was acquired with it.  0; or 1 if a Python function raised, VG_NO_MEMORY. */
 static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
@@ -435,8 +458,10 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
         if (job->totals == NULL) return VG_NO_MEMORY;
     }
     c->error = 0;
+    int32_t read_in_place, written_in_place;
+    vg_leave_in_place(job, c->uniform, &read_in_place, &written_in_place);
     if (job->packed)
-        vg_copy_runs(code, &code->read, (char *)c->uniform, (char *)job->packed, 0);
+        vg_copy_runs(code, &code->read, (char *)c->uniform, (char *)job->packed, 0, read_in_place);
     else
         for (int32_t i = 0; i < l->inputs; i++)
             if (l->uniform_input[i] && l->input[i] >= 0)
@@ -458,13 +483,14 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
                 if (job->failed[i] < 0 || job->failed[i] > after) job->failed[i] = after;
         }
         if (job->packed)
-            vg_copy_runs(code, &code->written, (char *)c->uniform, job->packed_out, 1);
+            vg_copy_runs(code, &code->written, (char *)c->uniform, job->packed_out, 1, written_in_place);
         else
             for (int32_t i = 0; i < l->outputs && !c->error; i++)
                 if (l->uniform_output[i])
                     vg_copy_number(code, job->outputs[i],
                                    (const char *)c->uniform + (size_t)l->output[i] * code->item);
     }
+    vg_arrays(c->uniform)[0] = vg_arrays(c->uniform)[1] = c->uniform;
     if (!vg_has_totals_in_place(job)) free(job->totals);
     job->totals = NULL;
     return c->error ? c->error : job->error;

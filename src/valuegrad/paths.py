@@ -302,11 +302,11 @@ class _Batch:
         self.uniform = call.uniform_inputs(self.dtype)
         self.inputs = call.lane_inputs(self.dtype)
         sums = paths.sums(call)
-        size = self.structure.size
-        self.is_total = np.zeros(size, dtype=bool) if sums is None else sums.copy()
+        self.size = self.structure.size
+        self.is_total = np.zeros(self.size, dtype=bool) if sums is None else sums.copy()
         self.sum_outputs: Any = None  # once a part of the lanes is done: which outputs are sums over the batch
         self.totals: Any = None  # for each output that is a total: its sum so far
-        self.lanes: list[Any] = [None] * size  # for the others: a number for each lane
+        self.lanes: dict[int, Any] = {}  # for the others, by output: a number for each lane
 
     def run(self, root: Path) -> None:
         """All lanes, each on its path."""
@@ -406,16 +406,16 @@ class _Batch:
         self.totals = found if self.totals is None else self.totals + found
 
     def _lanes_of(self, output: int) -> Any:
-        if self.lanes[output] is None:
+        if output not in self.lanes:
             self.lanes[output] = np.empty(self.call.lanes, dtype=self.dtype)
         return self.lanes[output]
 
     def eager(self, lanes: Any) -> None:
         """Enter what the plain function gives for some lanes."""
         if self.totals is None:
-            self._add(np.zeros(len(self.lanes), dtype=self.dtype))
+            self._add(np.zeros(self.size, dtype=self.dtype))
         if not len(lanes):
-            self.lanes = [np.empty(0, dtype=self.dtype) for _ in self.lanes]
+            self.lanes = {i: np.empty(0, dtype=self.dtype) for i in range(self.size)}
         for lane in lanes.tolist():
             found = np.array(self.paths.eager(self.call, lane), dtype=self.dtype)
             self._add(found)
@@ -426,7 +426,7 @@ class _Batch:
     def result(self) -> Any:
         """The results in the function's structure."""
         gradients = self.paths.gradients
-        first = len(self.lanes) - len(gradients)
+        first = self.size - len(gradients)
         if self.paths.options.reduce == "mean" and gradients and self.totals is not None:
             self.totals[first:] /= max(self.call.lanes, 1)
         leaves = []
@@ -452,11 +452,11 @@ class _Batch:
 
     def _array(self, start: int, shape: tuple[int, ...]) -> Any:
         """An output that is an array in each lane; the lanes' axes come first."""
-        which = slice(start, start + prod(shape))
-        if np.all(self.is_total[which]):
-            return self.totals[which].reshape(shape)
-        total = [np.full(self.call.lanes, self.totals[i]) if self.is_total[i] else None for i in range(len(self.lanes))]
-        columns = [x if t is None else t for x, t in zip(self.lanes[which], total[which])]
+        end = start + prod(shape)
+        if np.all(self.is_total[start:end]):
+            return self.totals[start:end].reshape(shape)
+        whole = {i: np.full(self.call.lanes, self.totals[i]) for i in range(start, end) if self.is_total[i]}
+        columns = [whole[i] if i in whole else self.lanes[i] for i in range(start, end)]
         return np.stack(columns, axis=-1).reshape((*(self.call.shape or ()), *shape))
 
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from valuegrad.lower.inplace import InPlace
 from valuegrad.lower.loops import ARGUMENTS, Loops
 from valuegrad.lower.sequential import ordered_loop
 from valuegrad.lower.vectors import BLOCK, is_call
+from valuegrad.roll.feeding import fed
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
 from valuegrad.roll.packs import packs_of
@@ -48,6 +50,7 @@ def emit_segment(
     totals: NDArray[Any],
     constants: NDArray[Any],
     is_constant: NDArray[np.bool_],
+    in_place: InPlace,
     functions: Callable[[int], int],
 ) -> tuple[str, int]:
     """The LLVM IR of a function that runs a segment.
@@ -62,13 +65,16 @@ def emit_segment(
         strict, fma, functions: as for ``Vectors``.
         totals: for each sum over the lanes the scalar in which it ends; if these are all lanes it goes there at once.
         constants, is_constant: for each scalar whether it is one, and its value.
+        in_place: which inputs and outputs are no scalars.
 
     Returns:
         The module, and how many slots the frame has in all.
     """
     lanes, single = BLOCK // (8 if dtype == "float64" else 4), what == "one lane"
+    kernels = [in_place.applied(k) if isinstance(k, Kernel) else k for k in kernels]
     if single:
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
+        kernels = fed(kernels, 2 * lanes)
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(dtype, single, strict, fma, functions, slots, places)

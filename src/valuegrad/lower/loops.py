@@ -21,23 +21,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from valuegrad.lower.access import Access
+from valuegrad.lower.inplace import INPUT, OUTPUT
+from valuegrad.lower.lane_sums import store_totals
 from valuegrad.lower.packing import Far, Packed, far_columns, pack_all, pack_tile
 from valuegrad.lower.tiles import Place, best_tile
-from valuegrad.lower.totals import store_totals
-from valuegrad.lower.turned import TERMS, by_fours
-from valuegrad.lower.vectors import BLOCK, BROADCAST, SIDE_BY_SIDE, Value, Vectors, is_call
+from valuegrad.lower.totals import along_terms, totals_of
+from valuegrad.lower.turned import TERMS
+from valuegrad.lower.vectors import BLOCK, BROADCAST, LEAVES, SIDE_BY_SIDE, Value, Vectors, is_call
 from valuegrad.lower.writer import Whole, Writer
-from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
-from valuegrad.roll.kernels import GATHER, Body
+from valuegrad.roll.groups import GUARD, REDUCE
+from valuegrad.roll.kernels import GATHER
 from valuegrad.roll.nests import Nest
 
 __all__ = ["Loops"]
 
-UNROLLED = 4  # a piece of so many terms is no loop
 ELEMENTWISE = 24  # values in registers, roughly, of members side by side without lists
 APART = 16.0  # what a vector of numbers that are not contiguous costs, in loads
 TURNED = 4.0  # and one that is turned in registers
-LEAVES = frozenset((STORE, STORE_UNIFORM, REDUCE, GUARD))
 
 
 @dataclass
@@ -89,6 +89,8 @@ class Loops(Vectors):
         self.frame, self.storage = frame, storage
         self.apart: dict[int, int] = {}
         self.rows = 0  # of a vector so many members, if that is known
+        self.by_terms = False  # a vector holds terms of one member's list
+        self.memory: list[str] = []  # for each column what its addresses count from
         self.rooms_at = self.rooms_size = 0
         self.tables: list[str] = []
         self.written: list[str] = []
@@ -112,6 +114,8 @@ class Loops(Vectors):
             return "%frame", wide * self.apart.get(group, 1), self.frame * BLOCK + self.storage[group] * wide
         memory, unit = {
             "uniform": ("%uniform", self.item),
+            INPUT: ("%inputs", self.item),
+            OUTPUT: ("%outputs", self.item),
             "slot": ("%frame", BLOCK),
             "sum": ("%sums", BLOCK),
             "number": ("", 1),
@@ -132,6 +136,7 @@ class Loops(Vectors):
         self.w.at("body")
         self.counts_lanes = self.calls = False
         self.packed: dict[int, Packed] = {}
+        self.memory = []
         self.taken = 0
 
     def room(self, size: int) -> str:
@@ -148,6 +153,10 @@ class Loops(Vectors):
         if self.counts_lanes:
             head.append(f"  %bits = trunc i64 %valid to i{self.lanes}")
             head.append(f"  %lanes = bitcast i{self.lanes} %bits to <{self.lanes} x i1>")
+        for k, name_of in enumerate(("inputs", "outputs")):  # as vg_arrays of _code.h has them
+            if f"%{name_of}" in self.memory:
+                head.append(f"  %at_{name_of} = getelementptr ptr, ptr %uniform, i64 {k - 2}")
+                head.append(f"  %{name_of} = load ptr, ptr %at_{name_of}, align 8")
         for room in ("a", "b", "out") if self.calls else ():
             head.append(f"  %{room} = alloca [{self.lanes} x {self.scalar}], align {BLOCK}")
             head.append(f"  store [{self.lanes} x {self.scalar}] zeroinitializer, ptr %{room}, align {BLOCK}")
@@ -197,11 +206,15 @@ class Loops(Vectors):
         w, everything = self.w, list(range(len(box.extents)))
         self.mask = None
         self.rows = 0
+        self.by_terms = False
         if not self.single:
             self.width = self.lanes
-            self.along = [BROADCAST if memory.startswith(("@", "%uniform")) else SIDE_BY_SIDE for memory in self.memory]
+            alike = "@", "%uniform", "%inputs"
+            self.along = [BROADCAST if memory.startswith(alike) else SIDE_BY_SIDE for memory in self.memory]
             return self._tiles(box, everything)
-        d = self._dimension(box)
+        by_terms = along_terms(self, self.kernel, box)
+        d = None if by_terms else self._dimension(box)
+        self.by_terms = by_terms is not False and d is None
         if d is None:
             self.width = 1
             self.along = [BROADCAST] * len(self.memory)
@@ -242,7 +255,7 @@ class Loops(Vectors):
         best, found = 0.0, None
         if any(body.op == GUARD for body in self.kernel.bodies):
             return None
-        turns = {c for p in range(len(box.lengths)) for c in self._turned(box, p)}
+        turns = {c for p in range(len(box.lengths)) for c in self.turned(box, p)}
         calls = sum(is_call(body.op) for body in self.kernel.bodies)
         alone = 0.0 if box.lengths or calls else 1.0 / len(self.units)  # a member by itself loads each of its numbers
         for d, extent in enumerate(box.extents):
@@ -251,14 +264,14 @@ class Loops(Vectors):
                 continue
             cost = 0.0
             for c, (s, unit) in enumerate(zip(box.strides[d], self.units)):
-                lies = s == 0 or (s == self.item and unit == self.item)
+                lies = s == 0 or (s in (self.item, -self.item) and unit == self.item)
                 cost += 1.0 if lies else TURNED / 2 if c in turns else APART / 2 if box.lengths else 1.5 * self.lanes
             gain = members / -(-members // self.lanes) / cost
             if gain > max(best, alone):
                 best, found = gain, d
         return found
 
-    def _turned(self, box: Box, p: int) -> list[int]:
+    def turned(self, box: Box, p: int) -> list[int]:
         """The columns of a list's piece whose numbers lie along its terms."""
         (i, *_), length = self.nest.pieces, box.lengths[p]
         if not self.single or not isinstance(length, int) or length < TERMS or self.kernel.bodies[i].op == GATHER:
@@ -275,7 +288,9 @@ class Loops(Vectors):
         w = self.w
         sizes = {d: e for d in dimensions if isinstance(e := box.extents[d], int) and e > 1}
         tile: Place = {}
-        if box.lengths and sizes:
+        if self.by_terms:
+            pass
+        elif box.lengths and sizes:
             tile = self._best_tile(box, sizes)
         elif sizes:
             d = list(sizes)[-1]
@@ -337,7 +352,7 @@ class Loops(Vectors):
         """How many members of two dimensions are side by side: of all that fit, what takes the fewest cycles."""
         columns = [c for xy in next(iter(self.nest.pieces.values())) for c in xy if c >= 0]
         columns = columns[:2]  # the other pieces are alike
-        turns = self._turned(box, 0)
+        turns = self.turned(box, 0)
         price = {
             c: 1.0 if self.along[c] in (BROADCAST, SIDE_BY_SIDE) else TURNED if c in turns else APART for c in columns
         }
@@ -359,7 +374,7 @@ class Loops(Vectors):
                 self.prefetch(access.where(body.out, place)[1])
         for i, body in enumerate(self.kernel.bodies):
             if body.variants and body.op != GATHER:
-                for value, total in zip(values, self._totals(body, self.nest.pieces[i], places, access)):
+                for value, total in zip(values, totals_of(self, body, places, access, self.by_terms)):
                     value[i] = "number", total
             if body.op == REDUCE and self.are_all:
                 ((kind, x),) = body.args
@@ -384,61 +399,6 @@ class Loops(Vectors):
                     value[i] = self.operation(body, args)
                 if body.out >= 0:
                     self.store(body.out, access.where(body.out, place)[1], self.number(value[i]))
-
-    def _totals(self, body: Body, pieces: list[tuple[int, int]], places: list[Place], access: Access) -> list[str]:
-        """A list's totals for the members of a tile, all of them side by side."""
-        w, box = self.w, access.box
-        totals: list[str | None] = [None] * len(places)
-        for p, (x, y) in enumerate(pieces):
-            length, steps = box.lengths[p], box.inner[p]
-
-            def term(
-                k: Whole,
-                now: list[str | None],
-                x: int = x,
-                y: int = y,
-                steps: tuple[Whole, ...] = steps,
-                known: dict[object, str] | None = None,
-            ) -> list[str]:
-                loaded: dict[object, str] = dict(known or {})
-
-                def get(column: int, side: int, place: Place) -> str:
-                    key, at = access.where(column, place)
-                    if key not in loaded and column in self.packed:
-                        packed = self.packed[column]
-                        more = place.get(packed.dimension, 0) * BLOCK
-                        far = w.add(w.mul(k, packed.members * BLOCK), more)
-                        at = w(f"getelementptr i8, ptr {packed.room}, i64 {far}")
-                        loaded[key] = w(f"load {self.type()}, ptr {at}, align {BLOCK}")
-                    if key not in loaded:
-                        far = self.term_at(k, steps[side], steps[2 + side])
-                        at = at if far == 0 else w(f"getelementptr i8, ptr {at}, i64 {far}")
-                        loaded[key] = self.load(column, at)
-                    return loaded[key]
-
-                return [
-                    self.joined(body.op, total, get(x, 0, place), get(y, 1, place) if y >= 0 else None)
-                    for place, total in zip(places, now)
-                ]
-
-            for place in places:  # addresses are computed before the loop
-                access.where(x, place)
-                if y >= 0:
-                    access.where(y, place)
-            turns = [c for c in self._turned(box, p) if self.rows and self.along[c] not in (BROADCAST, SIDE_BY_SIDE)]
-            if turns:
-                assert isinstance(length, int)
-                step = {x: steps[0], y: steps[1]}
-                rows = {access.where(c, place): (c, step[c]) for c in turns for place in places}
-                begun = [total or self.beginning(body.op) if length >= 2 * TERMS else total for total in totals]
-                totals = list(by_fours(self, length, rows, begun, term))
-            elif isinstance(length, int) and length <= UNROLLED:
-                for k in range(length):
-                    totals = list(term(k, totals))
-            else:
-                carried = [(self.type(), total or self.beginning(body.op)) for total in totals]
-                totals = list(w.loop(length, carried, lambda k, now, term=term: term(k, list(now))))  # type: ignore[misc]
-        return [total or self.beginning(body.op) for total in totals]
 
     def term_at(self, k: Whole, step: Whole, bend: Whole) -> Whole:
         """How far term k is from the first one: steps, each of which is longer than the one before by `bend`."""

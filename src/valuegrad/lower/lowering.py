@@ -20,6 +20,7 @@ import numpy as np
 
 from valuegrad.graph import Graph
 from valuegrad.lower.readable import ReadableCode
+from valuegrad.lower.recycled import Recycled
 from valuegrad.lower.rolled import Rolled, rolled_code, why_not
 from valuegrad.lower.stored import machine_graph
 from valuegrad.primitives.opcodes import OPCODE
@@ -73,6 +74,8 @@ class Lowered:
         self.same = np.array(code.uniform_outputs, dtype=bool)
         self._guard_of = np.append(guards, np.int32(-1))  # -1, no guard, is the index of its last entry
         self._guards_are_all = bool(np.all(guards == np.arange(len(guards))))
+        self._own_count = int(self.same.sum())
+        self._own = Recycled()
         self._uniform = uniform
         self._dtype = np.dtype(dtype)
 
@@ -89,7 +92,7 @@ class Lowered:
             None or, for each lane, the recording's guard that it fails at first, or -1; the outputs that are the
             same for all lanes in one array; an array of length n for each of the others.
         """
-        own = np.empty(int(self.same.sum()), dtype=self._dtype)
+        own = self._own.array(self._own_count, self._dtype)
         others = [np.empty(n, dtype=self._dtype) for _ in range(len(self.same) - len(own))]
         failed = self.run_into(n, uniform, lanes, own, others, threads)
         return failed, own, others

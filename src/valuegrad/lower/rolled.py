@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from valuegrad.lower.emit import What, emit_segment
+from valuegrad.lower.inplace import in_place
 from valuegrad.lower.streams import can_stream, emit_stream
 from valuegrad.lower.vectors import is_call
 from valuegrad.primitives.opcodes import OPS
@@ -89,6 +90,8 @@ class Rolled:
             found = Groups(segment)
             self.instructions += len(found.segment.ops)
             self.kernels.append((kernels_of(found), found.sizes))
+        self.in_place = in_place(segments, [kernels for kernels, _ in self.kernels], code.runs, self.totals)
+        code.leave_in_place(*self.in_place.runs)
 
     def build(self, code: Any, what: What, segments: tuple[int, ...] = (MAIN,)) -> None:
         """Make the functions of segments and install them in the code (which this does not hold: it holds this)."""
@@ -107,6 +110,7 @@ class Rolled:
                 totals=code.totals,
                 constants=np.where(self.constants, self.layout.scalars, np.nan),
                 is_constant=self.constants,
+                in_place=self.in_place,
                 functions=lambda op: code.function(op, code.dtype, self.strict),
             )
             texts.append(text)

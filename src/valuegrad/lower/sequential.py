@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from valuegrad.lower.loops import LEAVES, Loops
+from valuegrad.lower.loops import Loops
 from valuegrad.lower.packed import Totals, Values
 from valuegrad.lower.tracks import Loads
+from valuegrad.lower.vectors import LEAVES
 from valuegrad.roll.groups import GUARD
 from valuegrad.roll.sequences import Chain, Section, Sequence
 

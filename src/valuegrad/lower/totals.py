@@ -1,84 +1,275 @@
-"""Sums over the lanes of many members at once, as LLVM IR: each of the vectors becomes one number, its total.
+"""Lists in loops: sums, products, largest and smallest of many terms.
 
-Why: a network's gradient has a sum over the lanes for each of its parameters.  As a vector for each of them, written in
-one loop and added up in another, it moves 64 bytes four times; in registers V of them are added up with about as many
-instructions, and leave V numbers.
+Why: a sum keeps the order of its terms, so each addition waits for the one before; what can be done meanwhile is the
+totals of other members, side by side, or the next terms themselves, where they are computed in the same loop.
 
-How: two vectors become one whose elements are, in turns, sums of two neighbours of the first and of the second; then
-two of those, in pairs, and so on.  That is the order of ``_sums.h``, ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)) and of
-16 lanes the sum of both halves, to the last bit.
+How: members' totals run side by side, a vector of members or lanes each.  A single member's terms are computed a vector
+at a time (``along_terms``) and added one by one, which costs nothing while the processor is at the next vector's
+exponentials.  A largest number has no order: it has several running ones, and only where it may matter which of equals
+came first (zeros have signs), or where there was a nan, it is found again in order.
 
-Where to start reading: ``store_totals``.
+Where to start reading: ``totals_of``, then ``_Terms.one``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from valuegrad.lower.writer import Writer
+from valuegrad.lower.tiles import Place
+from valuegrad.lower.turned import TERMS, by_fours
+from valuegrad.lower.vectors import BLOCK, BROADCAST, LEAVES, SIDE_BY_SIDE, Value
+from valuegrad.primitives.opcodes import OPCODE
 
-__all__ = ["store_totals"]
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
-BYTES = 64  # of a vector
+    from valuegrad.lower.access import Access
+    from valuegrad.lower.loops import Box, Loops
+    from valuegrad.lower.writer import Whole
+    from valuegrad.roll.kernels import Body, Kernel
+
+__all__ = ["along_terms", "totals_of"]
+
+UNROLLED = 4  # a piece of so many terms is no loop
+LEAST_VECTORS = 2  # of terms, that are worth it
+RUNNING = 4  # largest numbers side by side
+EXTREMES = frozenset((OPCODE["maximum"], OPCODE["minimum"]))
 
 
-def store_totals(w: Writer, scalar: str, item: int, vectors: Sequence[str], places: Sequence[tuple[str, int]]) -> None:
-    """Write the total of each vector to its place.
+def along_terms(loops: Loops, kernel: Kernel, box: Box) -> bool | None:
+    """Whether a vector holds terms of one member's list, with one lane: it does where terms are computed; None: where
+    the members do not fill vectors."""
+    lists = [body for body in kernel.bodies if body.variants]
+    if not loops.single or not lists:
+        return False
+    if any(piece.feed for piece in lists[0].variants[0]):
+        return True
+    return None if lists[0].op in EXTREMES and _fills(loops, box, 0) else False
+
+
+def _fills(loops: Loops, box: Box, p: int) -> bool:
+    """Whether a piece has vectors of terms."""
+    length = box.lengths[p]
+    return isinstance(length, int) and length >= LEAST_VECTORS * loops.lanes and box.inner[p][2:] == (0, 0)
+
+
+def totals_of(loops: Loops, body: Body, places: list[Place], access: Access, by_terms: bool) -> list[str]:
+    """A list's totals for the members of a tile, all of them side by side.
 
     Args:
-        w: the function being written.
-        scalar: "double" or "float".
-        item: bytes of one.
-        vectors: of V numbers each.
-        places: for each an address, and how many bytes further its place is.
+        loops: the function that is written.
+        body: the list.
+        places: the members.
+        access: where columns are.
+        by_terms: whether vectors may hold terms (of a single member).
     """
-    lanes = BYTES // item
-    t = f"<{lanes} x {scalar}>"
-    order = sorted(range(len(vectors)), key=lambda i: (places[i][0], places[i][1]))
-    for first in range(0, len(order), lanes):
-        some = order[first : first + lanes]
-        total = _totals(w, t, lanes, [vectors[i] for i in some])
-        for begin, count in _runs([places[i] for i in some], item):
-            address, more = places[some[begin]]
-            at = w(f"getelementptr i8, ptr {address}, i64 {more}") if more else address
-            if count == 1:
-                w.do(f"store {scalar} {w(f'extractelement {t} {total}, i64 {begin}')}, ptr {at}, align {item}")
-                continue
-            part = total
-            if count < lanes:
-                which = ", ".join(f"i32 {begin + i}" for i in range(count))
-                part = w(f"shufflevector {t} {total}, {t} poison, <{count} x i32> <{which}>")
-            w.do(f"store <{count} x {scalar}> {part}, ptr {at}, align {item}")
-
-
-def _totals(w: Writer, t: str, lanes: int, vectors: Sequence[str]) -> str:
-    """A vector whose element i is the total of vector i; the last ones mean nothing where there are fewer than V."""
-    size, now = 1, list(vectors)
-    while size < lanes:
-        if len(now) % 2:
-            now.append(now[-1])
-        now = [_joined(w, t, lanes, size, x, y) for x, y in zip(now[::2], now[1::2])]
-        size *= 2
-    return now[0]
-
-
-def _joined(w: Writer, t: str, lanes: int, size: int, x: str, y: str) -> str:
-    """x and y in turns, `size` elements of each, each the sum of two that are `size` apart."""
-    starts = [2 * size * (i // (2 * size)) + i % size + (lanes if i % (2 * size) >= size else 0) for i in range(lanes)]
-
-    def taken(more: int) -> str:
-        which = ", ".join(f"i32 {start + more}" for start in starts)
-        return w(f"shufflevector {t} {x}, {t} {y}, <{lanes} x i32> <{which}>")
-
-    return w(f"fadd {t} {taken(0)}, {taken(size)}")
-
-
-def _runs(places: Sequence[tuple[str, int]], item: int) -> list[tuple[int, int]]:
-    """Places that follow each other: the first one, and how many."""
-    found: list[tuple[int, int]] = []
-    for i, (address, more) in enumerate(places):
-        if found and places[i - 1] == (address, more - item):
-            found[-1] = found[-1][0], found[-1][1] + 1
+    totals: list[str | None] = [None] * len(places)
+    variant = body.variants[0] if len(body.variants) == 1 else []
+    feeds = {p: piece.feed for p, piece in enumerate(variant) if piece.feed}
+    inside = {q for feed in feeds.values() for q in feed.pieces}
+    for p in range(len(access.box.lengths)):
+        if p in inside:
+            continue
+        terms = _Terms(loops, body, p, feeds.get(p), places, access)
+        if by_terms and _fills(loops, access.box, p):
+            (total,) = totals
+            totals = [terms.by_vectors(total)]
         else:
-            found.append((i, 1))
-    return found
+            totals = terms.side_by_side(totals)
+    return [total or loops.beginning(body.op) for total in totals]
+
+
+class _Terms:
+    """A piece of a list: what computes its terms, and joins them."""
+
+    def __init__(self, loops: Loops, body: Body, p: int, feed: Any, places: list[Place], access: Access) -> None:
+        self.loops, self.w, self.body, self.feed = loops, loops.w, body, feed
+        self.p, self.places, self.access, self.box = p, places, access, access.box
+        self.pieces = next(iter(loops.nest.pieces.values()))
+        self.x, self.y = self.pieces[p]
+        self.length = self.box.lengths[p]
+
+    # ------------------------------------------------------------------------------------------ a term
+    def at(self, p: int, side: int, k: Whole, place: Place) -> tuple[object, str]:
+        """The address of term k of a piece's column, and the key that it shares."""
+        key, at = self.access.where(self.pieces[p][side], place)
+        steps = self.box.inner[p]
+        far = self.loops.term_at(k, steps[side], steps[2 + side])
+        return key, at if far == 0 else self.w(f"getelementptr i8, ptr {at}, i64 {far}")
+
+    def get(self, p: int, side: int, k: Whole, place: Place, loaded: dict[object, str]) -> str:
+        """Term k of a piece's column, read once."""
+        loops, w, column = self.loops, self.w, self.pieces[p][side]
+        key, at = self.access.where(column, place)
+        if key not in loaded and column in loops.packed:
+            packed = loops.packed[column]
+            more = place.get(packed.dimension, 0) * BLOCK
+            far = w.add(w.mul(k, packed.members * BLOCK), more)
+            at = w(f"getelementptr i8, ptr {packed.room}, i64 {far}")
+            loaded[key] = w(f"load {loops.type()}, ptr {at}, align {BLOCK}")
+        if key not in loaded:
+            loaded[key] = loops.load(column, self.at(p, side, k, place)[1])
+        return loaded[key]
+
+    def one(self, k: Whole, place: Place, loaded: dict[object, str]) -> tuple[str, str | None]:
+        """x and y of term k."""
+        values = self.computed(k, place, loaded) if self.feed else []
+
+        def part(side: int, fed: int) -> str:
+            return self.loops.number(values[fed]) if fed >= 0 else self.get(self.p, side, k, place, loaded)
+
+        x = part(0, self.feed.x if self.feed else -1)
+        fed = self.feed.y if self.feed else -1
+        return x, part(1, fed) if fed >= 0 or self.y >= 0 else None
+
+    def computed(self, k: Whole, place: Place, loaded: dict[object, str]) -> list[Value]:
+        """What a feed computes for term k; what others want of it is stored."""
+        loops = self.loops
+        values: list[Value] = []
+        for body in self.feed.bodies:
+            args = [
+                ("number", self.get(self.feed.pieces[x], 0, k, place, loaded)) if kind == "term" else values[x]
+                for kind, x in body.args
+            ]
+            out = self.feed.pieces[body.out] if body.out >= 0 else -1
+            where = self.at(out, 0, k, place)[1] if out >= 0 else ""
+            if body.op in LEAVES:
+                loops.leave(replace(body, out=self.pieces[out][0]), args[0], where, 0)
+                values.append(("number", ""))
+                continue
+            values.append(loops.operation(body, args))
+            if out >= 0:
+                loops.store(self.pieces[out][0], where, loops.number(values[-1]))
+        return values
+
+    def prepare(self) -> None:
+        """Compute addresses before a loop."""
+        columns = [self.pieces[p][0] for p in self.feed.pieces] if self.feed else []
+        for place in self.places:
+            for column in (*columns, self.x, self.y):
+                if column >= 0:
+                    self.access.where(column, place)
+
+    # ---------------------------------------------------------------------------------- members side by side
+    def side_by_side(self, totals: list[str | None]) -> list[str | None]:
+        """The totals, with this piece's terms."""
+        loops, w, op, length = self.loops, self.w, self.body.op, self.length
+
+        def term(k: Whole, now: list[str | None], known: dict[object, str] | None = None) -> list[str]:
+            loaded: dict[object, str] = dict(known or {})
+            return [loops.joined(op, total, *self.one(k, place, loaded)) for place, total in zip(self.places, now)]
+
+        self.prepare()
+        turned = loops.turned(self.box, self.p)
+        turns = [c for c in turned if loops.rows and loops.along[c] not in (BROADCAST, SIDE_BY_SIDE)]
+        if turns:
+            assert isinstance(length, int)
+            steps = self.box.inner[self.p]
+            step = {self.x: steps[0], self.y: steps[1]}
+            rows = {self.access.where(c, place): (c, step[c]) for c in turns for place in self.places}
+            begun = [total or loops.beginning(op) if length >= 2 * TERMS else total for total in totals]
+            return [*by_fours(loops, length, rows, begun, term)]
+        if isinstance(length, int) and length <= UNROLLED:
+            for k in range(length):
+                totals = [*term(k, totals)]
+            return totals
+        carried = [(loops.type(), total or loops.beginning(op)) for total in totals]
+        return [*w.loop(length, carried, lambda k, now: term(k, [*now]))]
+
+    # ------------------------------------------------------------------------------------ vectors of terms
+    def by_vectors(self, total: str | None) -> str:
+        """One member's total, with this piece's terms."""
+        loops, w, op = self.loops, self.w, self.body.op
+        total = total or loops.beginning(op)
+        self.prepare()
+        if op not in EXTREMES:
+            return self.in_order(total)
+        best, doubtful = self.extreme()
+        found = loops.joined(op, total, best, None)
+        again = w(f"zext i1 {doubtful} to i64")
+        (found,) = w.loop(again, [(loops.type(), found)], lambda _, __: [self.in_order(str(total))])
+        return found
+
+    def in_order(self, total: str) -> str:
+        """The total with all terms, one after the other."""
+        loops, w, v, t = self.loops, self.w, self.loops.lanes, self.loops.type()
+
+        def several(first: Whole, now: str, count: int) -> str:
+            with self.vector(count):
+                x, y = self.one(first, self.places[0], {})
+                wide = loops.type()
+            for i in range(count):
+                one = w(f"extractelement {wide} {x}, i64 {i}")
+                other = None if y is None else w(f"extractelement {wide} {y}, i64 {i}")
+                now = loops.joined(self.body.op, now, one, other)
+            return now
+
+        assert isinstance(self.length, int)
+        full, rest = divmod(self.length, v)
+        (total,) = w.loop(full, [(t, total)], lambda i, now: [several(w.mul(i, v), now[0], v)])
+        return several(full * v, total, rest) if rest else total
+
+    def extreme(self) -> tuple[str, str]:
+        """The largest, or smallest, of all terms, and whether it must be found again in order."""
+        loops, w, v, t = self.loops, self.w, self.loops.lanes, self.loops.type()
+        assert isinstance(self.length, int)
+        how = "ogt" if self.body.op == OPCODE["maximum"] else "olt"
+
+        def better(a: str, b: str) -> str:
+            kind = loops.type()
+            chosen = w(f"fcmp {how} {kind} {a}, {b}")
+            return w(f"select {loops.type('i1')} {chosen}, {kind} {a}, {kind} {b}")
+
+        def step(first: Whole, now: list[str], count: int, last: int) -> list[str]:
+            """So many vectors of terms, the last of them with so many terms."""
+            *running, odd = now
+            for r in range(count):
+                with self.vector(last if r == count - 1 else v):
+                    x, _ = self.one(w.add(first, r * v), self.places[0], {})
+                    if loops.mask is not None:
+                        kind = loops.type()
+                        x = w(f"select {loops.type('i1')} {loops.mask}, {kind} {x}, {kind} {running[r]}")
+                    nan = w(f"fcmp uno {loops.type()} {x}, {x}")
+                    odd = w(f"or {loops.type('i1')} {odd}, {nan}")
+                    running[r] = better(x, running[r])
+            return [*running, odd]
+
+        with self.vector(v):
+            wide, mask = loops.type(), loops.type("i1")
+            begin = [(wide, loops.beginning(self.body.op))] * RUNNING + [(mask, "zeroinitializer")]
+        size = RUNNING * v
+        now = w.loop(self.length // size, begin, lambda i, now: step(w.mul(i, size), now, RUNNING, v))
+        if rest := self.length % size:
+            now = step(self.length - rest, now, -(-rest // v), rest % v or v)
+        *running, odd = now
+        with self.vector(v):
+            while len(running) > 1:
+                running = [better(a, b) for a, b in zip(running[::2], running[1::2])]
+        best = w(f"extractelement {wide} {running[0]}, i64 0")
+        for i in range(1, v):
+            best = better(w(f"extractelement {wide} {running[0]}, i64 {i}"), best)
+        bits = w(f"bitcast {mask} {odd} to i{v}")
+        had_nan = w(f"icmp ne i{v} {bits}, 0")
+        zero = w(f"fcmp oeq {t} {best}, {loops.constant(0.0)}")
+        return best, w(f"or i1 {had_nan}, {zero}")
+
+    @contextmanager
+    def vector(self, count: int) -> Iterator[None]:
+        """Inside, a vector holds so many terms."""
+        loops = self.loops
+        before = loops.width, loops.along, loops.mask
+        loops.width = loops.lanes
+        loops.mask = None
+        if count < loops.width:
+            loops.mask = "<" + ", ".join(f"i1 {int(i < count)}" for i in range(loops.width)) + ">"
+        loops.along = [BROADCAST] * len(loops.along)
+        for (x, y), steps in zip(self.pieces, self.box.inner):
+            for column, step in ((x, steps[0]), (y, steps[1])):
+                if column >= 0:
+                    loops.along[column] = BROADCAST if step == 0 else SIDE_BY_SIDE if step == loops.item else step
+        try:
+            yield
+        finally:
+            loops.width, loops.along, loops.mask = before

@@ -9,16 +9,17 @@ Where to start reading: ``Vectors.operation``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-from valuegrad.lower.totals import store_totals
+from valuegrad.lower.lane_sums import store_totals
 from valuegrad.lower.writer import Whole, Writer
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
 from valuegrad.roll.kernels import Body
 from valuegrad.roll.sequences import Step
 
-__all__ = ["BLOCK", "BROADCAST", "INLINE", "SIDE_BY_SIDE", "Value", "Vectors", "is_call"]
+__all__ = ["BLOCK", "BROADCAST", "INLINE", "LEAVES", "SIDE_BY_SIDE", "Value", "Vectors", "is_call"]
 
 BLOCK = 64  # bytes of a vector, VG_BLOCK_BYTES of _machine.h
 COMPARE = {"lt": "olt", "le": "ole", "eq": "oeq"}
@@ -28,6 +29,9 @@ BEGIN = {"dot": -0.0, "sum": -0.0, "prod": 1.0, "maximum": -float("inf"), "minim
 
 INLINE = frozenset((*COMPARE, *ARITHMETIC, *BEGIN, "and", "or", "not", "select", "neg", "abs", "sqrt", "gather"))
 """Operations that call no function."""
+
+LEAVES = frozenset((STORE, STORE_UNIFORM, REDUCE, GUARD))
+"""What leaves the segment."""
 
 
 def is_call(op: int) -> bool:
@@ -142,6 +146,10 @@ class Vectors:
         w, t, how = self.w, self.type(), self.along[column]
         if self.width == 1 or how == BROADCAST:
             return self.splat(self.scalar, w(f"load {self.scalar}, ptr {where}, align {self.item}"))
+        if how == -self.item and self.single:
+            with self.forwards(column, where) as first:
+                found = self.load(column, first)
+            return self.reversed(t, found)
         if how != SIDE_BY_SIDE:
             return self.gathered(self.pointers(column, where))
         if self.mask is None:
@@ -155,11 +163,29 @@ class Vectors:
         align = "i32", str(self.item)
         if v == 1 or (how == SIDE_BY_SIDE and self.mask is None):
             self.w.do(f"store {t} {value}, ptr {where}, align {self.item if self.single or v == 1 else BLOCK}")
+        elif how == -self.item and self.single:
+            with self.forwards(column, where) as first:
+                self.store(column, first, self.reversed(t, value))
         elif how == SIDE_BY_SIDE:
             self.w.do(self.masked("store", "void", "p0", (t, value), ("ptr", where), align, self.all_or_mask()))
         else:
             to = f"<{v} x ptr>", self.pointers(column, where)
             self.w.do(self.masked("scatter", "void", f"v{v}p0", (t, value), to, align, self.all_or_mask()))
+
+    @contextmanager
+    def forwards(self, column: int, where: str) -> Iterator[str]:
+        """Inside, a column that runs backwards is side by side, from the address that this gives."""
+        mask, how = self.mask, self.along[column]
+        self.along[column] = SIDE_BY_SIDE
+        if mask is not None:
+            self.mask = self.reversed(self.type("i1"), mask)
+        yield self.w(f"getelementptr i8, ptr {where}, i64 {(1 - self.width) * self.item}")
+        self.mask, self.along[column] = mask, how
+
+    def reversed(self, t: str, vector: str) -> str:
+        """A vector, the last element first."""
+        order = ", ".join(f"i32 {i}" for i in reversed(range(self.width)))
+        return self.w(f"shufflevector {t} {vector}, {t} poison, <{self.width} x i32> <{order}>")
 
     def prefetch(self, where: str) -> None:
         """Fetch what will be read and written in a while."""

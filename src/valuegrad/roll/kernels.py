@@ -33,13 +33,14 @@ from valuegrad.roll.sequences import Chain, Sequence, Track, chain_of, mark_last
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Body", "Column", "Kernel", "Piece", "kernels_of"]
+__all__ = ["Body", "Column", "Feed", "Kernel", "Piece", "kernels_of"]
 
 DOT, SUM, GATHER = OPCODE["dot"], OPCODE["sum"], OPCODE["gather"]
 SAME = {OPCODE["mul"]: DOT, OPCODE["add"]: SUM}
 """A product is a dot of one pair, an addition a sum of two."""
 
 MOST_BODIES = 64  # in a kernel: more would not fit the registers
+FEW = 4  # pieces of a list that may lie in several places
 
 
 @dataclass
@@ -70,12 +71,31 @@ class Piece:
         x, y: columns; y is -1 where the list is no dot.
         strides: int64[members, 4]: from the first term of x and y to the second, and by how much that grows each time.
         length: int64[members].
+        feed: what computes the terms, where they do not lie in memory (``feeding.fed``): x is -1 then.
     """
 
     x: int
     y: int
     strides: NDArray[np.int64]
     length: NDArray[np.int64]
+    feed: Feed | None = None
+
+
+@dataclass
+class Feed:
+    """What computes the terms of a list.
+
+    Args:
+        bodies: the operations for a term; arguments are ("term", which piece of `pieces`) or ("value", which body), a
+            result goes to the piece `out` of these.
+        pieces: which of the list's pieces these are.
+        x, y: the bodies that are the term's x and y; y is -1 where that is a column, or nothing.
+    """
+
+    bodies: list[Body]
+    pieces: list[int]
+    x: int
+    y: int
 
 
 @dataclass
@@ -173,10 +193,19 @@ def kernels_of(groups: Groups) -> list[Kernel | Sequence | Chain]:
 
 
 def _chain_of(groups: Groups, g: int) -> Chain | None:
-    """A group that is a single long list, if its terms repeat themselves."""
+    """A group that is a single long list, if its terms repeat themselves; not if it is a few pieces, as a sum that
+    begins with 0.0 is, unless a sequence leaves them, which could add them up itself."""
     first = int(groups.members[g][0])
     op = int(groups.segment.ops[first])
-    return chain_of(groups, first, op, g) if op in LISTS and groups.sizes[g] == 1 else None
+    chain = chain_of(groups, first, op, g) if op in LISTS and groups.sizes[g] == 1 else None
+    if chain is None:
+        return None
+    pieces = sum(len(section.terms) for section in chain.sections)
+    straight = all(len(section.terms) == 1 or section.count == 1 for section in chain.sections)
+    runs = [(first, first + period) for _, period, _, first in groups.segment.runs]
+    of_sequence = any(first <= column.group < end for column in chain.columns for first, end in runs)
+    is_simple = pieces <= FEW and straight and all(column.table is None for column in chain.columns)
+    return None if is_simple and not of_sequence else chain
 
 
 def column_of(groups: Groups, references: NDArray[Any]) -> Column:

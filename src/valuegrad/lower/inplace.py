@@ -1,0 +1,142 @@
+"""Large inputs and outputs that stay in the caller's arrays.
+
+Why: a run's inputs are copied among its scalars, and its outputs from there.  Where 640,000 numbers are read once or
+twice and as many written, the copies take as long as the loops.
+
+How: a run of inputs (``Code.runs``) is read where it lies if nothing reads it often (what is read often is better off
+in a copy that begins with a whole vector), a run of outputs is written there if nothing reads it again.  The columns
+that are in one of them get a space of its own.
+
+Where to start reading: ``in_place``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from valuegrad.roll.groups import STORE_UNIFORM, Segment
+from valuegrad.roll.kernels import Kernel, Piece
+from valuegrad.roll.sequences import Chain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["INPUT", "OUTPUT", "InPlace", "in_place"]
+
+LEAST = 1 << 14  # numbers
+OFTEN = 4  # times that an input is read on average
+
+INPUT, OUTPUT = "input", "output"
+"""The spaces; places in them are those of scalars."""
+
+
+@dataclass(frozen=True)
+class InPlace:
+    """What stays where it is.
+
+    Args:
+        runs: of inputs and of outputs, which run; -1: none.
+        ends: for each space its first scalar, and the end of them.
+    """
+
+    runs: tuple[int, int] = (-1, -1)
+    ends: tuple[tuple[str, int, int], ...] = ()
+
+    def applied(self, kernel: Kernel) -> Kernel:
+        """The kernel with the spaces of its columns."""
+        columns = list(kernel.columns)
+        for c, column in enumerate(columns):
+            for space, first, end in self.ends:
+                if column.space == "uniform" and len(column.at) and first <= column.at[0] < end:
+                    columns[c] = replace(column, space=space)
+        return replace(kernel, columns=columns)
+
+
+def in_place(
+    segments: Sequence[Segment],
+    kernels: Sequence[Sequence[Any]],
+    runs: tuple[NDArray[np.int32], NDArray[np.int32]],
+    totals: NDArray[Any],
+) -> InPlace:
+    """Which inputs and outputs stay where they are.
+
+    Args:
+        segments: the program's.
+        kernels: of each of them.
+        runs: of inputs and of outputs, as ``Code.runs`` gives them.
+        totals: the scalars in which sums over the lanes end.
+    """
+    spaces = []
+    chosen = [-1, -1]
+    for which, space in enumerate((INPUT, OUTPUT)):
+        found = runs[which]
+        if not len(found):
+            continue
+        k = int(np.argmax(found[:, 2]))
+        first, count = int(found[k, 0]), int(found[k, 2])
+        if count < LEAST:
+            continue
+        end = first + count
+        reads = sum(_within(~segment.operands, first, end) for segment in segments)
+        others = np.delete(runs[1], k, 0) if space == OUTPUT else runs[1]  # outputs that come from these scalars
+        if ((others[:, 0] < end) & (others[:, 0] + others[:, 2] > first)).any():
+            continue
+        if space == INPUT:
+            fits = reads <= OFTEN * count
+        else:
+            stores = [segment.numbers[segment.ops == STORE_UNIFORM] for segment in segments]
+            written = np.concatenate(stores).astype(np.int64)
+            fits = not reads and not _within(totals, first, end) and _within(np.unique(written), first, end) == count
+        if fits and all(_is_clean(one, first, end) for several in kernels for one in several):
+            spaces.append((space, first, end))
+            chosen[which] = k
+    return InPlace((chosen[0], chosen[1]), tuple(spaces))
+
+
+def _within(places: NDArray[Any], first: int, end: int) -> int:
+    return int(np.count_nonzero((places >= first) & (places < end)))
+
+
+def _is_clean(kernel: Any, first: int, end: int) -> bool:
+    """Whether each of a kernel's columns lies wholly in a range of scalars, or outside of it; not at all inside, where
+    steps follow each other."""
+    if not isinstance(kernel, Kernel):
+        count = max([kernel.members, *[section.count for section in _sections(kernel)]])
+        tracks = [track.places(count) for track in kernel.columns if track.space == "uniform"]
+        return not any(_within(places, first, end) for places in tracks)
+    lowest = {c: column.at for c, column in enumerate(kernel.columns) if column.space == "uniform"}
+    highest = dict(lowest)
+    for body in kernel.bodies:
+        for pieces in body.variants:
+            for piece in pieces:
+                for side, c in enumerate((piece.x, piece.y)):
+                    if c in lowest:
+                        low, high = _reach(piece, side, kernel.columns[c].at)
+                        lowest[c], highest[c] = np.minimum(lowest[c], low), np.maximum(highest[c], high)
+    for c, low in lowest.items():
+        high = highest[c]
+        inside = (low >= first) & (high < end)
+        if not (inside.all() or ((high < first) | (low >= end)).all()):
+            return False
+    return True
+
+
+def _sections(kernel: Any) -> list[Any]:
+    if isinstance(kernel, Chain):
+        return kernel.sections
+    return [section for total in kernel.accumulators for section in total.before]
+
+
+def _reach(piece: Piece, side: int, at: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The lowest and the highest place of each member's terms."""
+    step, bend, n = piece.strides[:, side], piece.strides[:, 2 + side], np.maximum(piece.length, 1)
+    last = at + (n - 1) * step + bend * ((n - 1) * (n - 2) // 2)
+    turn = np.clip(np.where(bend != 0, (bend - 2 * step) // np.where(bend != 0, 2 * bend, 1), 0), 0, n - 1)
+    places = [at, last]
+    for k in (turn, np.minimum(turn + 1, n - 1)):
+        places.append(at + k * step + bend * (k * (k - 1) // 2))
+    return np.minimum.reduce(places), np.maximum.reduce(places)

@@ -1,0 +1,184 @@
+"""Lists whose terms are computed where they are added up.
+
+Why: a softmax's exponentials, or the products of a sum of squares, were a loop that wrote them and another one that
+read them.  A person writes one loop: a term is computed, kept if others want it, and added, while it is in a register.
+
+How: a kernel without a list whose every member is a term of one list, once, becomes a part of that: what it reads are
+pieces like the list's own, as long as they lie at constant steps from term to term.
+
+Data structures: ``kernels.Feed``, what computes a piece's terms.
+
+Where to start reading: ``fed``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from valuegrad.roll.groups import GUARD, LISTS, REDUCE
+from valuegrad.roll.kernels import Body, Feed, Kernel, Piece
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from valuegrad.roll.kernels import Column
+    from valuegrad.roll.sequences import Chain, Sequence
+
+__all__ = ["fed"]
+
+MOST_LEFT = 4  # members of a kernel that are computed apart, as they are terms elsewhere
+
+
+def fed(kernels: list[Kernel | Sequence | Chain], least: int) -> list[Kernel | Sequence | Chain]:
+    """The kernels, with those that can be part of a list in the list's place.
+
+    Args:
+        kernels: of a segment, in order.
+        least: a list that is worth it has so many terms.
+    """
+    result: list[Any] = list(kernels)
+    readers: dict[int, set[int]] = {}
+    maker: dict[int, int] = {}
+    for k, kernel in enumerate(kernels):
+        for column in kernel.columns:
+            if column.group >= 0:
+                readers.setdefault(column.group, set()).add(k)
+        for body in kernel.bodies:
+            maker[body.group] = k
+    for k, kernel in enumerate(kernels):
+        which = _long_list(kernel, least)
+        if which is None:
+            continue
+        assert isinstance(kernel, Kernel)
+        for p, piece in enumerate(kernel.bodies[which].variants[0]):
+            if piece.length[0] < least:
+                continue
+            source = maker.get(result[k].columns[piece.x].group, k)
+            terms = result[source]
+            if source == k or not isinstance(terms, Kernel) or not _can_feed(terms):
+                continue
+            made = [body.group for body in terms.bodies if terms.keeps(body)]
+            others = {g: readers.get(g, set()) - {source, k} for g in made}
+            if any(reader < k for group in others.values() for reader in group):
+                continue  # they would come before it
+            joined = _joined(result[k], which, p, terms, {g for g in made if others[g]})
+            if joined is not None:
+                result[k], result[source] = joined
+    return [kernel for kernel in result if kernel is not None]
+
+
+def _long_list(kernel: Kernel | Sequence | Chain, least: int) -> int | None:
+    """Which of a kernel's bodies is a list of so many terms, the same in number for all members."""
+    if not isinstance(kernel, Kernel):
+        return None
+    for i, body in enumerate(kernel.bodies):
+        if body.op in LISTS and len(body.variants) == 1:
+            lengths = [piece.length for piece in body.variants[0]]
+            if all((n == n[0]).all() for n in lengths) and max(int(n[0]) for n in lengths) >= least:
+                return i
+    return None
+
+
+def _can_feed(kernel: Kernel) -> bool:
+    return not any(body.variants or body.op in (GUARD, REDUCE) for body in kernel.bodies)
+
+
+def _joined(kernel: Kernel, which: int, p: int, terms: Kernel, kept: set[int]) -> tuple[Kernel, Kernel | None] | None:
+    """A kernel with another one as what computes the terms of its list, and what is left of that: members that are no
+    terms of this piece; None if it cannot be.
+
+    Args:
+        kernel: has the list.
+        which: of its bodies is the list.
+        p: of the list's pieces is computed.
+        terms: computes it.
+        kept: groups that others read, too.
+    """
+    body = kernel.bodies[which]
+    (pieces,) = body.variants
+    piece = pieces[p]
+    made = {one.group: i for i, one in enumerate(terms.bodies) if one.group >= 0}
+    members = _places(kernel, piece, 0)
+    times = np.bincount(members.ravel(), minlength=terms.members)
+    rest = np.flatnonzero(times == 0)
+    if (times > 1).any() or len(rest) > MOST_LEFT:
+        return None
+    lists = kernel.lists()
+    for c, column in enumerate(kernel.columns):
+        other = c not in (piece.x, piece.y) and column.group in made
+        if other and (c in lists or (times[column.at] > 0).any()):
+            return None
+    x, y = made[kernel.columns[piece.x].group], -1
+    if piece.y >= 0 and kernel.columns[piece.y].group in made:
+        if not np.array_equal(members, _places(kernel, piece, 1)):
+            return None
+        y = made[kernel.columns[piece.y].group]
+    left = [one.out >= 0 and (not terms.keeps(one) or one.group in kept) for one in terms.bodies]
+    dropped = {one.out for one, is_left in zip(terms.bodies, left) if not is_left}
+    wanted = [c for c in range(len(terms.columns)) if c not in dropped]
+    more = [_piece(terms.columns[c], members, len(kernel.columns) + i) for i, c in enumerate(wanted)]
+    if any(one is None for one in more):
+        return None
+    at = {c: i for i, c in enumerate(wanted)}
+    bodies = [
+        replace(
+            one,
+            args=[("term", at[x]) if kind == "column" else (kind, x) for kind, x in one.args],
+            out=at[one.out] if left[i] else -1,
+        )
+        for i, one in enumerate(terms.bodies)
+    ]
+    feed = Feed(bodies, [len(pieces) + i for i in range(len(wanted))], x, y)
+    list_body = replace(body, variants=[[*pieces, *[one for one in more if one is not None]]])
+    list_body.variants[0][p] = replace(piece, x=-1, y=piece.y if y < 0 else -1, feed=feed)
+    columns = [replace(terms.columns[c], at=terms.columns[c].at[members[:, 0]]) for c in wanted]
+    result = Kernel(
+        kernel.members,
+        [list_body if i == which else one for i, one in enumerate(kernel.bodies)],
+        [*kernel.columns, *columns],
+    )
+    apart = None
+    if len(rest):
+        apart = replace(terms, members=len(rest), columns=[replace(one, at=one.at[rest]) for one in terms.columns])
+    return _without_unused(result, {piece.x, piece.y if y >= 0 else -1}), apart
+
+
+def _places(kernel: Kernel, piece: Piece, side: int) -> NDArray[np.int64]:
+    """int64[members, terms]: which member of its group each term of a piece is."""
+    n = int(piece.length[0])
+    k = np.arange(n)
+    at = kernel.columns[piece.y if side else piece.x].at
+    step, bend = piece.strides[:, side], piece.strides[:, 2 + side]
+    places: NDArray[np.int64] = at[:, None] + step[:, None] * k + bend[:, None] * (k * (k - 1) // 2)
+    return places
+
+
+def _piece(column: Column, members: NDArray[np.int64], c: int) -> Piece | None:
+    """A column of what computes terms as a piece of the list; None if it does not lie at constant steps."""
+    places = column.at[members]
+    count, n = places.shape
+    strides = np.zeros((count, 4), dtype=np.int64)
+    if n > 1:
+        strides[:, 0] = places[:, 1] - places[:, 0]
+        if (np.diff(places, axis=1) != strides[:, :1]).any():
+            return None
+    return Piece(c, -1, strides, np.full(count, n, dtype=np.int64))
+
+
+def _without_unused(kernel: Kernel, gone: set[int]) -> Kernel:
+    """The kernel without columns that nothing reads any more."""
+    keep = [c for c in range(len(kernel.columns)) if c not in gone]
+    new = {c: i for i, c in enumerate(keep)} | {-1: -1}
+
+    def moved(body: Body) -> Body:
+        return replace(
+            body,
+            args=[(kind, new[x] if kind == "column" else x) for kind, x in body.args],
+            variants=[[replace(one, x=new[one.x], y=new[one.y]) for one in pieces] for pieces in body.variants],
+            out=new[body.out],
+        )
+
+    return Kernel(kernel.members, [moved(body) for body in kernel.bodies], [kernel.columns[c] for c in keep])

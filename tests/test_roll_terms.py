@@ -1,0 +1,241 @@
+"""Lists whose terms are computed in their own loop, running extremes, arrays that stay where they are.
+
+No bit differs from the program that is not rolled.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from engines import ONCE
+from test_roll import agree, same
+
+import valuegrad as vg
+from valuegrad.lower import emit, inplace
+from valuegrad.lower.recycled import Recycled
+
+pytest.importorskip("valuegrad._replay")
+pytest.importorskip("valuegrad._passes")
+pytest.importorskip("llvmlite")
+pytestmark = ONCE
+
+LENGTHS = [1, 5, 15, 16, 17, 31, 32, 33, 64, 71, 128, 131]
+DTYPES = ["float64", "float32"]
+
+
+@pytest.fixture(autouse=True)
+def all_are_rolled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
+
+
+@pytest.fixture
+def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """By how many kernels each segment got shorter, as they became terms of others."""
+    found: list[int] = []
+    before = emit.fed
+
+    def watched(kernels: Any, least: int) -> Any:
+        after = before(kernels, least)
+        found.append(len(kernels) - len(after))
+        return after
+
+    monkeypatch.setattr(emit, "fed", watched)
+    return found
+
+
+def numbers(n: int, seed: int = 0) -> Any:
+    return np.random.default_rng(seed).normal(0.0, 2.0, n)
+
+
+def gradient(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Value and gradient in one list."""
+
+    def flat(x: Any) -> list[Any]:
+        value, found = vg.value_and_grad(f)(x)
+        return [value, *found]
+
+    return flat
+
+
+def softly(x: Any) -> Any:
+    largest = vg.maximum(*x)
+    total = 0.0
+    for xi in x:
+        total = total + vg.exp(xi - largest)
+    return largest + vg.log(total)
+
+
+# ------------------------------------------------------------------------------------------------- terms
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("strict", [False, True])
+def test_terms_computed_in_a_list_s_loop_are_the_same(n: int, dtype: str, strict: bool) -> None:
+    x = numbers(n)
+    agree(lambda x: [vg.sum([vg.exp(xi) for xi in x])], x, vectors=("x",), dtype=dtype, strict=strict)
+    agree(lambda x: [vg.sum([vg.exp(xi) * xi for xi in x])], x, vectors=("x",), dtype=dtype, strict=strict)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [64, 71, 300])
+@pytest.mark.parametrize(
+    "f", [softly, lambda x: vg.logsumexp(list(x)), lambda x: vg.sum([vg.sin(xi) ** 2 for xi in x])]
+)
+def test_terms_that_others_want_are_kept(f: Callable[..., Any], n: int, dtype: str) -> None:
+    agree(gradient(f), numbers(n), vectors=("x",), dtype=dtype)
+
+
+def test_a_loop_that_makes_terms_is_part_of_the_loop_that_adds_them(fed: list[int]) -> None:
+    agree(lambda x: vg.sum([vg.exp(xi) for xi in x]), numbers(100), vectors=("x",))
+    assert max(fed) == 1
+
+
+def test_a_term_that_stands_in_two_lists_is_not_computed_twice(fed: list[int]) -> None:
+    def both(x: Any) -> list[Any]:
+        terms = [vg.exp(xi) for xi in x]
+        return [vg.sum(terms), vg.dot(terms, terms), vg.sum(terms[::2])]
+
+    agree(both, numbers(100), vectors=("x",))
+    assert max(fed) <= 1
+
+
+def test_a_sum_from_the_last_to_the_first_of_computed_terms() -> None:
+    def backwards(x: Any) -> list[Any]:
+        terms = [vg.exp(xi) for xi in x]
+        return [vg.sum(terms[::-1]), *terms]
+
+    for n in (64, 71):
+        agree(backwards, numbers(n), vectors=("x",))
+
+
+def test_several_members_with_terms_of_their_own() -> None:
+    def rows(x: Any) -> list[Any]:
+        return [vg.sum([vg.exp(x[40 * i + k]) for k in range(40)]) + i for i in range(5)]
+
+    agree(rows, numbers(200), vectors=("x",))
+
+
+def test_lanes_and_terms() -> None:
+    def f(x: list[Any]) -> Any:
+        return vg.logsumexp(x)
+
+    rng = np.random.default_rng(1)
+    for lanes in (1, 7, 8, 70):
+        agree(f, [rng.normal(size=lanes) for _ in range(50)])
+
+
+# ------------------------------------------------------------------------------------------------- extremes
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", LENGTHS)
+def test_the_largest_and_the_smallest_of_many_numbers(n: int, dtype: str) -> None:
+    for seed in range(3):
+        x = numbers(n, seed)
+        agree(lambda x: [vg.maximum(*x), vg.minimum(*x)], x, vectors=("x",), dtype=dtype)
+
+
+@pytest.mark.parametrize("edges", [(0.0, -0.0), (-0.0, 0.0), (math.nan,), (math.inf, -math.inf), (math.nan, 0.0, -0.0)])
+@pytest.mark.parametrize("n", [33, 64, 71])
+def test_of_equal_zeros_the_first_is_the_largest_and_a_nan_stays(n: int, edges: tuple[float, ...]) -> None:
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        for sign in (1.0, -1.0):
+            x = sign * -np.abs(rng.normal(size=n))
+            x[rng.choice(n, 2 * len(edges), replace=False)] = rng.permutation(edges * 2)
+            agree(lambda x: [vg.maximum(*x), vg.minimum(*x)], x, vectors=("x",))
+
+
+def test_the_largest_of_nothing_but_infinities() -> None:
+    for x in (np.full(70, -np.inf), np.full(70, np.inf), np.full(70, np.nan), np.full(70, -0.0)):
+        agree(lambda x: [vg.maximum(*x), vg.minimum(*x)], x, vectors=("x",))
+
+
+# ------------------------------------------------------------------------------------------ arrays in place
+@pytest.fixture
+def in_place(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Which runs stay where they are, of all programs made; even short ones do."""
+    from valuegrad.lower import rolled
+
+    monkeypatch.setattr(inplace, "LEAST", 8)
+    found: list[tuple[int, int]] = []
+    before = rolled.in_place
+
+    def watched(*args: Any) -> Any:
+        found.append(before(*args).runs)
+        return before(*args)
+
+    monkeypatch.setattr(rolled, "in_place", watched)
+    return found
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arrays_that_stay_in_place_give_the_same(in_place: list[tuple[int, int]], dtype: str) -> None:
+    agree(gradient(softly), numbers(71), vectors=("x",), dtype=dtype)
+    agree(lambda x, y: [a * y[0] for a in x], numbers(40), numbers(3), vectors=("x", "y"), dtype=dtype)
+    assert in_place == [(0, 0)] * 2
+
+
+def test_an_input_that_is_read_often_is_copied(in_place: list[tuple[int, int]]) -> None:
+    agree(lambda x: [a * b for a in x for b in x], numbers(20), vectors=("x",))
+    assert in_place[-1][0] == -1
+
+
+def test_an_output_that_is_read_again_or_a_constant_is_copied(in_place: list[tuple[int, int]]) -> None:
+    agree(lambda x: [*[a + 1.0 for a in x], *[2.0] * 9], numbers(20), vectors=("x",))
+    agree(lambda x: [*x, *[a * 3.0 for a in x]], numbers(20), vectors=("x",))
+
+
+def test_a_batch_reads_what_all_lanes_share_where_it_is(in_place: list[tuple[int, int]]) -> None:
+    def f(w: Any, x: Any) -> Any:
+        return vg.dot(list(w), [x * k for k in range(len(w))])
+
+    agree(f, numbers(30), numbers(70, 1), vectors=("w",))
+    program = vg.compile(f, vectors=("w",)).value_and_grad
+    value, (by_w, by_x) = program(numbers(30), numbers(70, 1))
+    for lane in (0, 69):
+        assert same(program(numbers(30), numbers(70, 1)[lane])[0], value[lane])
+    assert by_w.shape == (30,)
+    assert by_x.shape == (70,)
+
+
+def test_a_program_that_writes_over_its_own_input(in_place: list[tuple[int, int]]) -> None:
+    """A step reads a state backwards and forwards: it must not find what it has written."""
+
+    def step(x: Any) -> Any:
+        return np.array([2.0 * x[i] + x[len(x) - 1 - i] for i in range(len(x))])
+
+    program = vg.compile(step, vectors=("x",))
+    x = numbers(24)
+    assert in_place == []
+    assert same(program(x), 2.0 * x + x[::-1])
+    assert in_place == [(0, 0)]
+    (code,) = [lowered.code for path in program.graph.paths for lowered in path.lowered.values()]
+    array = x.copy()
+    code.run_packed(1, array, [], array, [], 1)
+    assert same(array, 2.0 * x + x[::-1])
+    assert same(program.iterate(x, steps=3), np.array(step(step(step(list(x))))))
+
+
+# ---------------------------------------------------------------------------------------------- results' memory
+def test_a_result_that_is_held_is_not_written_over() -> None:
+    n = 70_000
+    program = vg.compile(lambda x: vg.sum([xi * xi for xi in x]), vectors=("x",)).value_and_grad
+    results = [program(np.full(n, float(k)))[1][0] for k in range(4)]
+    part = program(np.full(n, 9.0))[1][0][5:7]
+    for _ in range(3):
+        program(np.zeros(n))
+    assert [x[0] for x in results] == [0.0, 2.0, 4.0, 6.0]
+    assert part.tolist() == [18.0, 18.0]
+
+
+def test_memory_that_nobody_holds_is_given_again() -> None:
+    room, kind = Recycled(), np.dtype("float64")
+    first = room.array(100_000, kind)
+    second = room.array(100_000, kind)
+    third = room.array(100_000, kind)
+    assert len({x.ctypes.data for x in (first, second, third)}) == 3
+    address = third.ctypes.data
+    del third
+    assert room.array(100_000, kind).ctypes.data == address
