@@ -109,3 +109,8 @@ class Descent:
         losses: NDArray[np.float64],
         threads: int = 1,
     ) -> int: ...
+
+@final
+class Executable:
+    address: int
+    def __init__(self, code: bytes) -> None: ...

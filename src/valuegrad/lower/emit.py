@@ -44,7 +44,7 @@ def emit_segment(
     totals: NDArray[Any],
     constants: NDArray[Any],
     is_constant: NDArray[np.bool_],
-    functions: Callable[[int], int],
+    functions: Callable[[int], str],
 ) -> tuple[str, int]:
     """The LLVM IR of a function that runs a segment.
 

@@ -1,0 +1,155 @@
+"""The machine code of segments: from the disk cache, or made by LLVM; then installed.
+
+Why: what LLVM makes of a program is the same in each process, and takes most of the time to the first result.
+
+Data structures: ``MachineCode``, functions that run wherever they lie; they are named by the segment that they run, or
+STREAM.  Its entry in the cache is a few numbers, then the code.
+
+Where to start reading: ``install``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from valuegrad.lower.linking import linked
+from valuegrad.lower.llvm import engine, objects
+from valuegrad.primitives.opcodes import OPS
+
+if TYPE_CHECKING:
+    from valuegrad.lower.stored import Entry
+
+__all__ = ["STREAM", "Written", "function_name", "install", "symbol"]
+
+STREAM = 4
+"""The function that runs the lanes on the arrays themselves; 0 to 3 are segments."""
+
+Written = Mapping[int, tuple[str, int]]
+"""For each function its LLVM IR, in which it is called ``function_name``, and how many slots of the frame it needs."""
+
+_COUNTS = struct.Struct("=3q")  # functions, calls, bytes of code
+_FUNCTION = struct.Struct("=3q")  # which one it is, where it begins, slots
+
+
+class MachineCode(NamedTuple):
+    """Machine code that runs wherever it lies.
+
+    Args:
+        code: all but the addresses of the functions that it calls, which follow it.
+        functions: which one each is, where it begins, how many slots it needs.
+        calls: the operations whose functions it calls, in the order of their addresses.
+    """
+
+    code: bytes
+    functions: tuple[tuple[int, int, int], ...]
+    calls: tuple[int, ...]
+
+    def packed(self) -> bytes:
+        """An entry of the cache."""
+        functions = [_FUNCTION.pack(*function) for function in self.functions]
+        calls = struct.pack(f"={len(self.calls)}q", *self.calls)
+        counts = _COUNTS.pack(len(functions), len(self.calls), len(self.code))
+        return b"".join([counts, *functions, calls, self.code])
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> MachineCode | None:
+        """Of an entry; None if it is none of these."""
+        if len(data) < _COUNTS.size:
+            return None
+        functions, calls, size = counts = _COUNTS.unpack_from(data)
+        begin = _COUNTS.size + _FUNCTION.size * functions
+        if min(counts) < 0 or len(data) != begin + 8 * calls + size:
+            return None
+        found = tuple(_FUNCTION.iter_unpack(data[_COUNTS.size : begin]))
+        called = struct.unpack_from(f"={calls}q", data, begin)
+        if not all(0 <= at < size and 0 <= slots < 1 << 31 for _, at, slots in found):
+            return None
+        if not all(0 <= op < len(OPS) for op in called):
+            return None
+        return cls(data[begin + 8 * calls :], found, called)
+
+
+def function_name(which: int) -> str:
+    """What a function is called in LLVM IR."""
+    return "stream" if which == STREAM else f"segment{which}"
+
+
+def symbol(op: int) -> str:
+    """What the function that computes an operation on V numbers is called there."""
+    return f"vg_{op}"
+
+
+def install(
+    code: Any,
+    which: tuple[int, ...],
+    write: Callable[[], Written],
+    *,
+    single: bool,
+    strict: bool,
+    entry: Entry | None = None,
+) -> None:
+    """Have functions run a program's segments.
+
+    Args:
+        code: the program, a Code.
+        which: the functions that are wanted.
+        write: gives them, where they are not in the cache.
+        single: they compute one lane; else V.
+        strict: whether elementary functions are the exact ones.
+        entry: the place of these functions in the cache; None: there is none.
+
+    Raises:
+        ImportError, OSError: llvmlite cannot be imported.
+        Whatever ``write`` raises.
+    """
+    data = None if entry is None else entry.get()
+    kept = None if data is None else MachineCode.unpacked(data)
+    is_known = kept is not None and sorted(which) == sorted(k for k, _, _ in kept.functions)
+    if kept is not None and is_known and _put_in_place(kept, code, single, strict):
+        return
+    written = write()
+    texts = [text for text, _ in written.values()]
+    image = linked(objects(texts))
+    if image is not None:
+        functions = tuple((k, image.functions[function_name(k)], slots) for k, (_, slots) in written.items())
+        made = MachineCode(image.code, functions, tuple(map(_operation, image.calls)))
+        if _put_in_place(made, code, single, strict):
+            if entry is not None:
+                entry.put(made.packed())
+            return
+    loaded = engine(texts, lambda name: _address(code, _operation(name), strict))
+    for k, (_, slots) in written.items():
+        _install(code, k, loaded.get_function_address(function_name(k)), single, slots, loaded)
+
+
+def _put_in_place(made: MachineCode, code: Any, single: bool, strict: bool) -> bool:
+    """Have machine code run segments; whether that can be done here."""
+    from valuegrad._replay import Executable
+
+    addresses = [_address(code, op, strict) for op in made.calls]
+    if not all(addresses):
+        return False
+    memory = Executable(made.code + struct.pack(f"={len(addresses)}Q", *addresses))
+    if not memory.address:
+        return False
+    for k, at, slots in made.functions:
+        _install(code, k, memory.address + at, single, slots, memory)
+    return True
+
+
+def _install(code: Any, which: int, address: int, single: bool, slots: int, keep: Any) -> None:
+    if which == STREAM:
+        code.install_stream(address, keep)
+    else:
+        code.install(which, address, single, slots, keep)
+
+
+def _operation(name: str) -> int:
+    return int(name.removeprefix("vg_"))
+
+
+def _address(code: Any, op: int, strict: bool) -> int:
+    found: int = code.function(op, code.dtype, strict)
+    return found
