@@ -14,7 +14,7 @@ from engines import ONCE
 
 import valuegrad as vg
 from valuegrad.lower import lowering, stored
-from valuegrad.lower.stored import machine_graph
+from valuegrad.lower.stored import graph_entry, machine_graph
 
 pytest.importorskip("valuegrad._passes")
 pytestmark = ONCE
@@ -72,8 +72,10 @@ def test_a_graph_that_keeps_its_gathers_is_another_entry(tmp_path: Path) -> None
     program([X] * 60, 3)
     graph = next(iter(program._paths.values())).root.graph
     for _ in range(2):
-        kept = machine_graph(graph, False, lowering._MACHINE, tmp_path, selected=0)
-        chosen = machine_graph(graph, False, lowering._MACHINE, tmp_path)
+        kept = machine_graph(
+            graph, False, lowering._MACHINE, graph_entry(graph, False, tmp_path, False, selected=0), selected=0
+        )
+        chosen = machine_graph(graph, False, lowering._MACHINE, graph_entry(graph, False, tmp_path, False))
         assert ("gather" in kept.counts(), "gather" in chosen.counts()) == (True, False)
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -189,6 +191,6 @@ def test_a_graph_that_is_kept_is_the_graph_of_the_pass(tmp_path: Path) -> None:
     graph = next(iter(program._paths.values())).root.graph
     plain = lowering._MACHINE(graph, strict=False)
     for _ in range(2):
-        found = machine_graph(graph, False, lowering._MACHINE, tmp_path)
+        found = machine_graph(graph, False, lowering._MACHINE, graph_entry(graph, False, tmp_path, False))
         assert stored._packed(found) == stored._packed(plain)
         assert (found.calls, found.inputs, found.guards) == (plain.calls, plain.inputs, plain.guards)

@@ -156,17 +156,17 @@ def test_the_largest_of_nothing_but_infinities() -> None:
 @pytest.fixture
 def in_place(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """Which runs stay where they are, of all programs made; even short ones do."""
-    from valuegrad.lower import rolled
+    from valuegrad.lower import segments
 
     monkeypatch.setattr(inplace, "LEAST", 8)
     found: list[tuple[int, int]] = []
-    before = rolled.in_place
+    before = segments.in_place
 
     def watched(*args: Any) -> Any:
         found.append(before(*args).runs)
         return before(*args)
 
-    monkeypatch.setattr(rolled, "in_place", watched)
+    monkeypatch.setattr(segments, "in_place", watched)
     return found
 
 

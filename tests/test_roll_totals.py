@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import valuegrad as vg
-from valuegrad.lower import emit, rolled
+from valuegrad.lower import emit, segments
 
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
@@ -25,7 +25,7 @@ def made(monkeypatch):
             seen.append(options["what"])
         return emit.emit_segment(*args, **options)
 
-    monkeypatch.setattr(rolled, "emit_segment", noted)
+    monkeypatch.setattr(segments, "emit_segment", noted)
     return seen
 
 

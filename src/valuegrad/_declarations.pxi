@@ -92,6 +92,8 @@ cdef extern from "_iterate.h":
     VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,
                         int32_t *where)
     int vg_has_fma()
+    void *vg_executable(const void *code, size_t bytes)
+    void vg_jit_free(void *memory, size_t memory_bytes)
     void vg_free_code(VgCode *code)
     VgWorkspace *vg_acquire(VgCode *code)
     void vg_release(VgCode *code, VgWorkspace *workspace)

@@ -36,10 +36,10 @@ static int jit_level(void) {
 }
 
 /* Memory with the code in it, to be executed but no longer written; NULL where the system grants none. */
-static void *jit_executable(const X86Bytes *code, size_t bytes) {
+static void *vg_executable(const void *code, size_t bytes) {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANON, -1, 0);
     if (memory == MAP_FAILED) return NULL;
-    memcpy(memory, code->at, code->size);
+    memcpy(memory, code, bytes);
     if (mprotect(memory, bytes, PROT_READ | PROT_EXEC) == 0) return memory;
     munmap(memory, bytes);
     return NULL;
@@ -54,9 +54,8 @@ static int vg_jit_available(void) {
     static int granted = -1;
     if (jit_level() == VG_BASELINE) return 0;
     if (granted < 0) {
-        uint8_t ret = 0xC3;
-        const X86Bytes code = {&ret, 1, 1, 0};
-        void *memory = jit_executable(&code, 1);
+        const uint8_t ret = 0xC3;
+        void *memory = vg_executable(&ret, 1);
         vg_jit_free(memory, 1);
         granted = memory != NULL;
     }
@@ -171,7 +170,7 @@ static JitResult jit_compile(const VgSegment *segment, int is_float32, int stric
     if (arrays != NULL && jit.code.at != NULL) {
         jit_forget_all(&jit);
         jit_lower_segment(&jit);
-        if (!jit.code.failed && !jit.failed) result.memory = jit_executable(&jit.code, jit.code.size);
+        if (!jit.code.failed && !jit.failed) result.memory = vg_executable(jit.code.at, jit.code.size);
     }
     if (result.memory != NULL) {
         result.function = (VgSegmentFunction)((uintptr_t)result.memory + JIT_POOL_BYTES);
@@ -226,6 +225,11 @@ static VgSegmentFunction vg_jit_compile(const VgSegment *segment, int is_float32
     (void)segment, (void)is_float32, (void)strict, (void)blocks, (void)slots_needed, (void)code_bytes;
     (void)memory_bytes;
     *memory = NULL;
+    return NULL;
+}
+
+static void *vg_executable(const void *code, size_t bytes) {
+    (void)code, (void)bytes;
     return NULL;
 }
 

@@ -216,6 +216,11 @@ cdef class Code:
                    for k in range(code.written.count)]
         return numpy.array(read, numpy.int32).reshape(-1, 3), numpy.array(written, numpy.int32).reshape(-1, 3)
 
+    @property
+    def in_place(self):
+        """Which run of inputs and which of outputs stay in their arrays; -1: none."""
+        return self.made().in_place_read, self.made().in_place_written
+
     def leave_in_place(self, int32_t read, int32_t written):
         """Let a run of inputs and one of outputs (-1: none) stay in their arrays: the functions that will be installed
         know them as such (lower/inplace.py)."""
@@ -460,6 +465,34 @@ cdef extern from *:
     static PyObject *vg_raise_current(void) { return NULL; }
     """
     object vg_raise_current()
+
+
+cdef class Executable:
+    """Machine code in memory of its own, which may be executed and no longer be written.
+
+    Args:
+        code: the machine code; it must run wherever it lies.
+
+    Attributes:
+        address: where it begins, on a page of its own; 0 where the system, or this processor, grants no such memory.
+    """
+
+    cdef void *memory
+    cdef Py_ssize_t bytes
+
+    def __init__(self, bytes code not None):
+        if self.memory != NULL:
+            raise ValueArgumentError("Executable.__init__() was called twice; expected once: make a new one")
+        self.bytes = len(code)
+        self.memory = vg_executable(<const char *>code, self.bytes) if self.bytes else NULL
+
+    def __dealloc__(self):
+        vg_jit_free(self.memory, self.bytes)
+
+    @property
+    def address(self):
+        """Where it begins."""
+        return <uintptr_t>self.memory
 
 
 cdef object raise_current():

@@ -25,18 +25,22 @@ import os
 import platform
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from valuegrad.atomic import write_atomically
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from valuegrad.graph import Graph
 
-__all__ = ["Cache", "folder", "key", "machine"]
+__all__ = ["Cache", "folder", "key", "key_of_arrays", "machine"]
 
 MAGIC = b"valuegrad graph 1\n"
 SUFFIX = ".vgc"
@@ -85,18 +89,18 @@ def key(graph: Graph, options: Mapping[str, Any], build: str) -> str:
         >>> len(key(graph, {"dtype": "float64"}, "1a2b3c4d"))
         64
     """
-    digest = hashlib.sha256()
-
-    def enter(name: str, data: bytes) -> None:
-        digest.update(f"{name}:{len(data)}:".encode())
-        digest.update(data)
-
-    for name in ("ops", "starts", "operands", "numbers", "outputs"):
-        enter(name, getattr(graph, name).tobytes())
     guards = [(guard.node, guard.expected) for guard in graph.guards]
-    enter("options", repr((graph.inputs, guards, sorted(options.items()))).encode())
-    enter("build", build.encode())
-    enter("machine", machine().encode())
+    arrays = [getattr(graph, name) for name in ("ops", "starts", "operands", "numbers", "outputs")]
+    return key_of_arrays(arrays, {**options, "inputs": graph.inputs, "guards": guards}, build)
+
+
+def key_of_arrays(arrays: Sequence[NDArray[Any]], options: Mapping[str, Any], build: str) -> str:
+    """The name of what is made of some arrays; otherwise as ``key``."""
+    digest = hashlib.blake2b(digest_size=32)  # half the time of SHA-256
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.size}:".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    digest.update(repr((sorted(options.items()), build, machine())).encode())
     return digest.hexdigest()
 
 

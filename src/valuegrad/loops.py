@@ -54,8 +54,8 @@ class Part:
             names: of the inputs, and their shapes.
         """
         if not isinstance(rolled, str):
-            loops = tuple(rolled.loops(names))
-            return cls(loops, rolled.instructions)
+            loops = tuple(rolled.loops(code, names))
+            return cls(loops, rolled.instructions(code))
         segments, others = getattr(code, "instructions", ((), ()))
         found = [Loop(m, n, 0, "last", (f"i in 0..{m - 1}",), f"{n} instructions") for m, n in others]
         return cls(tuple(found), sum(segments) + sum(m * n for m, n in others), rolled)

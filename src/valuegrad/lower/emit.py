@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from valuegrad.lower.inplace import InPlace
 from valuegrad.lower.loops import ARGUMENTS, Loops
+from valuegrad.lower.machine_code import What
 from valuegrad.lower.sequential import ordered_loop
 from valuegrad.lower.vectors import BLOCK, is_call
 from valuegrad.roll.feeding import fed
@@ -27,11 +28,8 @@ from valuegrad.roll.sequences import Chain, Sequence, Track, storage
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["What", "emit_segment", "place_groups"]
+__all__ = ["emit_segment", "place_groups"]
 
-What = Literal["blocks", "one lane", "one block"]
-"""What a segment's function computes: V lanes of perhaps many, whose sums go on with the next ones; one lane; or V,
-which are all there are, or more than there are.  In the last two sums over the lanes are totals at once."""
 
 LONGEST_TABLE = 1 << 14  # constants that a loop reads one after the other
 ATTRIBUTES = 'attributes #0 = { nounwind "prefer-vector-width"="512" }'
@@ -51,7 +49,7 @@ def emit_segment(
     constants: NDArray[Any],
     is_constant: NDArray[np.bool_],
     in_place: InPlace,
-    functions: Callable[[int], int],
+    functions: Callable[[int], str],
 ) -> tuple[str, int]:
     """The LLVM IR of a function that runs a segment.
 

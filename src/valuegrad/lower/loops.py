@@ -81,7 +81,7 @@ class Loops(Vectors):
         single: bool,
         strict: bool,
         fma: bool,
-        functions: Callable[[int], int],
+        functions: Callable[[int], str],
         frame: int,
         storage: dict[int, int],
     ) -> None:

@@ -22,7 +22,7 @@ from valuegrad.graph import Graph
 from valuegrad.lower.readable import ReadableCode
 from valuegrad.lower.recycled import Recycled
 from valuegrad.lower.rolled import Rolled, rolled_code, why_not
-from valuegrad.lower.stored import machine_graph
+from valuegrad.lower.stored import code_entry, graph_entry, machine_graph
 from valuegrad.primitives.opcodes import OPCODE
 
 __all__ = ["ENGINE", "HAS_PASSES", "Lowered", "lower", "run_once", "with_sums"]
@@ -148,13 +148,16 @@ def lower(
     """
     why = why_not(len(graph)) if ENGINE == "native" and HAS_PASSES else "the compiled modules were not built"
     kept = {} if why else {"selected": 0}  # loops have gathers, and no chains of selects in their place
-    lowered = machine_graph(with_sums(graph, summed), strict, _MACHINE, cache if HAS_PASSES else False, **kept)
+    summed_up = with_sums(graph, summed)
+    entry = graph_entry(summed_up, strict, cache if HAS_PASSES else False, not why, **kept)
+    lowered = machine_graph(summed_up, strict, _MACHINE, entry, **kept)
     first: dict[tuple[int, bool], int] = {}  # a condition that was asked before is not asked again
     for k, guard in enumerate(lowered.guards):
         first.setdefault((guard.node, guard.expected), k)
     guards = np.array([*first.values()], dtype=np.int32)
     if not why:
-        made = rolled_code(partial(_code, lowered, [*first], uniform, dtype, strict), strict)
+        place = None if entry is None else code_entry(entry, uniform, dtype, strict)
+        made = rolled_code(partial(_code, lowered, [*first], uniform, dtype, strict), strict, place)
         if not isinstance(made, str):
             return Lowered(made[0], guards, len(lowered), uniform, dtype, made[1])
         why = made

@@ -4,46 +4,34 @@ Why: straight-line code is as long as the calculation, and a single lane leaves 
 alike instructions (``roll``) are short, stay in the first cache, and run along the lanes of a batch or, for one lane,
 along the members of a group.
 
-How: each segment of a program becomes a function, ``main`` up to three (``emit.What``).  They are made when they are
-wanted first.  llvmlite is imported here alone, and only when a program is worth it.
+How: each segment of a program becomes a function, ``main`` up to three (``machine_code.What``).  They are made when
+they are wanted first, or taken from the disk cache (``machine_code.py``).  Then nothing is looked for, unless somebody
+wants to see the loops; what is needed for that alone is imported when it is needed.
 
-Data structures: ``Rolled`` holds a program's segments as kernels, of which its functions are made, and its loops shown.
+Data structures: ``Rolled`` makes a program's functions, and shows its loops; ``Segments`` are what it makes them of.
 
 Where to start reading: ``rolled_code``.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from valuegrad.lower.emit import What, emit_segment
-from valuegrad.lower.inplace import in_place
-from valuegrad.lower.streams import can_stream, emit_stream
-from valuegrad.lower.vectors import is_call
+from valuegrad.lower.llvm import HAS_LLVM
+from valuegrad.lower.machine_code import STREAM, What, Written, function_name, install, symbol
+from valuegrad.lower.stored import Entry, stream_entry
 from valuegrad.primitives.opcodes import OPS
-from valuegrad.roll.describe import Layout, Loop, loops_of
-from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
-from valuegrad.roll.kernels import Kernel, kernels_of
-from valuegrad.roll.sequences import Chain
-from valuegrad.roll.sequences import Sequence as OrderedLoop
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from valuegrad.lower.segments import Segments
+    from valuegrad.roll.describe import Loop
 
 __all__ = ["Rolled", "rolled_code", "stream", "why_not"]
 
 PRE, MAIN, POST, LAST = range(4)
 LONG = 4000  # operations of a recording that may be worth it
-RATIO = 6  # instructions that share a group, at least, on average
-MOST = 3000  # groups, as LLVM takes longer than in proportion; unless so many instructions share one:
-MANY = 100
-HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
 
 
 def why_not(operations: int) -> str:
@@ -62,94 +50,67 @@ def why_not(operations: int) -> str:
 
 
 class Rolled:
-    """What is not compiled yet of a program.
+    """How a program's functions are made, and what its loops are.
+
+    It does not hold the program's code, which holds it.
 
     Args:
-        code: a Code with backend "rolled".
         strict: as the code's.
+        entry: the program's place in the disk cache; None: there is none.
     """
 
-    def __init__(self, code: Any, strict: bool) -> None:
+    def __init__(self, strict: bool, entry: Entry | None) -> None:
         self.strict = strict
-        self.layout, self.totals = Layout(*code.layout), code.totals
-        segments = [Segment(*code.segment(k)) for k in range(4)]
-        self.constants = _constants(self.layout, self.totals, segments)
-        segments = [replace(segment, constants=self.constants) for segment in segments]
-        count = sum(segment.groups for segment in segments)
-        instructions = sum(len(segment.ops) for segment in segments)
-        too_many = count > MOST and instructions < MANY * count
-        if too_many or (instructions < RATIO * count and os.environ.get("VALUEGRAD_ROLL") != "on"):
-            raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
-        for op in {int(op) for segment in segments for op in np.unique(segment.ops)}:
-            if is_call(op) and not code.function(op, code.dtype, strict):
-                raise NotImplementedError(OPS[op])
-        self.slots = [segment.slots for segment in segments]
-        self.kernels: list[tuple[list[Kernel | OrderedLoop | Chain], list[int]]] = []
-        self.instructions = 0  # with copies of what is cheap
-        for segment in segments:
-            found = Groups(segment)
-            self.instructions += len(found.segment.ops)
-            self.kernels.append((kernels_of(found), found.sizes))
-        self.in_place = in_place(segments, [kernels for kernels, _ in self.kernels], code.runs, self.totals)
-        code.leave_in_place(*self.in_place.runs)
+        self.entry = entry
+        self._segments: Segments | None = None
+
+    def segments(self, code: Any) -> Segments:
+        """The segments of the code, with backend "rolled", as kernels.
+
+        Raises:
+            NotImplementedError: it is not worth it, or there is an operation that loops do not know.
+        """
+        if self._segments is None:
+            from valuegrad.lower.segments import Segments
+
+            self._segments = Segments(code, self.strict)
+        return self._segments
 
     def build(self, code: Any, what: What, segments: tuple[int, ...] = (MAIN,)) -> None:
-        """Make the functions of segments and install them in the code (which this does not hold: it holds this)."""
-        texts, slots = [], {}
-        for k in segments:
-            kernels, sizes = self.kernels[k]
-            text, slots[k] = emit_segment(
-                kernels,
-                sizes,
-                self.slots[k],
-                name=f"segment{k}",
-                dtype=code.dtype,
-                what=what,
-                strict=self.strict,
-                fma=code.has_fma(),
-                totals=code.totals,
-                constants=np.where(self.constants, self.layout.scalars, np.nan),
-                is_constant=self.constants,
-                in_place=self.in_place,
-                functions=lambda op: code.function(op, code.dtype, self.strict),
-            )
-            texts.append(text)
-        engine = _compiled(texts)
-        for k in segments:
-            code.install(k, engine.get_function_address(f"segment{k}"), what, slots[k], engine)
+        """Make the functions of segments and install them in the code."""
 
-    def loops(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Loop]:
+        def write() -> Written:
+            found = self.segments(code)
+            return {k: found.written(k, function_name(k), what) for k in segments}
+
+        entry = None if self.entry is None else self.entry.part(f"{what} {segments}")
+        install(code, segments, write, what=what, strict=self.strict, entry=entry)
+
+    def loops(self, code: Any, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Loop]:
         """The loops as a person would write them.
 
         Args:
+            code: the program's.
             names: of the inputs (``roll.describe.loops_of``).
         """
-        return loops_of([kernels for kernels, _ in self.kernels], self.layout, self.totals, names)
+        return self.segments(code).loops(names)
+
+    def instructions(self, code: Any) -> int:
+        """How many instructions they stand for, with copies of what is cheap."""
+        return self.segments(code).instructions
 
 
-def _constants(layout: Layout, totals: NDArray[Any], segments: list[Segment]) -> NDArray[np.bool_]:
-    """Which scalars are constants: those that nothing writes."""
-    constant = np.ones(len(layout.scalars), dtype=bool)
-    inputs = layout.inputs[layout.own_inputs == 1]
-    constant[inputs[inputs >= 0]] = False
-    constant[totals] = False
-    if layout.lanes >= 0:
-        constant[layout.lanes] = False
-    for segment in segments:
-        constant[segment.numbers[segment.ops == STORE_UNIFORM].astype(np.int64)] = False
-    return constant
-
-
-def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | str:
+def rolled_code(make: Callable[..., Any], strict: bool, entry: Entry | None = None) -> tuple[Any, Rolled] | str:
     """A program's code in loops; why not, where it is not worth it or has operations that loops do not know.
 
     Args:
         make: a Code for a backend.
         strict: whether it is to be exact.
+        entry: the program's place in the disk cache; None: there is none.
     """
     code = make(backend="rolled")
+    rolled = Rolled(strict, entry)
     try:
-        rolled = Rolled(code, strict)
         rolled.build(code, "one lane", (PRE, POST, LAST))
     except NotImplementedError as error:
         return f"loops do not know {error}" if str(error) in OPS else str(error)
@@ -159,64 +120,36 @@ def rolled_code(make: Callable[..., Any], strict: bool) -> tuple[Any, Rolled] | 
     return code, rolled
 
 
-def stream(code: Any, strict: bool) -> bool:
+def stream(code: Any, strict: bool, cache: bool | str | os.PathLike[str] = True) -> bool:
     """Have a program's lanes computed on the arrays themselves, to the same bits.
 
     Args:
         code: a Code with any backend.
         strict: as the code's.
+        cache: whether its machine code is kept on disk, or the folder where.
 
     Returns:
         Whether that could be done; if not, it runs as before.
     """
     if os.environ.get("VALUEGRAD_ROLL") == "off" or not HAS_LLVM:
         return False
-    segment, (_, outputs, _, same, *_) = Segment(*code.segment(MAIN)), code.layout
-    if not can_stream(segment, outputs[same == 0].tolist()):
-        return False
-    text = emit_stream(
-        segment,
-        name="stream",
-        dtype=code.dtype,
-        strict=strict,
-        fma=code.has_fma(),
-        functions=lambda op: code.function(op, code.dtype, strict),
-    )
+
+    arrays, (_, outputs, _, same, *_) = code.segment(MAIN), code.layout
+
+    def write() -> Written:
+        from valuegrad.lower.streams import can_stream, emit_stream
+        from valuegrad.roll.groups import Segment
+
+        segment = Segment(*arrays)
+        if not can_stream(segment, outputs[same == 0].tolist()):
+            raise NotImplementedError("a stream of this segment")
+        name = function_name(STREAM)
+        text = emit_stream(segment, name=name, dtype=code.dtype, strict=strict, fma=code.has_fma(), functions=symbol)
+        return {STREAM: (text, 0)}
+
+    entry = stream_entry([*arrays[:5], outputs, same], cache, dtype=code.dtype, strict=strict, sizes=arrays[5:8])
     try:
-        engine = _compiled([text])
-    except (ImportError, OSError):
+        install(code, (STREAM,), write, what="blocks", strict=strict, entry=entry)
+    except (NotImplementedError, ImportError, OSError):
         return False
-    code.install_stream(engine.get_function_address("stream"), engine)
     return True
-
-
-_host: list[Any] = []  # LLVM's target, and what this processor is and has
-
-
-def _target_machine() -> Any:
-    """LLVM for this processor; each engine owns one."""
-    import llvmlite.binding as llvm
-
-    if not _host:
-        llvm.initialize_native_target()
-        llvm.initialize_native_asmprinter()
-        _host.append(llvm.Target.from_default_triple())
-        _host.append({"cpu": llvm.get_host_cpu_name(), "features": llvm.get_host_cpu_features().flatten(), "opt": 2})
-    return _host[0].create_target_machine(**_host[1])
-
-
-def _compiled(texts: list[str]) -> Any:
-    """An engine with the functions of some modules."""
-    import llvmlite.binding as llvm
-
-    machine = _target_machine()
-    engine = None
-    for text in texts:
-        module = llvm.parse_assembly(text)
-        if engine is None:
-            engine = llvm.create_mcjit_compiler(module, machine)
-        else:
-            engine.add_module(module)
-    assert engine is not None
-    engine.finalize_object()
-    return engine

@@ -15,20 +15,23 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
+from zlib import crc32
 
 import numpy as np
 
-from valuegrad.cache import Cache, key
+from valuegrad.cache import Cache, key, key_of_arrays
 from valuegrad.errors import GraphError
 from valuegrad.graph import Graph, Guard, check
+from valuegrad.lower.llvm import version
 from valuegrad.primitives.digest import PACKAGE
 
-__all__ = ["LEAST", "machine_graph"]
+__all__ = ["LEAST", "Entry", "code_entry", "graph_entry", "machine_graph", "stream_entry"]
 
 LEAST = 20_000
 """Nodes of a graph that is kept: of so many the pass takes 2 ms, to find and to check an entry 0.8 ms."""
@@ -36,46 +39,109 @@ LEAST = 20_000
 _LENGTHS = struct.Struct("=4q")  # nodes, operands, outputs, guards
 
 
-def machine_graph(
-    graph: Graph,
-    strict: bool,
-    run: Callable[..., Graph],
-    cache: bool | str | os.PathLike[str],
-    **options: int,
-) -> Graph:
+class Entry:
+    """A place in the disk cache.
+
+    Args:
+        cache: the folder.
+        name: says all that what is kept there depends on.
+    """
+
+    def __init__(self, cache: Cache, name: str) -> None:
+        self.cache = cache
+        self.name = name
+
+    def part(self, what: str) -> Entry:
+        """The place of something else that depends on the same, and on what is said here."""
+        return Entry(self.cache, hashlib.blake2b(f"{self.name} {what}".encode(), digest_size=32).hexdigest())
+
+    def get(self) -> bytes | None:
+        """What was put there."""
+        return self.cache.get(self.name)
+
+    def put(self, data: bytes) -> None:
+        """Keep something."""
+        self.cache.put(self.name, data)
+
+
+Where = Union[bool, str, "os.PathLike[str]"]
+"""Whether there is a cache, or its folder."""
+
+
+def graph_entry(graph: Graph, strict: bool, cache: Where, code: bool, **options: int) -> Entry | None:
+    """The place of a machine graph; None: there is no cache, or nothing to keep.
+
+    Args:
+        graph: what is lowered.
+        strict: whether to the last bit.
+        cache: whether there is a cache, or its folder.
+        code: whether machine code may be kept as well, which is worth it however small the graph is.
+        options: the pass's others; a graph that was made with other ones is another entry.
+    """
+    folder = _folder(cache) if code or len(graph) >= LEAST else None
+    return None if folder is None else Entry(folder, key(graph, {"strict": strict, **options}, _build(*PASSES)))
+
+
+def code_entry(of: Entry, uniform: bytes, dtype: str, strict: bool) -> Entry:
+    """The place of the machine code of a graph that has a place."""
+    return of.part(repr(("code", uniform, dtype, strict, _compiler())))
+
+
+def stream_entry(arrays: Sequence[Any], cache: Where, **options: Any) -> Entry | None:
+    """The place of a stream's machine code; None: there is no cache.
+
+    Args:
+        arrays: what it is made of, and its other ``options``.
+        cache: whether there is a cache, or its folder.
+    """
+    folder = _folder(cache)
+    return None if folder is None else Entry(folder, key_of_arrays(arrays, options, _compiler()))
+
+
+def _folder(cache: Where) -> Cache | None:
+    folder = None if cache is False else Cache(None if cache is True else Path(cache))
+    return folder if folder is not None and folder.path is not None else None
+
+
+def machine_graph(graph: Graph, strict: bool, run: Callable[..., Graph], entry: Entry | None, **options: int) -> Graph:
     """A graph of machine operations, from the cache if it is there.
 
     Args:
         graph: what is lowered.
         strict: whether to the last bit.
         run: the pass: gives the graph of machine operations.
-        cache: whether there is one, or its folder.
-        options: the pass's others; a graph that was made with other ones is another entry.
+        entry: its place; None: there is no cache.
+        options: the pass's others.
     """
-    if cache is False or len(graph) < LEAST:
+    if entry is None or len(graph) < LEAST:
         return run(graph, strict=strict, **options)
-    folder = Cache(None if cache is True else Path(cache))
-    if folder.path is None:
-        return run(graph, strict=strict, **options)
-    name = key(graph, {"strict": strict, **options}, _build())
-    data = folder.get(name)
+    data = entry.get()
     found = None if data is None else _unpacked(data, graph)
     if found is None:
         found = run(graph, strict=strict, **options)
-        folder.put(name, _packed(found))
+        entry.put(_packed(found))
     return found
 
 
-@lru_cache(maxsize=1)
-def _build() -> str:
-    """A digest of the passes: of their compiled module, and of the rules that it gets."""
-    from valuegrad import _passes
+PASSES = "_passes", "primitives", "transforms"
+COMPILER = "_replay", "lower", "roll"
 
-    digest = hashlib.sha256()
-    rules = [path for folder in ("primitives", "transforms") for path in (PACKAGE / folder).glob("*.py")]
-    for path in [Path(_passes.__file__), *sorted(rules)]:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+
+@lru_cache(maxsize=2)
+def _build(module: str, *folders: str) -> str:
+    """A digest of a compiled module and of some folders' sources.
+
+    By crc32, as in ``primitives/digest.py``: a change is to be noticed, and some megabytes are read in each process.
+    """
+    extension = Path(import_module(f"valuegrad.{module}").__file__ or "")
+    files = [extension, *sorted(path for folder in folders for path in (PACKAGE / folder).glob("*.py"))]
+    return repr([(path.name, len(data := path.read_bytes()), crc32(data)) for path in files])
+
+
+def _compiler() -> str:
+    """What machine code depends on besides a graph and the processor."""
+    wishes = [os.environ.get(name) for name in ("VALUEGRAD_ROLL", "VALUEGRAD_ISA")]
+    return repr((_build(*COMPILER), version(), wishes))
 
 
 def _packed(graph: Graph) -> bytes:

@@ -44,7 +44,7 @@ def can_stream(segment: Segment, outputs: list[int]) -> bool:
 
 
 def emit_stream(
-    segment: Segment, *, name: str, dtype: str, strict: bool, fma: bool, functions: Callable[[int], int]
+    segment: Segment, *, name: str, dtype: str, strict: bool, fma: bool, functions: Callable[[int], str]
 ) -> str:
     """The LLVM IR of a function that runs a segment on arrays, VgStreamFunction of _machine.h.
 

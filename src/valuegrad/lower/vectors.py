@@ -54,7 +54,7 @@ class Vectors:
         single: one lane, and vectors run along members; else vectors are V lanes.
         strict: to the last bit what the engines compute.
         fma: dots are fused multiply-adds, where they are not strict.
-        functions: the address of the function that computes an operation on V numbers; 0: there is none.
+        functions: the name of the function that computes an operation on V numbers; "": there is none.
 
     Attributes:
         w: the function being written.
@@ -64,7 +64,7 @@ class Vectors:
         are_all: there are no lanes but these: sums over them are totals.
     """
 
-    def __init__(self, dtype: str, single: bool, strict: bool, fma: bool, functions: Callable[[int], int]) -> None:
+    def __init__(self, dtype: str, single: bool, strict: bool, fma: bool, functions: Callable[[int], str]) -> None:
         self.scalar = "double" if dtype == "float64" else "float"
         self.bits = 64 if dtype == "float64" else 32
         self.item = self.bits // 8
@@ -259,16 +259,16 @@ class Vectors:
     def call(self, op: int, number: float, numbers: list[str]) -> str:
         """An elementary function, which takes V numbers from memory and leaves its results there."""
         w, t = self.w, self.type()
-        address = self.functions(op)
-        if not address:
+        function = self.functions(op)
+        if not function:
             raise NotImplementedError(f"{OPS[op]} in loops")
         self.calls = True
+        self.declared.add(f"declare void @{function}(ptr, ptr, ptr, double)")
         align = BLOCK if self.width > 1 else self.item
         for room, x in zip("ab", numbers):
             w.do(f"store {t} {x}, ptr %{room}, align {align}")
-        function = w(f"inttoptr i64 {address} to ptr")
         second = "%b" if len(numbers) > 1 else "%a"
-        w.do(f"call void {function}(ptr %a, ptr {second}, ptr %out, double 0x{_bits(number):016X})")
+        w.do(f"call void @{function}(ptr %a, ptr {second}, ptr %out, double 0x{_bits(number):016X})")
         return w(f"load {t}, ptr %out, align {align}")
 
     def gather(self, column: int, where: str, length: Whole, step: Whole, index: str) -> str:

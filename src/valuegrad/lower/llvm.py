@@ -1,0 +1,95 @@
+"""LLVM, through llvmlite: from IR to machine code for this processor.
+
+Why: to import it takes 60 ms and 70 MB, and there are machines without it; so it is imported here alone, and only when
+there is something to compile.
+
+Where to start reading: ``objects``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+__all__ = ["HAS_LLVM", "engine", "objects", "version"]
+
+HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
+
+
+@lru_cache(maxsize=1)
+def version() -> str:
+    """Which LLVM there is, by its files: it need not be imported for that."""
+    spec = importlib.util.find_spec("llvmlite")
+    if spec is None or spec.origin is None:
+        return ""
+    folder = Path(spec.origin).parent
+    found = [path.stat() for path in sorted((folder / "binding").glob("*llvmlite.*"))]
+    says = folder / "_version.py"
+    return repr((says.read_text("utf-8") if says.exists() else "", [(x.st_size, x.st_mtime_ns) for x in found]))
+
+
+@lru_cache(maxsize=1)
+def _host() -> tuple[Any, dict[str, Any]]:
+    """LLVM's target, and what this processor is and has."""
+    import llvmlite.binding as llvm
+
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    cpu, features = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    return llvm.Target.from_default_triple(), {"cpu": cpu, "features": features, "opt": 2}
+
+
+def objects(texts: list[str]) -> list[bytes] | None:
+    """Object files of modules, with distances in place of addresses; None where they are not of the kind that
+    ``linking`` knows: ELF for x86-64.
+
+    Raises:
+        ImportError, OSError: llvmlite cannot be imported.
+    """
+    import llvmlite.binding as llvm
+
+    target, processor = _host()
+    if not target.triple.startswith("x86_64-") or not any(name in target.triple for name in ("linux", "bsd")):
+        return None
+    machine = target.create_target_machine(**processor, reloc="pic", codemodel="small")
+    return [machine.emit_object(llvm.parse_assembly(text)) for text in texts]
+
+
+def engine(texts: list[str], address: Callable[[str], int]) -> Any:
+    """LLVM's own loader with the functions of some modules: for what ``linking`` does not know.
+
+    Args:
+        texts: the modules.
+        address: of a function that they call.
+    """
+    import llvmlite.binding as llvm
+
+    target, processor = _host()
+    found = None
+    for text in texts:
+        module = llvm.parse_assembly(_with_addresses(text, address))
+        if found is None:
+            found = llvm.create_mcjit_compiler(module, target.create_target_machine(**processor))
+        else:
+            found.add_module(module)
+    assert found is not None
+    found.finalize_object()
+    return found
+
+
+DECLARED = "declare void @vg_"
+
+
+def _with_addresses(text: str, address: Callable[[str], int]) -> str:
+    """A module whose functions from elsewhere are jumps to their addresses: no loader has to find them."""
+    lines = text.split("\n")
+    for i, line in enumerate(lines):
+        if line.startswith(DECLARED):
+            name = line[line.index("@") + 1 : line.index("(")]
+            call = f"inttoptr (i64 {address(name)} to ptr)(ptr %a, ptr %b, ptr %out, double %number)"
+            head = f"define private void @{name}(ptr %a, ptr %b, ptr %out, double %number) nounwind"
+            lines[i] = f"{head} {{\n  tail call void {call}\n  ret void\n}}"
+    return "\n".join(lines)

@@ -1,0 +1,167 @@
+"""The machine code of segments: from the disk cache, or made by LLVM; then installed.
+
+Why: what LLVM makes of a program is the same in each process, and takes most of the time to the first result.
+
+Data structures: ``MachineCode``, functions that run wherever they lie; they are named by the segment that they run, or
+STREAM.  Its entry in the cache is a few numbers, then the code.
+
+Where to start reading: ``install``.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from valuegrad.lower.linking import linked
+from valuegrad.lower.llvm import engine, objects
+from valuegrad.primitives.opcodes import OPS
+
+if TYPE_CHECKING:
+    from valuegrad.lower.stored import Entry
+
+__all__ = ["STREAM", "What", "Written", "function_name", "install", "symbol"]
+
+STREAM = 4
+"""The function that runs the lanes on the arrays themselves; 0 to 3 are segments."""
+
+What = Literal["blocks", "one lane", "one block"]
+"""What a segment's function computes: V lanes of perhaps many, whose sums go on with the next ones; one lane; or V,
+which are all there are, or more than there are.  In the last two sums over the lanes are totals at once."""
+
+Written = Mapping[int, tuple[str, int]]
+"""For each function its LLVM IR, in which it is called ``function_name``, and how many slots of the frame it needs."""
+
+_COUNTS = struct.Struct("=3q")  # functions, calls, bytes of code
+_IN_PLACE = struct.Struct("=2q")
+_FUNCTION = struct.Struct("=3q")  # which one it is, where it begins, slots
+
+
+class MachineCode(NamedTuple):
+    """Machine code that runs wherever it lies.
+
+    Args:
+        code: all but the addresses of the functions that it calls, which follow it.
+        functions: which one each is, where it begins, how many slots it needs.
+        calls: the operations whose functions it calls, in the order of their addresses.
+        in_place: which inputs and outputs it has in the caller's arrays (``lower/inplace.py``).
+    """
+
+    code: bytes
+    functions: tuple[tuple[int, int, int], ...]
+    calls: tuple[int, ...]
+    in_place: tuple[int, int]
+
+    def packed(self) -> bytes:
+        """An entry of the cache."""
+        functions = [_FUNCTION.pack(*function) for function in self.functions]
+        calls = struct.pack(f"={len(self.calls)}q", *self.calls)
+        counts = _COUNTS.pack(len(functions), len(self.calls), len(self.code))
+        return b"".join([counts, _IN_PLACE.pack(*self.in_place), *functions, calls, self.code])
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> MachineCode | None:
+        """Of an entry; None if it is none of these."""
+        head = _COUNTS.size + _IN_PLACE.size
+        if len(data) < head:
+            return None
+        functions, calls, size = counts = _COUNTS.unpack_from(data)
+        in_place = _IN_PLACE.unpack_from(data, _COUNTS.size)
+        begin = head + _FUNCTION.size * functions
+        if min(counts) < 0 or len(data) != begin + 8 * calls + size:
+            return None
+        found = tuple(_FUNCTION.iter_unpack(data[head:begin]))
+        called = struct.unpack_from(f"={calls}q", data, begin)
+        if not all(0 <= at < size and 0 <= slots < 1 << 31 for _, at, slots in found):
+            return None
+        if not all(0 <= op < len(OPS) for op in called):
+            return None
+        if not all(-1 <= run < 1 << 31 for run in in_place):
+            return None
+        return cls(data[begin + 8 * calls :], found, called, in_place)
+
+
+def function_name(which: int) -> str:
+    """What a function is called in LLVM IR."""
+    return "stream" if which == STREAM else f"segment{which}"
+
+
+def symbol(op: int) -> str:
+    """What the function that computes an operation on V numbers is called there."""
+    return f"vg_{op}"
+
+
+def install(
+    code: Any,
+    which: tuple[int, ...],
+    write: Callable[[], Written],
+    *,
+    what: What,
+    strict: bool,
+    entry: Entry | None = None,
+) -> None:
+    """Have functions run a program's segments.
+
+    Args:
+        code: the program, a Code.
+        which: the functions that are wanted.
+        write: gives them, where they are not in the cache.
+        what: they compute.
+        strict: whether elementary functions are the exact ones.
+        entry: the place of these functions in the cache; None: there is none.
+
+    Raises:
+        ImportError, OSError: llvmlite cannot be imported.
+        Whatever ``write`` raises.
+    """
+    data = None if entry is None else entry.get()
+    kept = None if data is None else MachineCode.unpacked(data)
+    is_known = kept is not None and sorted(which) == sorted(k for k, _, _ in kept.functions)
+    if kept is not None and is_known and _put_in_place(kept, code, what, strict):
+        return
+    written = write()
+    texts = [text for text, _ in written.values()]
+    image = linked(objects(texts))
+    if image is not None:
+        functions = tuple((k, image.functions[function_name(k)], slots) for k, (_, slots) in written.items())
+        made = MachineCode(image.code, functions, tuple(map(_operation, image.calls)), code.in_place)
+        if _put_in_place(made, code, what, strict):
+            if entry is not None:
+                entry.put(made.packed())
+            return
+    loaded = engine(texts, lambda name: _address(code, _operation(name), strict))
+    for k, (_, slots) in written.items():
+        _install(code, k, loaded.get_function_address(function_name(k)), what, slots, loaded)
+
+
+def _put_in_place(made: MachineCode, code: Any, what: What, strict: bool) -> bool:
+    """Have machine code run segments; whether that can be done here."""
+    from valuegrad._replay import Executable
+
+    addresses = [_address(code, op, strict) for op in made.calls]
+    if not all(addresses):
+        return False
+    memory = Executable(made.code + struct.pack(f"={len(addresses)}Q", *addresses))
+    if not memory.address:
+        return False
+    code.leave_in_place(*made.in_place)
+    for k, at, slots in made.functions:
+        _install(code, k, memory.address + at, what, slots, memory)
+    return True
+
+
+def _install(code: Any, which: int, address: int, what: What, slots: int, keep: Any) -> None:
+    if which == STREAM:
+        code.install_stream(address, keep)
+    else:
+        code.install(which, address, what, slots, keep)
+
+
+def _operation(name: str) -> int:
+    return int(name.removeprefix("vg_"))
+
+
+def _address(code: Any, op: int, strict: bool) -> int:
+    found: int = code.function(op, code.dtype, strict)
+    return found

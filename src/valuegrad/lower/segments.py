@@ -1,0 +1,118 @@
+"""A program's segments as kernels: what its functions are written from, and its loops shown.
+
+Where to start reading: ``Segments``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from valuegrad.lower.emit import emit_segment
+from valuegrad.lower.inplace import in_place
+from valuegrad.lower.machine_code import What, symbol
+from valuegrad.lower.vectors import is_call
+from valuegrad.primitives.opcodes import OPS
+from valuegrad.roll.describe import Layout, Loop, loops_of
+from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
+from valuegrad.roll.kernels import Kernel, kernels_of
+from valuegrad.roll.sequences import Chain
+from valuegrad.roll.sequences import Sequence as OrderedLoop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Segments"]
+
+RATIO = 6  # instructions that share a group, at least, on average
+MOST = 3000  # groups, as LLVM takes longer than in proportion; unless so many instructions share one:
+MANY = 100
+
+
+class Segments:
+    """The segments of a program that is rolled.
+
+    Args:
+        code: a Code with backend "rolled".
+        strict: as the code's.
+
+    Attributes:
+        instructions: how many there are, with copies of what is cheap.
+
+    Raises:
+        NotImplementedError: it is not worth it, or there is an operation that loops do not know.
+    """
+
+    def __init__(self, code: Any, strict: bool) -> None:
+        self.strict, self.dtype, self.fma = strict, code.dtype, code.has_fma()
+        self.layout, self.totals = Layout(*code.layout), code.totals
+        segments = [Segment(*code.segment(k)) for k in range(4)]
+        self.constants = _constants(self.layout, self.totals, segments)
+        segments = [replace(segment, constants=self.constants) for segment in segments]
+        count = sum(segment.groups for segment in segments)
+        instructions = sum(len(segment.ops) for segment in segments)
+        too_many = count > MOST and instructions < MANY * count
+        if too_many or (instructions < RATIO * count and os.environ.get("VALUEGRAD_ROLL") != "on"):
+            raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
+        for op in {int(op) for segment in segments for op in np.unique(segment.ops)}:
+            if is_call(op) and not code.function(op, code.dtype, strict):
+                raise NotImplementedError(OPS[op])
+        self.slots = [segment.slots for segment in segments]
+        self.kernels: list[tuple[list[Kernel | OrderedLoop | Chain], list[int]]] = []
+        self.instructions = 0
+        for segment in segments:
+            found = Groups(segment)
+            self.instructions += len(found.segment.ops)
+            self.kernels.append((kernels_of(found), found.sizes))
+        self.in_place = in_place(segments, [kernels for kernels, _ in self.kernels], code.runs, self.totals)
+        code.leave_in_place(*self.in_place.runs)
+
+    def written(self, k: int, name: str, what: What) -> tuple[str, int]:
+        """The LLVM IR of the function that runs segment k, and how many slots of the frame it needs.
+
+        Args:
+            k: which one.
+            name: of the function.
+            what: it computes.
+        """
+        kernels, sizes = self.kernels[k]
+        return emit_segment(
+            kernels,
+            sizes,
+            self.slots[k],
+            name=name,
+            dtype=self.dtype,
+            what=what,
+            strict=self.strict,
+            fma=self.fma,
+            totals=self.totals,
+            constants=np.where(self.constants, self.layout.scalars, np.nan),
+            is_constant=self.constants,
+            in_place=self.in_place,
+            functions=symbol,
+        )
+
+    def loops(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Loop]:
+        """The loops as a person would write them.
+
+        Args:
+            names: of the inputs (``roll.describe.loops_of``).
+        """
+        return loops_of([kernels for kernels, _ in self.kernels], self.layout, self.totals, names)
+
+
+def _constants(layout: Layout, totals: NDArray[Any], segments: list[Segment]) -> NDArray[np.bool_]:
+    """Which scalars are constants: those that nothing writes."""
+    constant = np.ones(len(layout.scalars), dtype=bool)
+    inputs = layout.inputs[layout.own_inputs == 1]
+    constant[inputs[inputs >= 0]] = False
+    constant[totals] = False
+    if layout.lanes >= 0:
+        constant[layout.lanes] = False
+    for segment in segments:
+        constant[segment.numbers[segment.ops == STORE_UNIFORM].astype(np.int64)] = False
+    return constant
