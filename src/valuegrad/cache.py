@@ -42,11 +42,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "folder", "key", "key_of_arrays", "machine"]
 
-MAGIC = b"valuegrad graph 1\n"
+MAGIC = b"valuegrad cache 2\n"
 SUFFIX = ".vgc"
 MOST = 512 << 20  # bytes that a folder holds by default
 LARGEST = 64 << 20  # bytes of one entry: more is not worth the disk
-_DIGEST = hashlib.sha256().digest_size
+_DIGEST = 32
 _HEADER = len(MAGIC) + 2 * _DIGEST
 
 
@@ -96,7 +96,7 @@ def key(graph: Graph, options: Mapping[str, Any], build: str) -> str:
 
 def key_of_arrays(arrays: Sequence[NDArray[Any]], options: Mapping[str, Any], build: str) -> str:
     """The name of what is made of some arrays; otherwise as ``key``."""
-    digest = hashlib.blake2b(digest_size=32)  # half the time of SHA-256
+    digest = hashlib.blake2b(digest_size=_DIGEST)  # half the time of SHA-256
     for array in arrays:
         digest.update(f"{array.dtype.str} {array.size}:".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -128,6 +128,11 @@ def _trusted(status: os.stat_result) -> bool:
     if os.name != "posix":
         return True  # the user's own folder; its access lists are not looked at
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _header(key: str, entry: bytes) -> bytes:
+    """What an entry's file begins with."""
+    return MAGIC + b"".join(hashlib.blake2b(x, digest_size=_DIGEST).digest() for x in (key.encode(), entry))
 
 
 class Cache:
@@ -162,8 +167,7 @@ class Cache:
         if data is None:
             return None
         start, body = data[:_HEADER], data[_HEADER:]
-        expected = MAGIC + hashlib.sha256(key.encode()).digest() + hashlib.sha256(body).digest()
-        if start != expected:
+        if start != _header(key, body):
             with suppress(OSError):
                 path.unlink()
             return None
@@ -198,8 +202,8 @@ class Cache:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._is_safe():
                 return
-            header = MAGIC + hashlib.sha256(key.encode()).digest() + hashlib.sha256(entry).digest()
-            write_atomically(self.path / f"{key}{SUFFIX}", header + entry, shared=True, durable=False, mode=0o600)
+            data = _header(key, entry) + entry
+            write_atomically(self.path / f"{key}{SUFFIX}", data, shared=True, durable=False, mode=0o600)
             self._shrink()
 
     def _shrink(self) -> None:

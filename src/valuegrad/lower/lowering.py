@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from valuegrad.graph import Graph
-from valuegrad.lower.readable import ReadableCode
 from valuegrad.lower.rolled import Rolled, rolled_code, why_not
 from valuegrad.lower.stored import code_entry, graph_entry, machine_graph
 from valuegrad.primitives.opcodes import OPCODE
@@ -32,6 +31,8 @@ def _choose() -> tuple[str, Any]:
     try:
         from valuegrad._replay import Code
     except ImportError:
+        from valuegrad.lower.readable import ReadableCode
+
         return "readable", ReadableCode
     return "native", Code
 
@@ -195,6 +196,8 @@ def run_once(graph: Graph, inputs: Sequence[float]) -> list[float]:
         >>> run_once(nodes.graph([nodes.add("hypot", [0, 1])]), [3.0, 4.0])
         [5.0]
     """
+    from valuegrad.lower.readable import ReadableCode
+
     arrays = graph.ops, graph.starts, graph.operands, graph.numbers, graph.outputs
     found = ReadableCode(*arrays, [], [], [True] * graph.inputs, calls=graph.calls).call(tuple(inputs))
     assert found is not None
