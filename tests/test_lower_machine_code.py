@@ -168,7 +168,7 @@ def test_processes_at_once_give_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "other"),
     [
-        (cache_module, "machine", lambda: "another processor"),
+        (cache_module, "machine", lambda: "another processor with sse2"),
         (stored, "version", lambda: "another LLVM"),
         (stored, "_build", lambda *names: "another valuegrad"),
     ],
@@ -182,6 +182,16 @@ def test_another_processor_llvm_or_valuegrad_is_a_miss(
     program(tmp_path)(W, X, 0.5)
     assert len(made) == 4
     assert len(entries(tmp_path)) == 4
+
+
+def test_nothing_is_kept_for_a_processor_whose_instructions_are_not_known(
+    tmp_path: Path, made: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "machine", lambda: "Linux x86_64 little")
+    for _ in range(2):
+        program(tmp_path)(W, X, 0.5)
+    assert len(made) == 4
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_version_of_llvm_is_known_without_importing_it() -> None:

@@ -1,16 +1,18 @@
-"""The disk cache of lowered graphs: what one process has lowered, the next one reads.
+"""The disk cache: what one process has lowered and compiled, the next one reads.
 
-Why: to lower a large graph takes longer than to read the result, and the same graph always gives the same.
+Why: to lower a large graph, to find its loops and to compile them takes longer than to read the result, and the same
+graph always gives the same.
 
 Data structures: one file for each entry, ``<folder>/<key>.vgc``.  The key is a digest of everything that the entry
-depends on (``key``), so an entry never has to be changed.  A file is a header (magic, digest of the rest), the key,
-and the entry: arrays of numbers (``lower/stored.py``).  Whatever is wrong with an entry makes it a miss, and it is
-removed; whatever is wrong with the folder makes everything a miss: a cache is never a reason to fail.
+depends on (``key``), so an entry never has to be changed.  A file is a header (magic, digests of the key and of the
+rest) and the entry: a machine graph (``lower/stored.py``) or machine code (``lower/machine_code.py``).  Whatever is
+wrong with an entry makes it a miss, and it is removed; whatever is wrong with the folder makes everything a miss: a
+cache is never a reason to fail.
 
-Nothing of it is executed, but a program computes what its graph says.  So it is taken only from where nobody but
-the user can have put it: the folder, and the file, belong to the user, others may not write there, and neither is a
-link.  The folder is ``$VALUEGRAD_CACHE`` if that is set (empty or ``off``: no cache), else ``valuegrad`` in
-the platform's folder for caches.
+Machine code is executed as it is found.  So entries are taken only from where nobody but the user can have put them:
+the folder, and the file, belong to the user, others may not write there, and neither is a link.  The digests are
+against damage, not against others.  The folder is ``$VALUEGRAD_CACHE`` if that is set (empty or ``off``: no cache),
+else ``valuegrad`` in the platform's folder for caches.
 
 Several processes may use a folder at once: entries are written beside their place and renamed; an entry that
 vanishes while it is read is a miss.
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     from valuegrad.graph import Graph
 
-__all__ = ["Cache", "folder", "key", "key_of_arrays", "machine"]
+__all__ = ["Cache", "folder", "is_machine_known", "key", "key_of_arrays", "machine"]
 
 MAGIC = b"valuegrad cache 2\n"
 SUFFIX = ".vgc"
@@ -71,6 +73,16 @@ def machine() -> str:
     if len(found) == 4:
         found.append(platform.processor())
     return " ".join(found)
+
+
+def is_machine_known() -> bool:
+    """Whether ``machine()`` says which instructions the processor has: then machine code may be kept for it.
+
+    Example:
+        >>> is_machine_known() == ("sse2" in machine().split())
+        True
+    """
+    return "sse2" in machine().split()  # every x86-64 has it
 
 
 def key(graph: Graph, options: Mapping[str, Any], build: str) -> str:

@@ -154,8 +154,8 @@ def lower(
         first.setdefault((guard.node, guard.expected), k)
     guards = np.array([*first.values()], dtype=np.int32)
     if not why:
-        place = None if entry is None else code_entry(entry, uniform, dtype, strict)
-        made = rolled_code(partial(_code, lowered, [*first], uniform, dtype, strict), strict, place)
+        make = partial(_code, lowered, [*first], uniform, dtype, strict)
+        made = rolled_code(make, strict, code_entry(entry, uniform, dtype, strict))
         if not isinstance(made, str):
             return Lowered(made[0], guards, len(lowered), uniform, dtype, made[1])
         why = made
