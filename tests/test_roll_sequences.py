@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import valuegrad as vg
-from valuegrad.lower import rolled
+from valuegrad.lower import rolled, segments
 from valuegrad.roll.packs import packs_of
 from valuegrad.roll.sequences import Chain, Sequence
 
@@ -44,13 +44,13 @@ def results(f, inputs, wish, gradient=True, **options):
 def kernels(monkeypatch):
     """The kernels of what is rolled, as they come."""
     seen = []
-    original = rolled.Rolled.__init__
+    original = segments.Segments.__init__
 
     def noted(self, *args):
         original(self, *args)
         seen.extend(kernel for kernels, _ in self.kernels for kernel in kernels)
 
-    monkeypatch.setattr(rolled.Rolled, "__init__", noted)
+    monkeypatch.setattr(segments.Segments, "__init__", noted)
     return seen
 
 

@@ -9,7 +9,6 @@ Where to start reading: ``write_atomically``.
 from __future__ import annotations
 
 import os
-import secrets
 from pathlib import Path
 
 __all__ = ["write_atomically"]
@@ -35,7 +34,7 @@ def write_atomically(path: Path, data: bytes, *, shared: bool = False, durable: 
         >>> Path("numbers.txt").read_bytes()
         b'1 2 3'
     """
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp" if shared else f".{path.name}.tmp")
+    beside = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp" if shared else f".{path.name}.tmp")
     try:
         with open(beside, "xb" if shared else "wb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
             file.write(data)

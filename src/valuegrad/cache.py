@@ -1,16 +1,18 @@
-"""The disk cache of lowered graphs: what one process has lowered, the next one reads.
+"""The disk cache: what one process has lowered and compiled, the next one reads.
 
-Why: to lower a large graph takes longer than to read the result, and the same graph always gives the same.
+Why: to lower a large graph, to find its loops and to compile them takes longer than to read the result, and the same
+graph always gives the same.
 
 Data structures: one file for each entry, ``<folder>/<key>.vgc``.  The key is a digest of everything that the entry
-depends on (``key``), so an entry never has to be changed.  A file is a header (magic, digest of the rest), the key,
-and the entry: arrays of numbers (``lower/stored.py``).  Whatever is wrong with an entry makes it a miss, and it is
-removed; whatever is wrong with the folder makes everything a miss: a cache is never a reason to fail.
+depends on (``key``), so an entry never has to be changed.  A file is a header (magic, digests of the key and of the
+rest) and the entry: a machine graph (``lower/stored.py``) or machine code (``lower/machine_code.py``).  Whatever is
+wrong with an entry makes it a miss, and it is removed; whatever is wrong with the folder makes everything a miss: a
+cache is never a reason to fail.
 
-Nothing of it is executed, but a program computes what its graph says.  So it is taken only from where nobody but
-the user can have put it: the folder, and the file, belong to the user, others may not write there, and neither is a
-link.  The folder is ``$VALUEGRAD_CACHE`` if that is set (empty or ``off``: no cache), else ``valuegrad`` in
-the platform's folder for caches.
+Machine code is executed as it is found.  So entries are taken only from where nobody but the user can have put them:
+the folder, and the file, belong to the user, others may not write there, and neither is a link.  The digests are
+against damage, not against others.  The folder is ``$VALUEGRAD_CACHE`` if that is set (empty or ``off``: no cache),
+else ``valuegrad`` in the platform's folder for caches.
 
 Several processes may use a folder at once: entries are written beside their place and renamed; an entry that
 vanishes while it is read is a miss.
@@ -40,13 +42,13 @@ if TYPE_CHECKING:
 
     from valuegrad.graph import Graph
 
-__all__ = ["Cache", "folder", "key", "key_of_arrays", "machine"]
+__all__ = ["Cache", "folder", "is_machine_known", "key", "key_of_arrays", "machine"]
 
-MAGIC = b"valuegrad graph 1\n"
+MAGIC = b"valuegrad cache 2\n"
 SUFFIX = ".vgc"
 MOST = 512 << 20  # bytes that a folder holds by default
 LARGEST = 64 << 20  # bytes of one entry: more is not worth the disk
-_DIGEST = hashlib.sha256().digest_size
+_DIGEST = 32
 _HEADER = len(MAGIC) + 2 * _DIGEST
 
 
@@ -73,6 +75,16 @@ def machine() -> str:
     return " ".join(found)
 
 
+def is_machine_known() -> bool:
+    """Whether ``machine()`` says which instructions the processor has: then machine code may be kept for it.
+
+    Example:
+        >>> is_machine_known() == ("sse2" in machine().split())
+        True
+    """
+    return "sse2" in machine().split()  # every x86-64 has it
+
+
 def key(graph: Graph, options: Mapping[str, Any], build: str) -> str:
     """The name of what a graph is lowered to: a digest of everything that it depends on.
 
@@ -96,7 +108,7 @@ def key(graph: Graph, options: Mapping[str, Any], build: str) -> str:
 
 def key_of_arrays(arrays: Sequence[NDArray[Any]], options: Mapping[str, Any], build: str) -> str:
     """The name of what is made of some arrays; otherwise as ``key``."""
-    digest = hashlib.blake2b(digest_size=32)  # half the time of SHA-256
+    digest = hashlib.blake2b(digest_size=_DIGEST)  # half the time of SHA-256
     for array in arrays:
         digest.update(f"{array.dtype.str} {array.size}:".encode())
         digest.update(np.ascontiguousarray(array).data)
@@ -128,6 +140,11 @@ def _trusted(status: os.stat_result) -> bool:
     if os.name != "posix":
         return True  # the user's own folder; its access lists are not looked at
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _header(key: str, entry: bytes) -> bytes:
+    """What an entry's file begins with."""
+    return MAGIC + b"".join(hashlib.blake2b(x, digest_size=_DIGEST).digest() for x in (key.encode(), entry))
 
 
 class Cache:
@@ -162,8 +179,7 @@ class Cache:
         if data is None:
             return None
         start, body = data[:_HEADER], data[_HEADER:]
-        expected = MAGIC + hashlib.sha256(key.encode()).digest() + hashlib.sha256(body).digest()
-        if start != expected:
+        if start != _header(key, body):
             with suppress(OSError):
                 path.unlink()
             return None
@@ -198,8 +214,8 @@ class Cache:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._is_safe():
                 return
-            header = MAGIC + hashlib.sha256(key.encode()).digest() + hashlib.sha256(entry).digest()
-            write_atomically(self.path / f"{key}{SUFFIX}", header + entry, shared=True, durable=False, mode=0o600)
+            data = _header(key, entry) + entry
+            write_atomically(self.path / f"{key}{SUFFIX}", data, shared=True, durable=False, mode=0o600)
             self._shrink()
 
     def _shrink(self) -> None:

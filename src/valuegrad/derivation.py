@@ -15,9 +15,10 @@ from typing import Any
 from valuegrad import functional
 from valuegrad.differentiating import argument_positions
 
-__all__ = ["ArgNums", "Derivative", "Recorded", "every_gradient", "in_direction"]
+__all__ = ["DIRECTIONAL", "ArgNums", "Derivative", "Recorded", "every_gradient", "in_direction"]
 
 ArgNums = int | tuple[int, ...] | None
+DIRECTIONAL = "directional"  # how a file names jvp, hvp and vjp
 
 
 @dataclass(frozen=True)

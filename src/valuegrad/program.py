@@ -18,19 +18,18 @@ from collections.abc import Callable, Hashable
 from functools import cached_property
 from threading import RLock
 from types import MethodType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-from valuegrad import arguments, files, functional, modes
+from valuegrad import arguments, functional, modes
 from valuegrad.calls import Call, Signature
-from valuegrad.derivation import ArgNums, Derivative, Recorded, every_gradient, in_direction
-from valuegrad.descriptions import ProgramDescription
-from valuegrad.errors import ProgramFileError, ValueArgumentError, ValuegradError, ValueTypeError
-from valuegrad.iteration import iterate
+from valuegrad.derivation import DIRECTIONAL, ArgNums, Derivative, every_gradient, in_direction
+from valuegrad.errors import ValueArgumentError, ValueTypeError
 from valuegrad.lower.lowering import ENGINE
-from valuegrad.overview import Overview
 from valuegrad.paths import Options, Paths, gradient_leaves
-from valuegrad.replaying import Replay
-from valuegrad.saving import describe, restore
+
+if TYPE_CHECKING:
+    from valuegrad.descriptions import ProgramDescription
+    from valuegrad.overview import Overview
 
 __all__ = ["Program", "compile", "load"]
 
@@ -227,6 +226,8 @@ class Program:
             >>> area.graph.counts
             {'input': 2, 'mul': 1}
         """
+        from valuegrad.overview import Overview  # with its pictures, of which no other use of a program needs any
+
         return Overview(self.__name__, self.engine, self.options, tuple(self._paths.values()))
 
     def iterate(self, state: Any, inputs: Any = (), steps: int | None = None) -> Any:
@@ -253,6 +254,8 @@ class Program:
             >>> newton.iterate(1.0, (2.0,), steps=5)
             1.414213562373095
         """
+        from valuegrad.iteration import iterate
+
         return iterate(self, state, inputs, steps)
 
     # ---------------------------------------------------------------------------------------- files and pickles
@@ -279,12 +282,18 @@ class Program:
             >>> vg.load("area.vg")(2.0, 4.0)
             8.0
         """
+        from valuegrad import files
+
         files.write(path, self._described())
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from valuegrad import files
+
         return _from_bytes, (files.dump(self._described()),)
 
     def _described(self) -> ProgramDescription:
+        from valuegrad.saving import describe
+
         return describe(self.__name__, self._signature, self.options, self._transforms(), self._paths)
 
     def _transforms(self) -> tuple[tuple[str, Any], ...]:
@@ -299,7 +308,7 @@ class _Directional(Program):
         return True
 
     def _transforms(self) -> tuple[tuple[str, Any], ...]:
-        return ((_DIRECTIONAL, None),)
+        return ((DIRECTIONAL, None),)
 
 
 def load(path: str | os.PathLike[str]) -> Program:
@@ -315,40 +324,23 @@ def load(path: str | os.PathLike[str]) -> Program:
         ProgramFileError: the file is missing, damaged, no program at all, or from a newer version.
         PathsError: when called: the function was not recorded for such arguments, or not on the path that they take.
     """
+    from valuegrad import files
+
     return _restored(files.read(path), f"program file {os.fspath(path)}")
 
 
 def _from_bytes(data: bytes) -> Program:
     """A program from its pickle."""
+    from valuegrad import files
+
     return _restored(files.parse(data, "a pickled program"), "a pickled program")
 
 
-_DIRECTIONAL = "directional"  # how a file names jvp, hvp and vjp
-
-
 def _restored(description: ProgramDescription, who: str) -> Program:
-    function = Replay(description)
-    made: type[Program] = Program
-    derivative = None
-    for how, argnums in description.transforms:
-        if how == _DIRECTIONAL:
-            made = _Directional
-        elif how in ("grad", "value_and_grad", "jacobian", "hessian"):
-            if argnums is not None and any(type(i) is not int for i in _as_tuple(argnums)):
-                raise ProgramFileError(f"{who} is damaged (it differentiates by {argnums!r}); restore it from a copy")
-            derivative = Recorded(how, function, argnums)
-        else:
-            raise ProgramFileError(f"{who} is a derivative of the kind {how!r}: install a newer valuegrad")
-    try:
-        program = made(function, Options(**description.options), name=description.name, derivative=derivative)
-    except ValuegradError as error:
-        raise ProgramFileError(f"{who} is damaged ({error}); restore it from a copy") from None
-    program._paths.update(restore(who, description, program._signature, function.captured, program._empty_paths))
+    from valuegrad.saving import program_of
+
+    program: Program = program_of(description, who, Program, _Directional)
     return program
-
-
-def _as_tuple(x: Any) -> tuple[Any, ...]:
-    return x if type(x) is tuple else (x,)
 
 
 _mode = modes.variable.get

@@ -6,7 +6,7 @@ and a program made of one has a ``Replay`` in the place of its function.
 Data structures: those of ``descriptions.py``.  What the arguments were recorded for is the key of ``Program``'s
 table of paths: it has the structure, static arguments, integers and the shapes of vectors.
 
-Where to start reading: ``describe``, which ``restore`` undoes.
+Where to start reading: ``describe``, which ``program_of`` undoes.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from valuegrad.calls import Call, Signature
+from valuegrad.derivation import DIRECTIONAL, Recorded
 from valuegrad.descriptions import (
     Captured,
     Leaf,
@@ -30,13 +31,14 @@ from valuegrad.errors import ProgramFileError, ValuegradError
 from valuegrad.outputs import Structure
 from valuegrad.paths import Paths
 from valuegrad.record import IntegerUse
+from valuegrad.replaying import Replay
 from valuegrad.trie import Options, Path
 from valuegrad.value import Value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["describe", "restore"]
+__all__ = ["describe", "program_of"]
 
 Make = Callable[[Call, tuple[int, ...], int], Paths]
 
@@ -123,6 +125,43 @@ def _path(
 
 
 # ----------------------------------------------------------------------------------------------- restoring
+def program_of(
+    description: ProgramDescription, who: str, plain: Callable[..., Any], directional: Callable[..., Any]
+) -> Any:
+    """The program that a description is of.
+
+    Args:
+        description: a program as plain data.
+        who: begins a message.
+        plain: makes a program: ``Program``.
+        directional: makes one that is jvp, hvp or the like.
+
+    Raises:
+        ProgramFileError: the description contradicts itself, or is from a newer version.
+    """
+    function = Replay(description)
+    made, derivative = plain, None
+    for how, argnums in description.transforms:
+        if how == DIRECTIONAL:
+            made = directional
+        elif how in ("grad", "value_and_grad", "jacobian", "hessian"):
+            if argnums is not None and any(type(i) is not int for i in _as_tuple(argnums)):
+                raise ProgramFileError(f"{who} is damaged (it differentiates by {argnums!r}); restore it from a copy")
+            derivative = Recorded(how, function, argnums)
+        else:
+            raise ProgramFileError(f"{who} is a derivative of the kind {how!r}: install a newer valuegrad")
+    try:
+        program = made(function, Options(**description.options), name=description.name, derivative=derivative)
+    except ValuegradError as error:
+        raise ProgramFileError(f"{who} is damaged ({error}); restore it from a copy") from None
+    program._paths.update(restore(who, description, program._signature, function.captured, program._empty_paths))
+    return program
+
+
+def _as_tuple(x: Any) -> tuple[Any, ...]:
+    return x if type(x) is tuple else (x,)
+
+
 def restore(
     who: str,
     description: ProgramDescription,

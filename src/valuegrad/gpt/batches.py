@@ -213,8 +213,8 @@ class Documents:
         sizes = ((lengths + 2) * lanes).ravel()
         begins = np.cumsum(sizes) - sizes
         numbers = np.empty(int(sizes.sum()), dtype=dtype)
-        found, program = np.unique(lengths, return_inverse=True)
-        program = program.reshape(lengths.shape)
+        is_met = np.bincount(lengths.ravel()) > 0
+        found, program = np.flatnonzero(is_met), (np.cumsum(is_met) - 1)[lengths]
         for kind, length in enumerate(found.tolist()):
             for column in range(count):
                 rows = np.flatnonzero(program[:, column] == kind)

@@ -1,5 +1,7 @@
 """A training run as a notebook shows it: where it stands, its loss, its settings, what it writes.
 
+What draws is imported when there is something to show: training does not wait for it.
+
 Where to start reading: ``run_html``.
 """
 
@@ -10,8 +12,6 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from valuegrad.gpt.settings import ModelSettings, TrainingSettings
-from valuegrad.pictures.cards import Html, card, paragraph, strong, table
-from valuegrad.pictures.chart import Series, chart
 
 __all__ = ["SMOOTHED_OVER", "loss_chart", "run_html", "running_mean"]
 
@@ -29,6 +29,8 @@ def running_mean(losses: Sequence[float]) -> list[float]:
 
 def loss_chart(losses: Sequence[float], evaluations: Sequence[tuple[int, float]]) -> str:
     """The losses of a run as SVG: each step's, the smoothed ones, those on held-out documents."""
+    from valuegrad.pictures.chart import Series, chart
+
     series = [
         Series("each step", "points", list(enumerate(losses, 1))),
         Series(f"mean of {SMOOTHED_OVER} steps", "line", list(enumerate(running_mean(losses), 1))),
@@ -57,6 +59,8 @@ def run_html(
         evaluations: after which step, loss on held-out documents.
         samples: what the model writes now.
     """
+    from valuegrad.pictures.cards import Html, card, paragraph, strong, table
+
     step = len(losses)
     head: list[object] = [strong(f"{step:,} of {training.steps:,} steps")]
     if step:

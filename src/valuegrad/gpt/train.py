@@ -23,7 +23,7 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,6 @@ from valuegrad.arguments import integer, shown
 from valuegrad.errors import CheckpointError, TrainingError, ValueArgumentError, ValueTypeError
 from valuegrad.gpt.ahead import Ahead
 from valuegrad.gpt.batches import Documents
-from valuegrad.gpt.checkpoint import Checkpoint
 from valuegrad.gpt.compiled import Steps, built, runs_compiled
 from valuegrad.gpt.display import SMOOTHED_OVER, loss_chart, run_html, running_mean
 from valuegrad.gpt.model import GPT
@@ -42,6 +41,9 @@ from valuegrad.gpt.sampling import TEMPERATURE, sample
 from valuegrad.gpt.settings import ModelSettings, TrainingSettings
 from valuegrad.gpt.tokenizer import Tokenizer
 from valuegrad.value import Value, read_data
+
+if TYPE_CHECKING:
+    from valuegrad.gpt.checkpoint import Checkpoint
 
 __all__ = ["StepReport", "Trainer", "evaluate", "fingerprint", "running_mean"]
 
@@ -287,6 +289,8 @@ class Trainer:
 
     def checkpoint(self) -> Checkpoint:
         """All that is needed to go on later; take it between two steps."""
+        from valuegrad.gpt.checkpoint import Checkpoint  # and what reads and writes its files
+
         weights = {}
         for name, matrix in self._model_now().matrices().items():
             rows = np.frombuffer(read_data([weight for row in matrix for weight in row]))

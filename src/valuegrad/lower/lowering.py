@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 
 from valuegrad.graph import Graph
-from valuegrad.lower.readable import ReadableCode
 from valuegrad.lower.recycled import Recycled
 from valuegrad.lower.rolled import Rolled, rolled_code, why_not
 from valuegrad.lower.stored import code_entry, graph_entry, machine_graph
@@ -33,6 +32,8 @@ def _choose() -> tuple[str, Any]:
     try:
         from valuegrad._replay import Code
     except ImportError:
+        from valuegrad.lower.readable import ReadableCode
+
         return "readable", ReadableCode
     return "native", Code
 
@@ -156,8 +157,8 @@ def lower(
         first.setdefault((guard.node, guard.expected), k)
     guards = np.array([*first.values()], dtype=np.int32)
     if not why:
-        place = None if entry is None else code_entry(entry, uniform, dtype, strict)
-        made = rolled_code(partial(_code, lowered, [*first], uniform, dtype, strict), strict, place)
+        make = partial(_code, lowered, [*first], uniform, dtype, strict)
+        made = rolled_code(make, strict, code_entry(entry, uniform, dtype, strict))
         if not isinstance(made, str):
             return Lowered(made[0], guards, len(lowered), uniform, dtype, made[1])
         why = made
@@ -198,6 +199,8 @@ def run_once(graph: Graph, inputs: Sequence[float]) -> list[float]:
         >>> run_once(nodes.graph([nodes.add("hypot", [0, 1])]), [3.0, 4.0])
         [5.0]
     """
+    from valuegrad.lower.readable import ReadableCode
+
     arrays = graph.ops, graph.starts, graph.operands, graph.numbers, graph.outputs
     found = ReadableCode(*arrays, [], [], [True] * graph.inputs, calls=graph.calls).call(tuple(inputs))
     assert found is not None

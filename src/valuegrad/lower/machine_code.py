@@ -14,7 +14,6 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from valuegrad.lower.linking import linked
 from valuegrad.lower.llvm import engine, objects
 from valuegrad.primitives.opcodes import OPS
 
@@ -51,7 +50,7 @@ class MachineCode(NamedTuple):
     code: bytes
     functions: tuple[tuple[int, int, int], ...]
     calls: tuple[int, ...]
-    in_place: tuple[int, int]
+    in_place: tuple[int, int] = (-1, -1)
 
     def packed(self) -> bytes:
         """An entry of the cache."""
@@ -120,6 +119,8 @@ def install(
     is_known = kept is not None and sorted(which) == sorted(k for k, _, _ in kept.functions)
     if kept is not None and is_known and _put_in_place(kept, code, what, strict):
         return
+    from valuegrad.lower.linking import linked
+
     written = write()
     texts = [text for text, _ in written.values()]
     image = linked(objects(texts))

@@ -1,13 +1,13 @@
-"""Machine graphs on disk: what one process has lowered, the next one reads.
+"""Places in the disk cache: for machine graphs, which are packed here, and for machine code.
 
-Why: to expand and simplify a large graph takes longer than to read the result.  What is kept is that graph, as arrays
-of numbers.  Machine code is not: it is made of the graph in less than 0.1 microseconds a node, and so nothing on disk
-is ever executed.
+Why: to expand and simplify a large graph takes longer than to read the result; to compile it, much longer.
 
-Data structures: an entry of the cache (``cache.py``) is the lengths of the arrays, then the arrays, in this
-processor's byte order.  Python functions and the lines of guards are those of the graph that was recorded.
+Data structures: an ``Entry`` is a place in the cache (``cache.py``); its name is a digest of all that what lies there
+depends on.  A graph's is the lengths of the arrays, then the arrays, in this processor's byte order.  Python functions
+and the lines of guards are those of the graph that was recorded.  Machine code has a place that depends on the graph's,
+and on what compiles it (``machine_code.py``).
 
-Where to start reading: ``machine_graph``.
+Where to start reading: ``machine_graph``, then ``code_entry``.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from zlib import crc32
 
 import numpy as np
 
-from valuegrad.cache import Cache, key, key_of_arrays
+from valuegrad.cache import Cache, is_machine_known, key, key_of_arrays
 from valuegrad.errors import GraphError
 from valuegrad.graph import Graph, Guard, check
 from valuegrad.lower.llvm import version
@@ -82,19 +82,21 @@ def graph_entry(graph: Graph, strict: bool, cache: Where, code: bool, **options:
     return None if folder is None else Entry(folder, key(graph, {"strict": strict, **options}, _build(*PASSES)))
 
 
-def code_entry(of: Entry, uniform: bytes, dtype: str, strict: bool) -> Entry:
-    """The place of the machine code of a graph that has a place."""
+def code_entry(of: Entry | None, uniform: bytes, dtype: str, strict: bool) -> Entry | None:
+    """The place of a graph's machine code, if the graph has one; None: there is none."""
+    if of is None or not is_machine_known():
+        return None
     return of.part(repr(("code", uniform, dtype, strict, _compiler())))
 
 
 def stream_entry(arrays: Sequence[Any], cache: Where, **options: Any) -> Entry | None:
-    """The place of a stream's machine code; None: there is no cache.
+    """The place of a stream's machine code; None: there is none.
 
     Args:
         arrays: what it is made of, and its other ``options``.
         cache: whether there is a cache, or its folder.
     """
-    folder = _folder(cache)
+    folder = _folder(cache) if is_machine_known() else None
     return None if folder is None else Entry(folder, key_of_arrays(arrays, options, _compiler()))
 
 

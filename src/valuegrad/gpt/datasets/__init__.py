@@ -15,7 +15,6 @@ Where to start reading: ``load``.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import stat
@@ -170,6 +169,8 @@ def read(data: bytes, name: str) -> Dataset:
 
 def _choices(name: str) -> str:
     """The built-in names as an error message lists them, close ones first."""
+    import difflib  # only for a name that is wrong
+
     close = difflib.get_close_matches(name.lower(), names(), n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}there are {', '.join(names())}"
