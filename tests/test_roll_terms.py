@@ -127,6 +127,36 @@ def test_lanes_and_terms() -> None:
         agree(f, [rng.normal(size=lanes) for _ in range(50)])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_table_s_gradient_makes_its_choices_where_it_adds_them(strict: bool, dtype: str, fed: list[int]) -> None:
+    def f(w: Any, x: list[Any]) -> list[Any]:
+        rows = [w[3 * i : 3 * i + 3] for i in range(7)]
+
+        def loss(rows: Any) -> Any:
+            seen = [[vg.take([row[e] for row in rows], token) for e in range(3)] for token in x]
+            return vg.sum([vg.tanh(row[0] * row[1] - row[2]) for row in seen])
+
+        grads = vg.grad(loss)(rows)
+        return [vg.batch_sum(entry) for row in grads for entry in row]
+
+    rng = np.random.default_rng(3)
+    for lanes in (1, 5, 8, 16, 70):
+        tokens = [rng.integers(0, 7, lanes) for _ in range(6)]
+        agree(f, numbers(21), tokens, vectors="w", dtype=dtype, strict=strict)
+    assert max(fed) >= 1
+
+
+@pytest.mark.parametrize("n", [5, 9, 20])
+def test_terms_of_short_lists_are_computed_where_lanes_are_added(n: int, fed: list[int]) -> None:
+    def f(x: list[Any]) -> list[Any]:
+        terms = [[vg.sin(xi * k) for xi in x] for k in range(2, 7)]
+        return [vg.sum(row) for row in terms]
+
+    agree(f, [numbers(19, i) for i in range(n)])
+    assert max(fed) >= 1
+
+
 # ------------------------------------------------------------------------------------------------- extremes
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", LENGTHS)

@@ -72,7 +72,7 @@ def emit_segment(
     kernels = [in_place.applied(k) if isinstance(k, Kernel) else k for k in kernels]
     if single:
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
-        kernels = fed(kernels, 2 * lanes)
+    kernels = fed(kernels, 2 * lanes if single else 2)
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(dtype, single, strict, fma, functions, slots, places)

@@ -37,7 +37,7 @@ def fed(kernels: list[Kernel | Sequence | Chain], least: int) -> list[Kernel | S
 
     Args:
         kernels: of a segment, in order.
-        least: a list that is worth it has so many terms.
+        least: a list that is worth it has so many terms.  Vectors of lanes are computed term by term, of any list.
     """
     result: list[Any] = list(kernels)
     readers: dict[int, set[int]] = {}
