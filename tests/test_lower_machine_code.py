@@ -106,6 +106,22 @@ def test_loops_are_shown_after_a_hit_as_before(tmp_path: Path, made: list[int]) 
     assert len(made) == 2
 
 
+def test_what_was_always_to_be_rolled_is_so_when_it_is_looked_at_later(
+    tmp_path: Path, made: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def few_alike(x: Any) -> Any:
+        return vg.tanh(vg.exp(x) * x + 2.0) / (vg.sin(x) - 3.0)
+
+    for _ in range(2):
+        monkeypatch.setenv("VALUEGRAD_ROLL", "on")
+        found = vg.compile(few_alike, cache=tmp_path)
+        found(X[0])
+        monkeypatch.delenv("VALUEGRAD_ROLL")
+        assert "output" in str(found.graph.loops)
+        assert "not rolled" not in str(found.graph.loops)
+    assert made == [3, 1]
+
+
 def test_many_lanes_after_one_are_compiled_when_only_one_was_kept(tmp_path: Path, made: list[int]) -> None:
     recorded = program(False)
     expected = recorded(W, X, 0.5)
