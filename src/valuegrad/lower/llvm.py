@@ -14,7 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HAS_LLVM", "engine", "objects", "version"]
+__all__ = ["HAS_LLVM", "PREFIX", "engine", "objects", "version"]
+
+PREFIX = "vg_"
+"""What the names of elementary functions begin with in IR; the operation's number follows."""
 
 HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
 
@@ -80,14 +83,11 @@ def engine(texts: list[str], address: Callable[[str], int]) -> Any:
     return found
 
 
-DECLARED = "declare void @vg_"
-
-
 def _with_addresses(text: str, address: Callable[[str], int]) -> str:
     """A module whose functions from elsewhere are jumps to their addresses: no loader has to find them."""
     lines = text.split("\n")
     for i, line in enumerate(lines):
-        if line.startswith(DECLARED):
+        if line.startswith(f"declare void @{PREFIX}"):
             name = line[line.index("@") + 1 : line.index("(")]
             call = f"inttoptr (i64 {address(name)} to ptr)(ptr %a, ptr %b, ptr %out, double %number)"
             head = f"define private void @{name}(ptr %a, ptr %b, ptr %out, double %number) nounwind"

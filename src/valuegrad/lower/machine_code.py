@@ -14,7 +14,7 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from valuegrad.lower.llvm import engine, objects
+from valuegrad.lower.llvm import PREFIX, engine, objects
 from valuegrad.primitives.opcodes import OPS
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def function_name(which: int) -> str:
 
 def symbol(op: int) -> str:
     """What the function that computes an operation on V numbers is called there."""
-    return f"vg_{op}"
+    return f"{PREFIX}{op}"
 
 
 def install(
@@ -124,7 +124,7 @@ def install(
     written = write()
     texts = [text for text, _ in written.values()]
     image = linked(objects(texts))
-    if image is not None:
+    if image is not None and all(name.startswith(PREFIX) for name in image.calls):  # LLVM may call the C library
         functions = tuple((k, image.functions[function_name(k)], slots) for k, (_, slots) in written.items())
         made = MachineCode(image.code, functions, tuple(map(_operation, image.calls)), code.in_place)
         if _put_in_place(made, code, what, strict):
@@ -160,7 +160,7 @@ def _install(code: Any, which: int, address: int, what: What, slots: int, keep: 
 
 
 def _operation(name: str) -> int:
-    return int(name.removeprefix("vg_"))
+    return int(name.removeprefix(PREFIX))
 
 
 def _address(code: Any, op: int, strict: bool) -> int:

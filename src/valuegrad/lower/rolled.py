@@ -62,6 +62,7 @@ class Rolled:
     def __init__(self, strict: bool, entry: Entry | None) -> None:
         self.strict = strict
         self.entry = entry
+        self._anyhow = os.environ.get("VALUEGRAD_ROLL") == "on"  # now, not when somebody looks
         self._segments: Segments | None = None
 
     def segments(self, code: Any) -> Segments:
@@ -73,7 +74,7 @@ class Rolled:
         if self._segments is None:
             from valuegrad.lower.segments import Segments
 
-            self._segments = Segments(code, self.strict)
+            self._segments = Segments(code, self.strict, self._anyhow)
         return self._segments
 
     def build(self, code: Any, what: What, segments: tuple[int, ...] = (MAIN,)) -> None:

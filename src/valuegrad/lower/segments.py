@@ -5,7 +5,6 @@ Where to start reading: ``Segments``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -39,6 +38,7 @@ class Segments:
     Args:
         code: a Code with backend "rolled".
         strict: as the code's.
+        anyhow: it is rolled even where few are alike.
 
     Attributes:
         instructions: how many there are, with copies of what is cheap.
@@ -47,7 +47,7 @@ class Segments:
         NotImplementedError: it is not worth it, or there is an operation that loops do not know.
     """
 
-    def __init__(self, code: Any, strict: bool) -> None:
+    def __init__(self, code: Any, strict: bool, anyhow: bool) -> None:
         self.strict, self.dtype, self.fma = strict, code.dtype, code.has_fma()
         self.layout, self.totals = Layout(*code.layout), code.totals
         segments = [Segment(*code.segment(k)) for k in range(4)]
@@ -56,7 +56,7 @@ class Segments:
         count = sum(segment.groups for segment in segments)
         instructions = sum(len(segment.ops) for segment in segments)
         too_many = count > MOST and instructions < MANY * count
-        if too_many or (instructions < RATIO * count and os.environ.get("VALUEGRAD_ROLL") != "on"):
+        if too_many or (not anyhow and instructions < RATIO * count):
             raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
         for op in {int(op) for segment in segments for op in np.unique(segment.ops)}:
             if is_call(op) and not code.function(op, code.dtype, strict):

@@ -126,7 +126,7 @@ def machine_graph(graph: Graph, strict: bool, run: Callable[..., Graph], entry: 
 
 
 PASSES = "_passes", "primitives", "transforms"
-COMPILER = "_replay", "lower", "roll"
+COMPILER = "_replay", "lower", "roll", "primitives"
 
 
 @lru_cache(maxsize=2)
