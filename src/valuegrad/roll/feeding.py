@@ -22,6 +22,8 @@ from valuegrad.roll.groups import GUARD, LISTS, REDUCE
 from valuegrad.roll.kernels import Body, Feed, Kernel, Piece
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from valuegrad.roll.kernels import Column
@@ -29,15 +31,22 @@ if TYPE_CHECKING:
 
 __all__ = ["fed"]
 
+LEAST_VECTORS = 8  # of terms
 MOST_LEFT = 4  # members of a kernel that are computed apart, as they are terms elsewhere
 
 
-def fed(kernels: list[Kernel | Sequence | Chain], least: int) -> list[Kernel | Sequence | Chain]:
+def fed(
+    kernels: list[Kernel | Sequence | Chain], lanes: int, is_call: Callable[[int], bool]
+) -> list[Kernel | Sequence | Chain]:
     """The kernels, with those that can be part of a list in the list's place.
+
+    It pays where the additions, one after the other, are the smaller part: beside calls; or where there are too few
+    lists for a vector, so that they would follow each other in any case.
 
     Args:
         kernels: of a segment, in order.
-        least: a list that is worth it has so many terms.
+        lanes: numbers of a vector.
+        is_call: whether an operation is a call.
     """
     result: list[Any] = list(kernels)
     readers: dict[int, set[int]] = {}
@@ -49,16 +58,18 @@ def fed(kernels: list[Kernel | Sequence | Chain], least: int) -> list[Kernel | S
         for body in kernel.bodies:
             maker[body.group] = k
     for k, kernel in enumerate(kernels):
-        which = _long_list(kernel, least)
+        which = _long_list(kernel, LEAST_VECTORS * lanes)
         if which is None:
             continue
         assert isinstance(kernel, Kernel)
         for p, piece in enumerate(kernel.bodies[which].variants[0]):
-            if piece.length[0] < least:
+            if piece.length[0] < LEAST_VECTORS * lanes:
                 continue
             source = maker.get(result[k].columns[piece.x].group, k)
             terms = result[source]
             if source == k or not isinstance(terms, Kernel) or not _can_feed(terms):
+                continue
+            if kernel.members >= lanes and not any(is_call(body.op) for body in terms.bodies):
                 continue
             made = [body.group for body in terms.bodies if terms.keeps(body)]
             others = {g: readers.get(g, set()) - {source, k} for g in made}
