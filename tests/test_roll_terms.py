@@ -23,7 +23,7 @@ pytest.importorskip("valuegrad._passes")
 pytest.importorskip("llvmlite")
 pytestmark = ONCE
 
-LENGTHS = [1, 5, 15, 16, 17, 31, 32, 33, 64, 71, 128, 131]
+LENGTHS = [1, 5, 16, 17, 31, 33, 64, 71, 128, 131, 200]
 DTYPES = ["float64", "float32"]
 
 
@@ -38,8 +38,8 @@ def fed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     before = emit.fed
 
-    def watched(kernels: Any, least: int) -> Any:
-        after = before(kernels, least)
+    def watched(kernels: Any, *rest: Any, **options: Any) -> Any:
+        after = before(kernels, *rest, **options)
         found.append(len(kernels) - len(after))
         return after
 
@@ -107,15 +107,39 @@ def test_a_sum_from_the_last_to_the_first_of_computed_terms() -> None:
         terms = [vg.exp(xi) for xi in x]
         return [vg.sum(terms[::-1]), *terms]
 
-    for n in (64, 71):
+    for n in (128, 135):
         agree(backwards, numbers(n), vectors=("x",))
 
 
 def test_several_members_with_terms_of_their_own() -> None:
     def rows(x: Any) -> list[Any]:
-        return [vg.sum([vg.exp(x[40 * i + k]) for k in range(40)]) + i for i in range(5)]
+        return [vg.sum([vg.exp(x[80 * i + k]) for k in range(80)]) + i for i in range(5)]
 
-    agree(rows, numbers(200), vectors=("x",))
+    agree(rows, numbers(400), vectors=("x",))
+
+
+def test_products_of_many_short_lists_stay_a_loop_of_their_own(fed: list[int]) -> None:
+    def rows(x: Any) -> list[Any]:
+        return [vg.maximum(*[x[80 * i + k] + 1.0 for k in range(80)]) for i in range(16)]
+
+    agree(rows, numbers(80 * 16), vectors=("x",))
+    assert max(fed) == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_of_constants_in_any_order_are_read_to_their_ends(dtype: str) -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(5, 7)).tolist()
+    for order in ([2, 0, 1], [4, 0, 4, 1], [3, 3, 0, 2, 1, 0, 4, 1]):
+        x = numbers(7 * len(order))
+        agree(
+            lambda x, order: [vg.dot(rows[k], [*x[7 * i : 7 * i + 7]]) for i, k in enumerate(order)],
+            x,
+            tuple(order),
+            vectors=("x",),
+            static=("order",),
+            dtype=dtype,
+        )
 
 
 def test_lanes_and_terms() -> None:

@@ -31,12 +31,26 @@ static int32_t vg_select_entry(VgGraph *g, const int32_t *o, int32_t n) {
     return found;
 }
 
+/* Node v will be copied soon, when those before `done` are. */
+static inline void vg_expect_copy(const VgGraph *g, int32_t v, int32_t done, const uint8_t *live, const int32_t *at,
+                                  const VgGraph *to) {
+    int32_t operands[VG_NARROW];
+    if (v >= g->count || !live[v] || vg_arity_of(g, v) > VG_NARROW) return;
+    const int32_t n = vg_arity_of(g, v), *o = vg_operands_of(g, v);
+    for (int32_t k = 0; k < n; k++) {
+        if (o[k] >= done) return;
+        operands[k] = at[o[k]];
+    }
+    vg_expect(to, g->op[v], g->number[v], operands, n);
+}
+
 /* Expand all live nodes of g into `to`; at[v] is where node v is.  A gather of `selected` entries or fewer becomes a
  * chain of selects, and one of a single entry that entry, which may be the same for all lanes where the index is not. */
 static void vg_expand(const VgGraph *g, const VgTemplates *t, const int32_t *templates, int32_t inputs,
                       const uint8_t *live, int32_t selected, VgGraph *to, int32_t *at, int32_t *buffer) {
     int32_t result[1];
     for (int32_t v = 0; v < g->count && !to->failed; v++) {
+        vg_expect_copy(g, v + VG_AHEAD, v, live, at, to);
         if (!live[v]) continue;
         const int32_t n = vg_arity_of(g, v), *operands = vg_operands_of(g, v);
         for (int32_t k = 0; k < n; k++) buffer[k] = at[operands[k]];
@@ -132,6 +146,7 @@ static void vg_fuse(const VgGraph *g, int32_t inputs, const uint8_t *live, const
     }
     for (int32_t v = 0; v < g->count && !to->failed; v++) {
         const int32_t n = vg_arity_of(g, v), *o = vg_operands_of(g, v);
+        vg_expect_copy(g, v + VG_AHEAD, v, live, at, to);
         if (!live[v] || absorbed[v]) continue;
         if (terms[v]) {
             vg_chain_terms(g, before, v, terms[v], buffer);
@@ -182,7 +197,7 @@ static int vg_compact(const VgGraph *g, int32_t *roots, int32_t root_count, int3
     uint8_t *live = malloc(g->count + 1);
     int32_t *at = malloc(((size_t)g->count + 1) * sizeof(*at));
     int32_t *buffer = malloc(((size_t)vg_widest(g) + 1) * sizeof(*buffer));
-    int ok = live && at && buffer && vg_graph_init(to, g->count, g->start[g->count]) == 0;
+    int ok = live && at && buffer && vg_graph_init(to, g->count, g->start[g->count], 0) == 0;
     if (ok) {
         vg_mark_live(g, roots, root_count, inputs, live);
         for (int32_t v = 0; v < g->count && !to->failed; v++) {
@@ -210,7 +225,7 @@ static int vg_machine(const VgGraph *g, const VgTemplates *t, const int32_t *tem
     uint8_t *live = malloc(g->count + 1), *absorbed = NULL;
     int32_t *at = malloc(((size_t)g->count + 1) * sizeof(*at)), *uses = NULL, *before = NULL;
     int32_t *buffer = malloc(((size_t)vg_widest(g) + template_room + 1) * sizeof(*buffer));
-    int ok = live && at && buffer && vg_graph_init(&expanded, g->count, g->start[g->count]) == 0;
+    int ok = live && at && buffer && vg_graph_init(&expanded, g->count, g->start[g->count], 1) == 0;
     if (ok) {
         vg_mark_live(g, roots, root_count, inputs, live);
         vg_expand(g, t, templates, inputs, live, selected, &expanded, at, buffer);
@@ -228,7 +243,7 @@ static int vg_machine(const VgGraph *g, const VgTemplates *t, const int32_t *tem
         uses = calloc((size_t)expanded.count + 1, sizeof(*uses));
         before = malloc(2 * ((size_t)expanded.count + 1) * sizeof(*before));
         ok = live && absorbed && at && uses && before &&
-             vg_graph_init(&fused, expanded.count, expanded.start[expanded.count]) == 0;
+             vg_graph_init(&fused, expanded.count, expanded.start[expanded.count], 1) == 0;
         if (ok) {
             int32_t *const terms = before + expanded.count + 1;
             vg_mark_live(&expanded, roots, root_count, inputs, live);

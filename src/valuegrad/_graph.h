@@ -5,7 +5,8 @@
  * same functions that the engine calls, and gives back the node that is there already if one is.
  *
  * Data structures
- *   VgGraph      the arrays of graph.py's Graph, growing; `table` is an open-addressing hash table of node ids.
+ *   VgGraph      the arrays of graph.py's Graph, growing; `table` is an open-addressing hash table of node ids, with
+ *                their hashes, so that other nodes in the way need not be looked at.
  *   VgTemplates  pieces of graph that were made from the table's rules (transforms/templates.py).
  *
  * Where to start reading: vg_emit. */
@@ -17,8 +18,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 #include "_ieee.h"
 #include "_opcodes.h"
+
+typedef struct { int32_t node; uint32_t hash; } VgEntry; /* node: -1 where empty */
 
 typedef struct VgGraph {
     int32_t count, capacity; /* nodes */
@@ -27,7 +33,7 @@ typedef struct VgGraph {
     double *number;
     int32_t *operand;
     int32_t operand_capacity;
-    int32_t *table; /* node ids, -1 where empty */
+    VgEntry *table; /* NULL in a graph that is only read */
     uint32_t mask;  /* its size less 1 */
     int failed;     /* no memory, or more than 2**31 operands: whoever began the pass asks at its end */
 } VgGraph;
@@ -59,8 +65,25 @@ static void *vg_grown(VgGraph *g, void *old, size_t count, size_t size) {
     return grown ? grown : old;
 }
 
-/* An empty graph with room; 0, or -1 without memory. */
-static int vg_graph_init(VgGraph *g, int32_t nodes, int32_t operands) {
+enum { VG_HUGE_PAGE = 1 << 21 };
+
+/* An empty table, if large on huge pages where the system has them: it is read here and there. */
+static VgEntry *vg_new_table(size_t entries) {
+    const size_t bytes = entries * sizeof(VgEntry);
+    void *table = NULL;
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (bytes >= VG_HUGE_PAGE) {
+        if (posix_memalign(&table, VG_HUGE_PAGE, bytes) != 0) return NULL;
+        madvise(table, bytes, MADV_HUGEPAGE); /* a wish */
+    }
+#endif
+    if (table == NULL) table = malloc(bytes);
+    if (table != NULL) memset(table, 0xff, bytes);
+    return (VgEntry *)table;
+}
+
+/* An empty graph with room, and perhaps a table; 0, or -1 without memory. */
+static int vg_graph_init(VgGraph *g, int32_t nodes, int32_t operands, int has_table) {
     memset(g, 0, sizeof(*g));
     g->capacity = nodes < 64 ? 64 : nodes;
     g->operand_capacity = operands < 64 ? 64 : operands;
@@ -70,12 +93,11 @@ static int vg_graph_init(VgGraph *g, int32_t nodes, int32_t operands) {
     g->operand = malloc(g->operand_capacity * sizeof(*g->operand));
     g->mask = 127;
     while ((int64_t)g->mask < 2 * (int64_t)g->capacity) g->mask = 2 * g->mask + 1;
-    g->table = malloc(((size_t)g->mask + 1) * sizeof(*g->table));
-    if (!g->op || !g->start || !g->number || !g->operand || !g->table) {
+    g->table = has_table ? vg_new_table((size_t)g->mask + 1) : NULL;
+    if (!g->op || !g->start || !g->number || !g->operand || (has_table && !g->table)) {
         vg_graph_free(g);
         return -1;
     }
-    memset(g->table, 0xff, ((size_t)g->mask + 1) * sizeof(*g->table));
     g->start[0] = 0;
     return 0;
 }
@@ -137,44 +159,62 @@ static int vg_same(const VgGraph *g, int32_t node, uint16_t op, double number, c
            (n == 0 || memcmp(vg_operands_of(g, node), operands, n * sizeof(*operands)) == 0);
 }
 
+/* Fetch what will be read of the table when a node with these parts is looked for: of a large table a cache holds nothing,
+ * and several such waits can be one.  VG_AHEAD nodes before it is. */
+enum { VG_AHEAD = 12, VG_NARROW = 4 };
+static inline void vg_expect(const VgGraph *g, uint16_t op, double number, const int32_t *operands, int32_t n) {
+#ifdef __GNUC__
+    if (n <= VG_NARROW) __builtin_prefetch(&g->table[vg_hash(op, number, operands, n) & g->mask]);
+#else
+    (void)g; (void)op; (void)number; (void)operands; (void)n;
+#endif
+}
+
 /* Make a node known, unless the same one is: a hundred thousand equal constants must not fill one run of the table. */
 static void vg_table_insert(VgGraph *g, int32_t node) {
     const int32_t *o = vg_operands_of(g, node), n = vg_arity_of(g, node);
-    uint32_t at = vg_hash(g->op[node], g->number[node], o, n) & g->mask;
-    for (; g->table[at] >= 0; at = (at + 1) & g->mask)
-        if (vg_same(g, g->table[at], g->op[node], g->number[node], o, n)) return;
-    g->table[at] = node;
+    const uint32_t hash = vg_hash(g->op[node], g->number[node], o, n);
+    uint32_t at = hash & g->mask;
+    for (; g->table[at].node >= 0; at = (at + 1) & g->mask)
+        if (g->table[at].hash == hash && vg_same(g, g->table[at].node, g->op[node], g->number[node], o, n)) return;
+    g->table[at].node = node;
+    g->table[at].hash = hash;
 }
 
 static void vg_table_grow(VgGraph *g) {
-    const size_t size = 2 * ((size_t)g->mask + 1);
-    int32_t *old = g->table;
-    const size_t old_size = (size_t)g->mask + 1;
-    int32_t *larger = malloc(size * sizeof(*larger));
+    const size_t old_size = (size_t)g->mask + 1, size = 2 * old_size;
+    VgEntry *const old = g->table, *const larger = vg_new_table(size);
     if (larger == NULL) {
         g->failed = 1;
         return;
     }
-    memset(larger, 0xff, size * sizeof(*larger));
     g->table = larger;
     g->mask = (uint32_t)(size - 1);
-    for (size_t i = 0; i < old_size; i++)
-        if (old[i] >= 0) vg_table_insert(g, old[i]);
+    for (size_t i = 0; i < old_size; i++) { /* no two are the same */
+        if (old[i].node < 0) continue;
+        uint32_t at = old[i].hash & g->mask;
+        while (larger[at].node >= 0) at = (at + 1) & g->mask;
+        larger[at] = old[i];
+    }
     free(old);
 }
 
 /* The node with these parts: the one that is there, or a new one. */
 static int32_t vg_shared(VgGraph *g, uint16_t op, double number, const int32_t *operands, int32_t n) {
-    uint32_t at = vg_hash(op, number, operands, n) & g->mask;
-    for (int32_t node; (node = g->table[at]) >= 0; at = (at + 1) & g->mask)
-        if (vg_same(g, node, op, number, operands, n)) return node;
+    const uint32_t hash = vg_hash(op, number, operands, n);
+    uint32_t at = hash & g->mask;
+    for (; g->table[at].node >= 0; at = (at + 1) & g->mask)
+        if (g->table[at].hash == hash && vg_same(g, g->table[at].node, op, number, operands, n))
+            return g->table[at].node;
     if (2 * (int64_t)g->count > g->mask) {
         vg_table_grow(g);
-        at = vg_hash(op, number, operands, n) & g->mask;
-        while (g->table[at] >= 0) at = (at + 1) & g->mask;
+        at = hash & g->mask;
+        while (g->table[at].node >= 0) at = (at + 1) & g->mask;
     }
     const int32_t node = vg_append_node(g, op, number, operands, n);
-    if (!g->failed) g->table[at] = node;
+    if (g->failed) return node;
+    g->table[at].node = node;
+    g->table[at].hash = hash;
     return node;
 }
 
@@ -331,7 +371,14 @@ static void vg_apply(VgGraph *g, const VgTemplates *t, int32_t id, const int32_t
     int32_t *operands = scratch + (last - first);
 #define VG_REFERENCE(r) ((r) >= 0 ? scratch[r] : children[-1 - (r)])
     for (int32_t i = first; i < last; i++) {
-        const int32_t n = t->start[i + 1] - t->start[i];
+        const int32_t n = t->start[i + 1] - t->start[i], later = i + VG_AHEAD;
+        if (later < last && t->start[later + 1] - t->start[later] <= VG_NARROW) {
+            int32_t expected[VG_NARROW], known = 1;
+            const int32_t *const references = t->reference + t->start[later], m = t->start[later + 1] - t->start[later];
+            for (int32_t k = 0; k < m; k++) known &= references[k] < i - first;
+            for (int32_t k = 0; k < m && known; k++) expected[k] = VG_REFERENCE(references[k]);
+            if (known) vg_expect(g, t->op[later], t->number[later], expected, m);
+        }
         for (int32_t k = 0; k < n; k++) operands[k] = VG_REFERENCE(t->reference[t->start[i] + k]);
         scratch[i - first] =
             t->op[i] == VG_OP_const ? vg_const(g, t->number[i]) : vg_emit(g, t->op[i], t->number[i], operands, n);

@@ -24,6 +24,7 @@
 
 enum { VG_CLASS_UNIFORM, VG_CLASS_SLOT, VG_CLASS_GROUP }; /* of an operand; from the last one on: results of a group */
 
+enum { VG_LARGE_GROUP = 4096 }; /* members on average, for which nothing else is tried */
 enum { VG_LONG_STEP = 512 }; /* instructions of an iteration, of which one may be better off as loops of its own */
 
 typedef struct VgGrouping {
@@ -182,6 +183,12 @@ done:
  * A step of a long run, such as one in time of ten thousand states, may itself be a loop over instructions that are alike
  * by their history.  So there are two ways, with such runs and without; the one with fewer groups is taken. */
 static int32_t vg_find_groups(const VgSegment *s, int32_t *operand, int32_t *group, VgPeriodic **run, int32_t *runs) {
+    const int32_t few_groups = s->count / VG_LARGE_GROUP; /* in time loops of so many alike states each step is a loop */
+    if (few_groups > 0) {
+        const int32_t groups = vg_group_all(s, operand, group, NULL, 0, INT32_MAX, few_groups, runs);
+        *run = NULL;
+        if (groups <= few_groups) return groups;
+    }
     const int32_t found = vg_find_periodic(s, run);
     int32_t is_long = 0, count;
     if (found < 0) return -1;

@@ -11,7 +11,7 @@ class Builder:
         starts: NDArray[np.int32],
         operands: NDArray[np.int32],
         numbers: NDArray[np.float64],
-        shared: NDArray[np.uint8],
+        shared: NDArray[np.uint8] | None = None,
     ) -> None: ...
     def arrays(self) -> tuple[NDArray[Any], ...]: ...
     def adjoint(

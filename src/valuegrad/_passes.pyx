@@ -19,6 +19,7 @@ cdef extern from "_expand.h":
         int32_t *start
         double *number
         int32_t *operand
+        void *table
     ctypedef struct VgTemplates:
         const uint16_t *op
         const int32_t *start
@@ -27,10 +28,13 @@ cdef extern from "_expand.h":
         const int32_t *node_end
         const int32_t *result
         const int32_t *result_end
-    int vg_graph_init(VgGraph *g, int32_t nodes, int32_t operands)
+    int vg_graph_init(VgGraph *g, int32_t nodes, int32_t operands, int has_table)
     void vg_graph_free(VgGraph *g)
     int32_t vg_append_node(VgGraph *g, uint16_t op, double number, const int32_t *operands, int32_t n)
     void vg_table_insert(VgGraph *g, int32_t node)
+    enum:
+        VG_AHEAD
+    void vg_expect(const VgGraph *g, uint16_t op, double number, const int32_t *operands, int32_t n)
     int vg_machine(const VgGraph *g, const VgTemplates *t, const int32_t *templates, int32_t template_room,
                    int32_t inputs, int32_t *roots, int32_t root_count, int32_t selected, VgGraph *result) nogil
 
@@ -48,18 +52,34 @@ cdef class Builder:
 
     Args:
         ops, starts, operands, numbers: the arrays of a valid Graph.
-        shared_from: nodes of these operations are found again when the same is computed once more; uint8 by operation.
+        shared: nodes of these operations are found again when the same is computed once more; uint8 by operation.  None:
+            the graph is only read.
     """
 
     cdef VgGraph graph
 
     def __cinit__(self, const uint16_t[::1] ops, const int32_t[::1] starts, const int32_t[::1] operands,
-                  const double[::1] numbers, const uint8_t[::1] shared):
+                  const double[::1] numbers, const uint8_t[::1] shared=None):
         cdef int32_t i, n = <int32_t>ops.shape[0]
         cdef int32_t empty = 0
-        if vg_graph_init(&self.graph, n + n // 2, <int32_t>operands.shape[0] * 2) < 0:
+        if shared is None:
+            if vg_graph_init(&self.graph, n, <int32_t>operands.shape[0], 0) < 0:
+                raise MemoryError()
+            self.graph.count = n
+            if n:
+                memcpy(self.graph.op, &ops[0], n * sizeof(uint16_t))
+                memcpy(self.graph.number, &numbers[0], n * sizeof(double))
+            memcpy(self.graph.start, &starts[0], (n + 1) * sizeof(int32_t))
+            if operands.shape[0]:
+                memcpy(self.graph.operand, &operands[0], operands.shape[0] * sizeof(int32_t))
+            return
+        if vg_graph_init(&self.graph, n + n // 4, <int32_t>operands.shape[0] * 2, 1) < 0:
             raise MemoryError()
         for i in range(n):
+            if i + VG_AHEAD < n:
+                vg_expect(&self.graph, ops[i + VG_AHEAD], numbers[i + VG_AHEAD],
+                          &operands[0] + starts[i + VG_AHEAD] if operands.shape[0] else &empty,
+                          starts[i + VG_AHEAD + 1] - starts[i + VG_AHEAD])
             vg_append_node(&self.graph, ops[i], numbers[i],
                            &operands[starts[i]] if starts[i + 1] > starts[i] else &empty, starts[i + 1] - starts[i])
             if shared[ops[i]]:
@@ -78,7 +98,7 @@ cdef class Builder:
         found = np.zeros(max(1, wrt.shape[0]), dtype=np.int32)
         cdef int32_t[::1] gradients = found
         cdef int failed
-        if wrt.shape[0] == 0 or outputs.shape[0] == 0 or which.shape[0] == 0:
+        if wrt.shape[0] == 0 or outputs.shape[0] == 0 or which.shape[0] == 0 or self.graph.table == NULL:
             raise ValueError("adjoint needs nodes, outputs and inputs")
         with nogil:
             failed = vg_adjoint(&self.graph, <int32_t>which.shape[0], &templates.c, &which[0], &outputs[0], &seeds[0],
@@ -93,7 +113,7 @@ cdef class Builder:
         found = np.zeros(max(1, outputs.shape[0]), dtype=np.int32)
         cdef int32_t[::1] tangents = found
         cdef int failed
-        if inputs.shape[0] == 0 or outputs.shape[0] == 0 or which.shape[0] == 0:
+        if inputs.shape[0] == 0 or outputs.shape[0] == 0 or which.shape[0] == 0 or self.graph.table == NULL:
             raise ValueError("tangent needs nodes, outputs and inputs")
         with nogil:
             failed = vg_tangent(&self.graph, <int32_t>which.shape[0], &templates.c, &which[0], &inputs[0], &directions[0],

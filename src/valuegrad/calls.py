@@ -20,6 +20,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
+from itertools import chain, islice, repeat
 from math import prod
 from typing import Any
 
@@ -163,7 +164,7 @@ class Call:
 
     def integers(self) -> list[bool]:
         """For each input whether it is an integer."""
-        return [integer for integer, size in zip(self.integer, self.sizes()) for _ in range(size)]
+        return [*chain.from_iterable(repeat(*pair) for pair in zip(self.integer, self.sizes()))]
 
     def build(self, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional and keyword arguments, with anything at all in place of the inputs."""
@@ -173,8 +174,7 @@ class Call:
         start = 0
         for leaf in self.leaves:
             if type(leaf) is Vector:
-                array = np.empty(leaf.array.size, dtype=object)
-                array[:] = inputs[start : start + array.size]
+                array = np.fromiter(islice(inputs, start, start + leaf.array.size), object, leaf.array.size)
                 leaves.append(array.reshape(leaf.array.shape))
                 start += array.size
             else:

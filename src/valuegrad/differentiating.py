@@ -61,7 +61,9 @@ class DifferentiatedCall:
         self.recorder = modes.recorder()
         if self.recorder is not None:  # a graph differentiates by nodes of their own
             given = [x if type(x) is Value else Value(x) for x in given]
-        self.inputs = [identity(x) if type(x) is Value else Value(x) for x in given]
+            self.inputs = [*map(identity, given)]
+        else:
+            self.inputs = [identity(x) if type(x) is Value else Value(x) for x in given]
         if self.recorder is not None:
             self.recorder.stands_for(self.inputs, given)
         self.since: int = self.inputs[0]._created

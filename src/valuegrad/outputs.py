@@ -21,6 +21,7 @@ import optree
 from valuegrad import arguments
 from valuegrad.comparison import Comparison
 from valuegrad.errors import ValueTypeError
+from valuegrad.structures import PLAIN
 from valuegrad.value import Value, where
 
 __all__ = ["Structure"]
@@ -55,7 +56,8 @@ class Structure:
                 self.numbers.append(leaf)
                 shapes.append(None)
             elif isinstance(leaf, np.ndarray) and leaf.ndim and leaf.dtype.kind in "Ofiub":
-                self.numbers += [_number(x, name) for x in leaf.ravel().tolist()]
+                entries = leaf.ravel().tolist()
+                self.numbers += entries if set(map(type, entries)) <= PLAIN else [_number(x, name) for x in entries]
                 shapes.append(leaf.shape)
             else:
                 self.numbers.append(_number(leaf, name))

@@ -462,13 +462,17 @@ class _Batch:
 
 def gradient_leaves(call: Call, positions: tuple[int, ...]) -> tuple[int, ...]:
     """For each number in the arguments at these positions to which leaf it belongs; -1 if to none."""
-    inputs = [_Input(leaf) for leaf in call.leaf_of_inputs()]
-    args, _ = call.build(inputs)
-    entries: list[Any] = []
+    leaves = [_Input(leaf) for leaf in range(len(call.leaves))]
+    args, _ = call.build([x for leaf, size in zip(leaves, call.sizes()) for x in [leaf] * size])
+    found: list[int] = []
     differentiated: Any = tuple(args[position] for position in positions)
     for entry in optree.tree_leaves(differentiated):
-        entries += entry.ravel().tolist() if isinstance(entry, np.ndarray) else [entry]
-    return tuple(entry.leaf if type(entry) is _Input else -1 for entry in entries)
+        if isinstance(entry, np.ndarray):  # all of it is one leaf, or static
+            one = entry.flat[0] if entry.size else None
+            found += [one.leaf if type(one) is _Input else -1] * entry.size
+        else:
+            found.append(entry.leaf if type(entry) is _Input else -1)
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -108,8 +108,10 @@ def _record(
 ) -> Recording:
     outer = modes.recorder()
     recorder = Recorder(who, exact, outcomes)
-    inputs = [Value(arguments.number(x, who)) for x in example]
-    recorder.integers = {v: i for i, v in enumerate(inputs) if integer[i]}
+    if not set(map(type, example)) <= {float}:
+        example = [arguments.number(x, who) for x in example]
+    inputs = [*map(Value, example)]
+    recorder.integers = {v: i for i, v in enumerate(inputs) if integer[i]} if any(integer) else {}
     # NumPy warns of an operation on an array of Values if a local gradient is infinite, which is of no interest here.
     with recorder, modes.recording(recorder), np.errstate(all="ignore"):
         result = f(inputs)
@@ -182,7 +184,14 @@ class _Growing:
             guards=(),
         )
         self.new_node: NDArray[np.int32] = np.zeros(len(source), dtype=np.int32)  # of each node of the source
-        self.results: dict[int, list[int]] = {}  # of each derivative, by its node in the source
+        known = np.array(recorder.partials, dtype=np.uint64)
+        order = np.argsort(known)
+        partials = np.flatnonzero(source.ops == PARTIAL)
+        self.which = np.zeros(len(source), dtype=np.int32)
+        """Of each placeholder of a derivative's result, which of all those."""
+        self.which[partials] = order[np.searchsorted(known[order], self.created[partials])]
+        self.results: NDArray[np.int32] = np.full(len(known), -1, dtype=np.int32)
+        """For each of them its node, as soon as it has one."""
 
     def finished(self, derivatives: Sequence[int]) -> Graph:
         """The whole graph."""
@@ -216,11 +225,8 @@ class _Growing:
     def _resolve(self, begin: int, end: int) -> None:
         """The results of derivatives that are there take the places of their placeholders."""
         nodes = np.flatnonzero(self.source.ops[begin:end] == PARTIAL) + begin
-        derivatives = self.source.operands[self.source.starts[nodes]]
-        partials, results = self.recorder.partials, self.results
-        for node, derivative, created in zip(nodes.tolist(), derivatives.tolist(), self.created[nodes].tolist()):
-            if derivative in results:
-                self.new_node[node] = results[derivative][partials[created]]
+        results = self.results[self.which[nodes]]
+        self.new_node[nodes[results >= 0]] = results[results >= 0]
 
     def _append(self, begin: int, end: int) -> None:
         """Append nodes begin ... end - 1 of the source, but for derivatives and their results."""
@@ -249,4 +255,6 @@ class _Growing:
             operands = self.new_node[self.source.operands_of(node)]
             wanted.append((derivative.reverse, *np.split(operands, [derivative.pairs, 2 * derivative.pairs])))
         self.graph, results = transforms.derivatives(self.graph, wanted, strict=self.strict)  # type: ignore[arg-type]
-        self.results.update(zip(group, results))
+        for node, found in zip(group, results):
+            first = self.recorder.derivatives[int(self.created[node])].first
+            self.results[first : first + len(found)] = found

@@ -20,6 +20,7 @@ Where to start reading: ``Recorder.compare``, then ``Recorder.derivative``.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,10 +75,12 @@ class Derivative:
         reverse: the mode.
         pairs: how many outputs with seeds (reverse) or inputs with tangents (forward) there are; its operands are
             those, then their seeds or tangents, then what it has a result for.
+        first: of its results among all.
     """
 
     reverse: bool
     pairs: int
+    first: int
 
 
 class Recorder:
@@ -98,7 +101,7 @@ class Recorder:
         self.integer_uses: list[IntegerUse] = []
         self.calls: dict[int, Callable[..., float]] = {}  # by the creation number of their Value
         self.derivatives: dict[int, Derivative] = {}  # likewise
-        self.partials: dict[int, int] = {}  # likewise: which result of its derivative
+        self.partials = array("Q")  # the creation numbers of derivatives' results, those of one side by side
         self._outcomes = outcomes
         self._decided: dict[int, bool] = {}  # of each guard's condition, by its creation number
         self._depth = 0  # of functions that are being differentiated
@@ -173,7 +176,7 @@ class Recorder:
     # ----------------------------------------------------------------------------------------------- indices
     def stands_for(self, values: Sequence[Value], originals: Sequence[Any]) -> None:
         """Values to differentiate by stand for others: what an integer stands for may choose entries as well."""
-        for value, original in zip(values, originals):
+        for value, original in zip(values, originals) if self.integers else ():
             if type(original) is Value and original in self.integers:
                 self.integers[value] = self.integers[original]
 
@@ -271,15 +274,16 @@ class Recorder:
         factors = [_as_value(x, "derivative") for x in factors]
         children = [*given, *factors, *wanted]
         derivative = recorded(DERIVATIVE, 0.0, children, [0.0] * len(children))
-        self.derivatives[derivative._created] = Derivative(reverse, len(given))
-        results = []
-        for k, number in enumerate(numbers):
-            if type(number) is Value:  # a derivative of the number is asked for later: an edge for numbers alone
-                result = recorded(PARTIAL, number._data, [derivative, number], [0.0, 1.0])
-            else:
-                result = recorded(PARTIAL, number, [derivative], [0.0])
-            self.partials[result._created] = k
-            results.append(result)
+        self.derivatives[derivative._created] = Derivative(reverse, len(given), len(self.partials))
+        alone, zero = [derivative], [0.0]
+        results = [
+            recorded(PARTIAL, number, alone, zero)
+            if type(number) is not Value
+            # a derivative of the number is asked for later: an edge for numbers alone
+            else recorded(PARTIAL, number._data, [derivative, number], [0.0, 1.0])
+            for number in numbers
+        ]
+        self.partials.extend([result._created for result in results])
         return results
 
     def unknown(self, count: int) -> list[float]:

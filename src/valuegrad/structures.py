@@ -18,6 +18,9 @@ from valuegrad.value import Value
 
 __all__ = ["Tree"]
 
+PLAIN = frozenset((Value, float))
+"""The types of numbers that are taken as they are."""
+
 
 class Tree:
     """The structure of a nesting of numbers, without the numbers.
@@ -37,14 +40,20 @@ class Tree:
 
             leaves, definition = optree.tree_flatten(tree)
             self._definition = None if definition.is_leaf() else definition
+        if set(map(type, leaves)) <= PLAIN:
+            self.numbers = [*leaves]
+            self.shapes = [None] * len(leaves)
+            return
         for i, leaf in enumerate(leaves):
             self.shapes.append(self._add(leaf, who, i, tree))
 
     def _add(self, leaf: Any, who: str, i: int, tree: Any) -> tuple[int, ...] | None:
         numpy = sys.modules.get("numpy")  # where there is an array, NumPy has been imported
         if numpy is not None and isinstance(leaf, numpy.ndarray) and leaf.ndim:
-            for x in leaf.ravel().tolist():
-                self.numbers.append(self._number(x, who, i, tree))
+            entries = leaf.ravel().tolist()
+            if not set(map(type, entries)) <= PLAIN:
+                entries = [self._number(x, who, i, tree) for x in entries]
+            self.numbers += entries
             return tuple(leaf.shape)
         self.numbers.append(self._number(leaf, who, i, tree))
         return None
@@ -83,7 +92,8 @@ class Tree:
         start = 0
         for shape in self.shapes:
             size = prod(shape or ())
-            block = [x for row in rows for x in row[start : start + size]]
+            parts = [row[start : start + size] for row in rows]
+            block = parts[0] if len(parts) == 1 else [x for part in parts for x in part]
             leaves.append(block[0] if shape is None and lead is None else _array(block, (lead or ()) + (shape or ())))
             start += size
         return self.build_leaves(leaves)
@@ -97,9 +107,8 @@ class Tree:
         return optree.tree_unflatten(self._definition, leaves)
 
 
-def _array(numbers: list[Any], shape: tuple[int, ...]) -> Any:
+def _array(numbers: Sequence[Any], shape: tuple[int, ...]) -> Any:
     import numpy
 
-    result = numpy.empty(len(numbers), dtype=object if Value in map(type, numbers) else float)
-    result[:] = numbers
-    return result.reshape(shape)
+    kind = object if Value in map(type, numbers) else float
+    return numpy.fromiter(numbers, kind, len(numbers)).reshape(shape)

@@ -72,7 +72,7 @@ def emit_segment(
     kernels = [in_place.applied(k) if isinstance(k, Kernel) else k for k in kernels]
     if single:
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
-    kernels = fed(kernels, 2 * lanes if single else 2)
+    kernels = fed(kernels, lanes, is_call, single=single)
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(dtype, single, strict, fma, functions, slots, places)
@@ -105,8 +105,10 @@ def _with_tables(
     loops: Loops, name: str, kernel: Kernel, constants: NDArray[Any], is_constant: NDArray[np.bool_]
 ) -> Kernel:
     """The kernel with a table in the code for each column of constants that are not side by side."""
-    columns = list(kernel.columns)
+    columns, lists = list(kernel.columns), kernel.lists()  # which go on from where a column says
     for c, column in enumerate(columns):
+        if c in lists:
+            continue
         irregular = column.space == "uniform" and kernel.members > 2 and bool(np.diff(column.at, 2).any())
         if irregular and kernel.members <= LONGEST_TABLE and is_constant[column.at].all():
             columns[c] = Column(loops.table(f"{name}_c{c}", constants[column.at]), -1, np.arange(kernel.members))

@@ -72,6 +72,7 @@ def in_place(
     """
     spaces = []
     chosen = [-1, -1]
+    stores = np.concatenate([segment.numbers[segment.ops == STORE_UNIFORM] for segment in segments]).astype(np.int64)
     for which, space in enumerate((INPUT, OUTPUT)):
         found = runs[which]
         if not len(found):
@@ -81,16 +82,15 @@ def in_place(
         if count < LEAST:
             continue
         end = first + count
-        reads = sum(_within(~segment.operands, first, end) for segment in segments)
+        reads = sum(_within(segment.operands, -end, -first) for segment in segments)  # of scalar i: ~i
         others = np.delete(runs[1], k, 0) if space == OUTPUT else runs[1]  # outputs that come from these scalars
         if ((others[:, 0] < end) & (others[:, 0] + others[:, 2] > first)).any():
             continue
         if space == INPUT:
             fits = reads <= OFTEN * count
         else:
-            stores = [segment.numbers[segment.ops == STORE_UNIFORM] for segment in segments]
-            written = np.concatenate(stores).astype(np.int64)
-            fits = not reads and not _within(totals, first, end) and _within(np.unique(written), first, end) == count
+            written = np.bincount(stores[(stores >= first) & (stores < end)] - first, minlength=count)
+            fits = not reads and not _within(totals, first, end) and bool((written == 1).all())
         if fits and all(_is_clean(one, first, end) for several in kernels for one in several):
             spaces.append((space, first, end))
             chosen[which] = k

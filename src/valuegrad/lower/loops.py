@@ -212,9 +212,8 @@ class Loops(Vectors):
             alike = "@", "%uniform", "%inputs"
             self.along = [BROADCAST if memory.startswith(alike) else SIDE_BY_SIDE for memory in self.memory]
             return self._tiles(box, everything)
-        by_terms = along_terms(self, self.kernel, box)
-        d = None if by_terms else self._dimension(box)
-        self.by_terms = by_terms is not False and d is None
+        d = self._dimension(box)
+        self.by_terms = d is None and along_terms(self, self.kernel, box)
         if d is None:
             self.width = 1
             self.along = [BROADCAST] * len(self.memory)

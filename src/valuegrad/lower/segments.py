@@ -58,7 +58,7 @@ class Segments:
         too_many = count > MOST and instructions < MANY * count
         if too_many or (not anyhow and instructions < RATIO * count):
             raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
-        for op in {int(op) for segment in segments for op in np.unique(segment.ops)}:
+        for op in {int(op) for segment in segments for op in np.flatnonzero(np.bincount(segment.ops))}:
             if is_call(op) and not code.function(op, code.dtype, strict):
                 raise NotImplementedError(OPS[op])
         self.slots = [segment.slots for segment in segments]

@@ -38,15 +38,15 @@ RUNNING = 4  # largest numbers side by side
 EXTREMES = frozenset((OPCODE["maximum"], OPCODE["minimum"]))
 
 
-def along_terms(loops: Loops, kernel: Kernel, box: Box) -> bool | None:
-    """Whether a vector holds terms of one member's list, with one lane: it does where terms are computed; None: where
-    the members do not fill vectors."""
+def along_terms(loops: Loops, kernel: Kernel, box: Box) -> bool:
+    """Whether a vector holds terms of one member's list where the members do not fill vectors: with one lane, and if
+    terms are computed or have no order."""
     lists = [body for body in kernel.bodies if body.variants]
     if not loops.single or not lists:
         return False
     if any(piece.feed for piece in lists[0].variants[0]):
         return True
-    return None if lists[0].op in EXTREMES and _fills(loops, box, 0) else False
+    return lists[0].op in EXTREMES and _fills(loops, box, 0)
 
 
 def _fills(loops: Loops, box: Box, p: int) -> bool:

@@ -22,6 +22,8 @@ from valuegrad.roll.groups import GUARD, LISTS, REDUCE
 from valuegrad.roll.kernels import Body, Feed, Kernel, Piece
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from valuegrad.roll.kernels import Column
@@ -29,15 +31,26 @@ if TYPE_CHECKING:
 
 __all__ = ["fed"]
 
+LEAST_TERMS = 2
+LEAST_VECTORS = 8  # of terms, where they are added one after the other
+SIDE_BY_SIDE = 0.75  # of all members, at least
 MOST_LEFT = 4  # members of a kernel that are computed apart, as they are terms elsewhere
 
 
-def fed(kernels: list[Kernel | Sequence | Chain], least: int) -> list[Kernel | Sequence | Chain]:
+def fed(
+    kernels: list[Kernel | Sequence | Chain], lanes: int, is_call: Callable[[int], bool], *, single: bool
+) -> list[Kernel | Sequence | Chain]:
     """The kernels, with those that can be part of a list in the list's place.
+
+    It pays where a vector is a term of V lanes, or of V members.  With one lane and few members it is V terms of one
+    member, which are added one after the other: that pays where it is the smaller part, beside calls, or where the
+    additions would follow each other in any case.
 
     Args:
         kernels: of a segment, in order.
-        least: a list that is worth it has so many terms.  Vectors of lanes are computed term by term, of any list.
+        lanes: numbers of a vector.
+        is_call: whether an operation is a call.
+        single: there is one lane.
     """
     result: list[Any] = list(kernels)
     readers: dict[int, set[int]] = {}
@@ -49,23 +62,24 @@ def fed(kernels: list[Kernel | Sequence | Chain], least: int) -> list[Kernel | S
         for body in kernel.bodies:
             maker[body.group] = k
     for k, kernel in enumerate(kernels):
-        which = _long_list(kernel, least)
+        which = _long_list(kernel, LEAST_TERMS)
         if which is None:
             continue
         assert isinstance(kernel, Kernel)
         for p, piece in enumerate(kernel.bodies[which].variants[0]):
-            if piece.length[0] < least:
-                continue
             source = maker.get(result[k].columns[piece.x].group, k)
             terms = result[source]
             if source == k or not isinstance(terms, Kernel) or not _can_feed(terms):
+                continue
+            by_terms = single and (kernel.members < lanes or any(is_call(body.op) for body in terms.bodies))
+            if piece.length[0] < (LEAST_VECTORS * lanes if by_terms else LEAST_TERMS):
                 continue
             made = [body.group for body in terms.bodies if terms.keeps(body)]
             others = {g: readers.get(g, set()) - {source, k} for g in made}
             if any(reader < k for group in others.values() for reader in group):
                 continue  # they would come before it
             joined = _joined(result[k], which, p, terms, {g for g in made if others[g]})
-            if joined is not None:
+            if joined is not None and (by_terms or not single or _are_side_by_side(joined[0])):
                 result[k], result[source] = joined
     return [kernel for kernel in result if kernel is not None]
 
@@ -80,6 +94,12 @@ def _long_list(kernel: Kernel | Sequence | Chain, least: int) -> int | None:
             if all((n == n[0]).all() for n in lengths) and max(int(n[0]) for n in lengths) >= least:
                 return i
     return None
+
+
+def _are_side_by_side(kernel: Kernel) -> bool:
+    """Whether vectors of members find what they read, and write, side by side or all in one place."""
+    steps = [np.diff(column.at) for column in kernel.columns]
+    return all(((step == 0) | (step == 1)).mean() >= SIDE_BY_SIDE for step in steps)
 
 
 def _can_feed(kernel: Kernel) -> bool:

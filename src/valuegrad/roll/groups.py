@@ -51,8 +51,9 @@ UNIFORM, SLOT, MEMBER = 0, 1, 2
 LEAST_PART, MOST_PARTS, SHORT = 64, 4, 4
 MIXED = 8  # terms of a list that are of different groups, at most, to be written out
 MOST_SLOTS = 64
+DENSE = 16  # times as large as there are keys
 
-FACTORS = frozenset((OPCODE["dot"], OPCODE["mul"]))
+FACTORS = OPCODE["dot"], OPCODE["mul"]
 
 
 def space_of(of: int) -> tuple[str, int]:
@@ -140,6 +141,12 @@ class Groups:
         """
         s = self.segment
         computed = references >= 0
+        if computed.all():
+            return s.group[references].astype(np.int64) + MEMBER, self.place[references]
+        if not computed.any():
+            index = (~references).astype(np.int64)
+            slot = index >= s.uniforms
+            return np.where(slot, SLOT, UNIFORM), index - s.uniforms * slot
         index = np.where(computed, 0, ~references).astype(np.int64)
         node = np.where(computed, references, 0)
         scalar = index < s.uniforms
@@ -193,11 +200,15 @@ class Groups:
 
 def _sorted_by(keys: list[tuple[int, NDArray[np.int64]]]) -> Any:
     """The order of members by places, the first ones before the others; as they were recorded where these are equal."""
-    return np.lexsort([places for _, places in reversed(keys)]) if keys else slice(None)
+    if not keys or (np.diff(keys[0][1]) > 0).all():
+        return slice(None)
+    return np.lexsort([places for _, places in reversed(keys)])
 
 
 def _disagreeing(places: NDArray[Any], counts: NDArray[Any]) -> int:
     """How often what is at one place has another count than what was there before: never, if the place says it."""
+    if (counts == counts[0]).all():
+        return 0
     order = np.argsort(places, kind="stable")
     places, counts = places[order], counts[order]
     return int(np.count_nonzero((places[1:] == places[:-1]) & (counts[1:] != counts[:-1])))
@@ -223,16 +234,27 @@ def _split_by_users(s: Segment) -> Segment:
     splits = np.bincount(s.group, minlength=s.groups) > LEAST_PART
     lists = is_long(s)
     splits[s.group[lists]] = False
-    read = s.operands[np.repeat(lists, arity)]
-    splits[s.group[read[read >= 0]]] = False
+    owner = np.repeat(np.arange(count, dtype=np.int32), arity)
+    inner = np.flatnonzero(s.operands >= 0)
+    owner, producer = owner[inner], s.group[s.operands[inner]]
+    by_list = lists[owner]
+    splits[producer[by_list]] = False
+    some = splits[producer]
+    some &= ~by_list  # most uses are by lists
+    inner, owner, producer = inner[some], owner[some], producer[some]
+    if not len(inner):
+        return s
+    slot = np.minimum(inner - s.starts[owner], MOST_SLOTS - 1)
+    users = s.group[owner].astype(np.int64) * MOST_SLOTS + slot
+    one = np.zeros(s.groups, dtype=np.int64)
+    one[producer] = users
+    differ = np.zeros(s.groups, dtype=bool)
+    differ[producer[one[producer] != users]] = True  # the others are used in one place each
+    splits &= differ
     if not splits.any():
         return s
-    at = np.flatnonzero(np.repeat(~lists, arity))  # uses by what is no list; most uses are by lists
-    at = at[s.operands[at] >= 0]
-    at = at[splits[s.group[s.operands[at]]]]
-    owner = np.searchsorted(s.starts, at, "right") - 1
-    users = s.group[owner].astype(np.int64) * MOST_SLOTS + np.minimum(at - s.starts[owner], MOST_SLOTS - 1)
-    part = _components(s.operands[at], s.group.astype(np.int64), users)
+    some = splits[producer]
+    part = _components(s.operands[inner[some]], s.group.astype(np.int64), users[some])
     label = np.zeros(count, dtype=np.int64)
     for g, members in enumerate(_members(s)):
         if not splits[g]:
@@ -245,7 +267,7 @@ def _split_by_users(s: Segment) -> Segment:
             label[members] = names[which]
     if not label.any():
         return s
-    _, numbers = np.unique(s.group.astype(np.int64) * (MOST_PARTS + 1) + label, return_inverse=True)
+    numbers = _numbered(s.group * (MOST_PARTS + 1) + label)
     return replace(s, group=numbers.astype(np.int32), groups=int(numbers.max()) + 1)
 
 
@@ -259,23 +281,37 @@ def is_long(s: Segment) -> NDArray[np.bool_]:
         bool[n].
     """
     arity = np.diff(s.starts)
-    is_dot = np.isin(s.ops, list(FACTORS))
+    is_dot = (s.ops == FACTORS[0]) | (s.ops == FACTORS[1])
     terms = np.where(is_dot, arity // 2, arity)
     long = terms > SHORT
     some = np.flatnonzero(long & (terms <= MIXED))
     if not len(some):
         return long
-    classes = np.where(s.operands >= 0, s.group[np.maximum(s.operands, 0)], -1 - (~s.operands < s.uniforms))
+
+    def classes(operands: NDArray[Any]) -> NDArray[Any]:
+        return np.where(operands >= 0, s.group[np.maximum(operands, 0)], -1 - (~operands < s.uniforms))
+
     for n in range(SHORT + 1, MIXED + 1):
         for dot in (False, True):
             mine = some[(terms[some] == n) & (is_dot[some] == dot)]
-            x = classes[s.starts[mine][:, None] + np.arange(n)]
+            x = classes(s.operands[s.starts[mine][:, None] + np.arange(n)])
             same = x[:, 1:] == x[:, :-1]
             if dot:
-                y = classes[s.starts[mine][:, None] + n + np.arange(n)]
+                y = classes(s.operands[s.starts[mine][:, None] + n + np.arange(n)])
                 same &= y[:, 1:] == y[:, :-1]
             long[mine] = same.sum(1) * 2 >= n
     return long
+
+
+def _numbered(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """For each key its number among the different ones, in their order; without sorting if they are small enough."""
+    bound = int(keys.max(initial=-1)) + 1
+    if bound > DENSE * len(keys):
+        return np.unique(keys, return_inverse=True)[1]
+    present = np.zeros(bound, dtype=np.bool_)
+    present[keys] = True
+    numbers: NDArray[np.int64] = np.cumsum(present) - 1
+    return numbers[keys]
 
 
 def _components(results: NDArray[Any], group: NDArray[np.int64], users: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -287,7 +323,8 @@ def _components(results: NDArray[Any], group: NDArray[np.int64], users: NDArray[
         group: int64[instructions].
         users: int64[uses], by which group and in which place.
     """
-    _, place = np.unique(users * (int(group.max(initial=0)) + 1) + group[results], return_inverse=True)
+    groups = int(group.max(initial=0)) + 1
+    place = _numbered(_numbered(users) * groups + group[results])
     label = np.arange(int(place.max(initial=-1)) + 1, dtype=np.int64)
     nobody = len(label)
     while True:

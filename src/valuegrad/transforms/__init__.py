@@ -43,8 +43,8 @@ def _positions(nodes: Sequence[int]) -> NDArray[np.int32]:
     return np.ascontiguousarray(nodes, dtype=np.int32)
 
 
-def _builder(graph: Graph) -> Any:
-    return _passes.Builder(graph.ops, graph.starts, graph.operands, graph.numbers, _SHARED)
+def _builder(graph: Graph, shared: NDArray[np.uint8] | None = _SHARED) -> Any:
+    return _passes.Builder(graph.ops, graph.starts, graph.operands, graph.numbers, shared)
 
 
 def _templates(graph: Graph, pool: Pool, but: tuple[str, ...] = ()) -> tuple[Any, NDArray[np.int32]]:
@@ -118,7 +118,7 @@ def tangent(
 
 def derivatives(
     graph: Graph, wanted: Sequence[tuple[bool, Sequence[int], Sequence[int], Sequence[int]]], *, strict: bool = True
-) -> tuple[Graph, list[list[int]]]:
+) -> tuple[Graph, list[NDArray[np.int32]]]:
     """Many derivatives of one calculation, such as the rows of a Jacobian, in one go.
 
     Args:
@@ -132,15 +132,15 @@ def derivatives(
     builder = _builder(graph)
     reverse_only = all(reverse for reverse, *_ in wanted)
     templates, which = _templates(graph, LOCAL_GRADS, TOGETHER if reverse_only and not strict else ())
-    found: list[list[int]] = []
+    found: list[NDArray[np.int32]] = []
     for reverse, *lists in wanted:
         nodes = tuple(map(_positions, lists))
         if not len(lists[2]):
-            found.append([])
+            found.append(np.zeros(0, dtype=np.int32))
         elif reverse:
-            found.append(builder.adjoint(templates, which, *nodes, not strict).tolist())
+            found.append(builder.adjoint(templates, which, *nodes, not strict))
         else:
-            found.append(builder.tangent(templates, which, *nodes).tolist())
+            found.append(builder.tangent(templates, which, *nodes))
     return _with_nodes(graph, builder.arrays()), found
 
 
@@ -161,8 +161,8 @@ def machine(graph: Graph, *, strict: bool = True, selected: int = 64) -> Graph:
     templates, which = _templates(graph, pool)
     _, _, references, _, node_end, _, _ = pool.arrays()
     room = int(np.diff(node_end).max(initial=0)) + len(references) + 4
-    roots = _positions([*graph.outputs.tolist(), *[guard.node for guard in graph.guards]])
-    arrays = _builder(graph).machine(templates, which, room, graph.inputs, roots, selected)
+    roots = np.array([*graph.outputs.tolist(), *[guard.node for guard in graph.guards]], dtype=np.int32)
+    arrays = _builder(graph, None).machine(templates, which, room, graph.inputs, roots, selected)
     outputs, conditions = roots[: len(graph.outputs)], roots[len(graph.outputs) :].tolist()
     guards = tuple([Guard(node, guard.expected, guard.line) for node, guard in zip(conditions, graph.guards)])
     return replace(_with_nodes(graph, arrays), outputs=outputs, guards=guards)
