@@ -504,6 +504,14 @@ def test_long_lists_of_alike_numbers() -> None:
     agree(lambda w, x: [vg.sin(a) * x + 1.0 for a in w], np.linspace(0.0, 9.0, 1001), ROWS, vectors="w")
 
 
+def test_a_long_list_of_rows_with_two_kinds_of_terms_is_in_loops() -> None:
+    def squares(w: Any) -> Any:
+        rows = w.reshape(-1, 55)
+        return sum(a * a for row in rows for a in [*map(vg.exp, row[:10]), *row[10:]])
+
+    agree(squares, np.linspace(-1.0, 1.0, 55 * 25), vectors="w")
+
+
 def test_an_empty_list_and_no_result() -> None:
     agree(lambda x: [vg.sum([]) + x, x * 1.0], ROWS)
 
