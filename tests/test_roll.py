@@ -354,6 +354,19 @@ def test_functions_with_a_number_or_none(name: str, dtype: str) -> None:
     agree(lambda x: [OTHERS[name](y) for y in x], [np.array([*ROWS, *EDGES]) * s for s in (1.0, 3.0)], dtype=dtype)
 
 
+SMALL = [-87.0, -87.5, -103.0, -103.9, -104.1, -707.9, -708.1, -744.0, -745.2, -746.1, -math.inf, math.nan, 1.0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 13, 16, 17])
+@pytest.mark.parametrize("name", ["exp", "log", "atan2"])
+def test_functions_of_part_of_a_register(name: str, count: int, dtype: str) -> None:
+    functions = {"exp": vg.exp, "log": lambda a: vg.log(abs(a)), "atan2": lambda a: vg.atan2(a, a + 1.0)}
+    function, numbers = functions[name], np.resize(SMALL, count)
+    agree(lambda w: [function(a) for a in w], numbers, vectors="w", dtype=dtype)
+    agree(lambda x: [function(x * k) for k in (1.0, 0.5, 1.01)], numbers, dtype=dtype)
+
+
 # ----------------------------------------------------------------------------------------------------- structures
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("columns", [3, 4, 5, 7, 8, 11, 16, 27, 64])

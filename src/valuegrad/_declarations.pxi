@@ -19,6 +19,8 @@ cdef extern from "_iterate.h":
                                        uint64_t valid_bits) noexcept
     ctypedef void (*VgVectorFunction)(const void *a, const void *b, void *out, double number) noexcept
     VgVectorFunction vg_vector_function(uint16_t op, int is_float32, int strict)
+    void *vg_register_function(uint16_t op, int is_float32, int strict)
+    int vg_register_lanes(int is_float32)
     ctypedef struct VgSegment:
         int32_t count, uniforms, slots
         const uint16_t *op

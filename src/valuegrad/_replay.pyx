@@ -235,6 +235,12 @@ cdef class Code:
         """The address of the function that computes an operation on V lanes, (a, b, out, number); 0: there is none."""
         return <uintptr_t>vg_vector_function(<uint16_t>op, dtype == "float32", strict)
 
+    @staticmethod
+    def register_function(int op, str dtype, bint strict):
+        """The address of a function that does the same to registers, and how many lanes one holds; 0: there is none."""
+        address = <uintptr_t>vg_register_function(<uint16_t>op, dtype == "float32", strict)
+        return address, vg_register_lanes(dtype == "float32")
+
     cdef VgCode *made(self) except NULL:
         """The program, or an error where __init__ was left out or failed."""
         if self.code == NULL:

@@ -45,6 +45,7 @@ def emit_segment(
     constants: NDArray[Any],
     is_constant: NDArray[np.bool_],
     functions: Callable[[int], int],
+    registers: Callable[[int], tuple[int, int]],
 ) -> tuple[str, int]:
     """The LLVM IR of a function that runs a segment.
 
@@ -55,7 +56,7 @@ def emit_segment(
         name: of the function.
         dtype: "float64" or "float32".
         single: it computes one lane; else V.
-        strict, fma, functions: as for ``Vectors``.
+        strict, fma, functions, registers: as for ``Vectors``.
         totals: for each sum over the lanes the scalar in which it ends; with one lane it goes there at once.
         constants, is_constant: for each scalar whether it is one, and its value.
 
@@ -67,7 +68,7 @@ def emit_segment(
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
-    loops = Loops(dtype, single, strict, fma, functions, slots, places)
+    loops = Loops(dtype, single, strict, fma, functions, registers, slots, places)
     loops.apart = {g: apart for g, (_, _, apart) in held.items()}
     used = slots + (-(-end // lanes) if single else end)
     loops.rooms_at = used * BLOCK

@@ -108,6 +108,7 @@ class Rolled:
                 constants=np.where(self.constants, self.layout.scalars, np.nan),
                 is_constant=self.constants,
                 functions=lambda op: code.function(op, code.dtype, self.strict),
+                registers=lambda op: code.register_function(op, code.dtype, self.strict),
             )
             texts.append(text)
         engine = _compiled(texts)
@@ -177,6 +178,7 @@ def stream(code: Any, strict: bool) -> bool:
         strict=strict,
         fma=code.has_fma(),
         functions=lambda op: code.function(op, code.dtype, strict),
+        registers=lambda op: code.register_function(op, code.dtype, strict),
     )
     try:
         engine = _compiled([text])
