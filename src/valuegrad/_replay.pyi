@@ -33,7 +33,7 @@ class Code:
     @property
     def frame_bytes(self) -> int: ...
     def segment(
-        self, k: int
+        self, k: int, apart: bool = False
     ) -> tuple[
         NDArray[np.uint16],
         NDArray[np.int32],

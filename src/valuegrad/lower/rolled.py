@@ -28,7 +28,7 @@ from valuegrad.lower.vectors import is_call
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
 from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
-from valuegrad.roll.kernels import Kernel, kernels_of
+from valuegrad.roll.kernels import WHOLE, Kernel, kernels_of
 from valuegrad.roll.sequences import Chain
 from valuegrad.roll.sequences import Sequence as OrderedLoop
 
@@ -83,6 +83,7 @@ class Rolled:
             if is_call(op) and not code.function(op, code.dtype, strict):
                 raise NotImplementedError(OPS[op])
         self.slots = [segment.slots for segment in segments]
+        self.groups = [segment.groups for segment in segments]
         self.kernels: list[tuple[list[Kernel | OrderedLoop | Chain], list[int]]] = []
         self.instructions = 0  # with copies of what is cheap
         for segment in segments:
@@ -94,7 +95,7 @@ class Rolled:
         """Make the functions of segments and install them in the code (which this does not hold: it holds this)."""
         texts, slots = [], {}
         for k in segments:
-            kernels, sizes = self.kernels[k]
+            kernels, sizes = self.kernels[k] if single or k != MAIN else self._of_lanes(code)
             text, slots[k] = emit_segment(
                 kernels,
                 sizes,
@@ -114,6 +115,14 @@ class Rolled:
         engine = _compiled(texts)
         for k in segments:
             code.install(k, engine.get_function_address(f"segment{k}"), single, slots[k], engine)
+
+    def _of_lanes(self, code: Any) -> tuple[list[Kernel | OrderedLoop | Chain], list[int]]:
+        """The kernels that compute V lanes: those of short iterations compute them as a whole."""
+        segment = Segment(*code.segment(MAIN, apart=True))
+        if segment.groups == self.groups[MAIN]:
+            return self.kernels[MAIN]
+        found = Groups(replace(segment, constants=self.constants))
+        return kernels_of(found, WHOLE), found.sizes
 
     def loops(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Loop]:
         """The loops as a person would write them.
