@@ -612,6 +612,42 @@ def test_vectors_belong_to_every_lane_as_a_whole() -> None:
     assert matrix(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([10.0, 20.0])).tolist() == [[12.0, 34.0], [22.0, 64.0]]
 
 
+def test_calls_on_vectors_after_the_first_are_like_it() -> None:
+    def f(w, b):
+        return {"sum": vg.sum(list(w)) * b[0] if w[0] > 0.0 else b[0], "w": w * b[0]}
+
+    program = vg.compile(f, vectors=("w", "b"))
+    w, b = np.array([1.0, 2.0, 3.0]), np.array([2.0])
+    first = program(w, b)
+    assert (first["sum"], first["w"].tolist()) == (12.0, [2.0, 4.0, 6.0])
+    again = program(w, b)
+    assert (type(again["sum"]), again["sum"], again["w"].tolist()) == (float, 12.0, [2.0, 4.0, 6.0])
+    assert not np.shares_memory(first["w"], again["w"])
+    for other, expected in (
+        ((-w, b), [-2.0, -4.0, -6.0]),  # another path
+        ((w, b), [2.0, 4.0, 6.0]),
+        ((w[:2], b), [2.0, 4.0]),  # another shape
+        ((w.astype(np.float32), b), [2.0, 4.0, 6.0]),
+        ((w[::-1], b), [6.0, 4.0, 2.0]),
+        ((w, [2.0]), [2.0, 4.0, 6.0]),
+        ((w.astype(int), b.astype(int)), [2.0, 4.0, 6.0]),
+        ((np.array([1.0, 2.0, Value(3.0)]), b), [2.0, 4.0, 6.0]),
+    ):
+        for _ in range(2):
+            assert [x.data if type(x) is Value else x for x in program(*other)["w"]] == expected
+    assert program(b=b, w=w)["w"].tolist() == [2.0, 4.0, 6.0]
+    assert len(program.graph.paths) >= 2
+
+
+def test_a_call_on_vectors_reads_a_value_from_outside_anew() -> None:
+    factor = Value(2.0)
+    program = vg.compile(lambda w: vg.sum(list(w)) * factor, vectors="w")
+    w = np.array([1.0, 2.0])
+    assert [program(w), program(w)] == [6.0, 6.0]
+    factor.data = 3.0
+    assert program(w) == 9.0
+
+
 def test_batch_sums_are_numbers_and_outside_of_programs_there_is_one_lane() -> None:
     f = vg.compile(lambda x, y: (vg.batch_sum(x * y), vg.batch_mean(x) + y, vg.batch_sum(1.0), x + 1))
     total, mean, lanes, moved = f(np.array([1.0, 2.0, 3.0]), 10.0)

@@ -31,7 +31,7 @@ LAYERS = [
     ["calls", "derivation", "iteration", "lower", "outputs"],  # what a program is made of
     ["trie"],
     ["paths"],
-    ["overview", "saving"],
+    ["overview", "quick", "saving"],
     ["program"],
     ["inspect", "nn", "optim", "sparse"],
     ["gpt"],

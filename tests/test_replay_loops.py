@@ -224,9 +224,11 @@ def long_program(length: int, sums: int) -> tuple[Graph, list[int]]:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("length", [600, LONG_PROGRAM - 2, LONG_PROGRAM + 100])
-def test_sums_of_long_and_short_programs_are_one_tree(length: int, dtype: str, backend: str) -> None:
-    graph, uniform = long_program(length, 30)
+@pytest.mark.parametrize(
+    ("length", "sums"), [(600, 30), (LONG_PROGRAM - 2, 30), (LONG_PROGRAM + 100, 30), (LONG_PROGRAM + 100, 400)]
+)
+def test_sums_of_long_and_short_programs_are_one_tree(length: int, sums: int, dtype: str, backend: str) -> None:
+    graph, uniform = long_program(length, sums)
     rng = np.random.default_rng(4)
     code = code_of(graph, uniform, dtype=dtype, strict=True, backend=backend)
     plain = readable(graph, uniform, dtype)

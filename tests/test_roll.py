@@ -26,7 +26,7 @@ from valuegrad.lower import loops, packing
 from valuegrad.lower.lowering import lower
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.groups import Groups, Segment
-from valuegrad.roll.kernels import kernels_of
+from valuegrad.roll.kernels import WHOLE, kernels_of
 
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
@@ -112,6 +112,11 @@ def test_lists_of_other_lengths_share_a_group() -> None:
 def test_factors_in_any_order_share_a_group() -> None:
     segment = segment_of(lambda w, x: [w[0] * x[0], x[1] * w[1]], np.ones(2), [ROWS] * 2, vectors="w")
     assert segment.groups == 2  # products, and where they are stored
+
+
+def test_where_a_constant_was_met_first_keeps_no_groups_apart() -> None:
+    segment = segment_of(lambda x: [sum([vg.exp(y) * k for k in range(2, 12)]) for y in x], [ROWS] * 5)
+    assert len(set(groups_of(segment, "sum"))) == 1
 
 
 def test_static_numbers_keep_groups_apart() -> None:
@@ -354,6 +359,19 @@ def test_functions_with_a_number_or_none(name: str, dtype: str) -> None:
     agree(lambda x: [OTHERS[name](y) for y in x], [np.array([*ROWS, *EDGES]) * s for s in (1.0, 3.0)], dtype=dtype)
 
 
+SMALL = [-87.0, -87.5, -103.0, -103.9, -104.1, -707.9, -708.1, -744.0, -745.2, -746.1, -math.inf, math.nan, 1.0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8, 13, 16, 17])
+@pytest.mark.parametrize("name", ["exp", "log", "atan2"])
+def test_functions_of_part_of_a_register(name: str, count: int, dtype: str) -> None:
+    functions = {"exp": vg.exp, "log": lambda a: vg.log(abs(a)), "atan2": lambda a: vg.atan2(a, a + 1.0)}
+    function, numbers = functions[name], np.resize(SMALL, count)
+    agree(lambda w: [function(a) for a in w], numbers, vectors="w", dtype=dtype)
+    agree(lambda x: [function(x * k) for k in (1.0, 0.5, 1.01)], numbers, dtype=dtype)
+
+
 # ----------------------------------------------------------------------------------------------------- structures
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("columns", [3, 4, 5, 7, 8, 11, 16, 27, 64])
@@ -502,6 +520,58 @@ def test_sums_over_the_lanes_leave_out_what_is_no_lane(n: int, dtype: str, threa
 def test_long_lists_of_alike_numbers() -> None:
     agree(lambda w: [vg.sin(a) * 2.0 + 1.0 for a in w], np.linspace(0.0, 9.0, 1001), vectors="w")
     agree(lambda w, x: [vg.sin(a) * x + 1.0 for a in w], np.linspace(0.0, 9.0, 1001), ROWS, vectors="w")
+
+
+def test_a_long_list_of_rows_with_two_kinds_of_terms_is_in_loops() -> None:
+    def squares(w: Any) -> Any:
+        rows = w.reshape(-1, 55)
+        return sum(a * a for row in rows for a in [*map(vg.exp, row[:10]), *row[10:]])
+
+    agree(squares, np.linspace(-1.0, 1.0, 55 * 25), vectors="w")
+
+
+def mixture(means: Any, factors: Any, x: list[Any]) -> Any:
+    """Of normal densities, each with a triangular factor."""
+    terms = []
+    for mean, factor in zip(means, factors):
+        centred, total, k = [a - b for a, b in zip(x, mean)], 0.0, 0
+        for i in range(len(x)):
+            z = vg.exp(factor[k]) * centred[i]
+            for j in range(i):
+                z = z + factor[k + j + 1] * centred[j]
+            k += i + 1
+            total = total + z * z
+        terms.append(factor[0] - 0.5 * total)
+    return vg.logsumexp(terms)
+
+
+def mixture_of(components: int, lanes: int) -> tuple[Any, Any, list[Any]]:
+    rng = np.random.default_rng(7)
+    return rng.normal(size=(components, 4)), rng.normal(size=(components, 10)), list(rng.normal(size=(4, lanes)))
+
+
+def test_short_iterations_that_do_not_wait_for_each_other_are_one_loop_where_lanes_are_vectors() -> None:
+    program = vg.value_and_grad(vg.compile(mixture, vectors=("means", "factors")), argnums=(0, 1))
+    program(*mixture_of(9, 20))
+    ((path,),) = [program.graph.paths]
+    (lowered,) = path.lowered.values()
+    plain, apart = (Segment(*lowered.code.segment(1, told)) for told in (False, True))
+    assert apart.groups > plain.groups
+    bodies = [len(kernel.bodies) for kernel in kernels_of(Groups(apart), WHOLE) if kernel.members == 9]
+    assert len(bodies) == 3  # before the exponentials, these, and all behind their sum
+    assert sum(bodies) > 70
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("components", [4, 9])
+def test_short_iterations_are_the_same_bits(components: int, dtype: str, strict: bool) -> None:
+    def f(means: Any, factors: Any, x: list[Any]) -> Any:
+        value, grads = vg.value_and_grad(mixture, argnums=(0, 1))(means, factors, x)
+        return [value, *(vg.batch_sum(x) for grad in grads for x in np.asarray(grad).ravel())]
+
+    for lanes in BATCHES:
+        agree(f, *mixture_of(components, lanes), vectors=("means", "factors"), dtype=dtype, strict=strict)
 
 
 def test_an_empty_list_and_no_result() -> None:

@@ -19,6 +19,8 @@ cdef extern from "_iterate.h":
                                        uint64_t valid_bits) noexcept
     ctypedef void (*VgVectorFunction)(const void *a, const void *b, void *out, double number) noexcept
     VgVectorFunction vg_vector_function(uint16_t op, int is_float32, int strict)
+    void *vg_register_function(uint16_t op, int is_float32, int strict)
+    int vg_register_lanes(int is_float32)
     ctypedef struct VgSegment:
         int32_t count, uniforms, slots
         const uint16_t *op
@@ -102,8 +104,9 @@ cdef extern from "_iterate.h":
 
 cdef extern from "_group.h":
     ctypedef struct VgPeriodic:
-        int32_t first, period, count, group
-    int32_t vg_find_groups(const VgSegment *segment, int32_t *operand, int32_t *group, VgPeriodic **run, int32_t *runs)
+        int32_t first, period, count, end, group
+    int32_t vg_find_groups(const VgSegment *segment, int apart, int32_t *operand, int32_t *group, VgPeriodic **run,
+                           int32_t *runs)
 
 cdef extern from "_call.h":
     object vg_call(VgCode *code, tuple arguments)

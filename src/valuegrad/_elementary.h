@@ -19,6 +19,8 @@
  * Data structures: VG_ELEMENTARY, one entry for each operation, made from the lists VG_LANE_LIST, VG_MVEC_LIST and
  * VG_INLINE_LIST.
  *
+ * LLVM's loops call the functions on registers themselves (vg_register_function), which gives the same bits.
+ *
  * Where to start reading: vg_vector_function. */
 #ifndef VALUEGRAD_ELEMENTARY_H
 #define VALUEGRAD_ELEMENTARY_H
@@ -175,30 +177,49 @@ enum {
     VG_EXP_SMALL_f32 = -87, VG_EXP_GONE_f32 = -104
 };
 
-/* `vector` is the register's type and `width` how many lanes it holds.  The copies are for exp and pow alone (out may be
- * a or b); pow's three exact exponents are those of floats.pow. */
+static void *vg_libmvec_exp_f64, *vg_libmvec_exp_f32; /* libmvec's; vg_mvec has those that follow in their place */
+
+/* `vector` is the register's type and `width` how many lanes it holds; `below` says whether any is less than a limit. */
+#define VG_EXP_FUNCTION(T, suffix, level, target, vector, width, load, store, below)                                  \
+    static target __attribute__((noinline)) vector vg_exp_##suffix##_##level##_small(vector x) {                      \
+        T before[width], after[width];                                                                                \
+        store(before, x);                                                                                             \
+        for (int i = 0; i < width; i++) {                                                                             \
+            const T y = before[i];                                                                                    \
+            after[i] = y < VG_EXP_GONE_##suffix ? 0 : y < VG_EXP_SMALL_##suffix ? y / 2 : y;                          \
+        }                                                                                                             \
+        store(after, ((vector(*)(vector))vg_libmvec_exp_##suffix)(load(after)));                                      \
+        for (int i = 0; i < width; i++) {                                                                             \
+            const T y = before[i], z = after[i];                                                                      \
+            after[i] = y < VG_EXP_GONE_##suffix ? 0 : y < VG_EXP_SMALL_##suffix ? z * z : z;                          \
+        }                                                                                                             \
+        return load(after);                                                                                           \
+    }                                                                                                                 \
+    static target vector vg_exp_##suffix##_##level##_register(vector x) {                                             \
+        if (below(x, VG_EXP_SMALL_##suffix)) return vg_exp_##suffix##_##level##_small(x);                             \
+        return ((vector(*)(vector))vg_libmvec_exp_##suffix)(x);                                                       \
+    }
+#define VG_BELOW_PD4(x, limit) _mm256_movemask_pd(_mm256_cmp_pd(x, _mm256_set1_pd(limit), _CMP_LT_OQ))
+#define VG_BELOW_PD8(x, limit) _mm512_cmp_pd_mask(x, _mm512_set1_pd(limit), _CMP_LT_OQ)
+#define VG_BELOW_PS8(x, limit) _mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_set1_ps(limit), _CMP_LT_OQ))
+#define VG_BELOW_PS16(x, limit) _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_LT_OQ)
+VG_EXP_FUNCTION(double, f64, avx2, VG_TARGET_AVX2, __m256d, 4, _mm256_loadu_pd, _mm256_storeu_pd, VG_BELOW_PD4)
+VG_EXP_FUNCTION(double, f64, avx512, VG_TARGET_AVX512, __m512d, 8, _mm512_loadu_pd, _mm512_storeu_pd, VG_BELOW_PD8)
+VG_EXP_FUNCTION(float, f32, avx2, VG_TARGET_AVX2, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, VG_BELOW_PS8)
+VG_EXP_FUNCTION(float, f32, avx512, VG_TARGET_AVX512, __m512, 16, _mm512_loadu_ps, _mm512_storeu_ps, VG_BELOW_PS16)
+
+/* The copies are for pow alone (out may be a or b), whose three exact exponents are those of floats.pow. */
 #define VG_MVEC_FUNCTION(name, T, suffix, lanes, level, target, vector, width, load, store, operands)                 \
     static target void vg_##name##_##suffix##_##level(const void *a, const void *b, void *out, double number) {       \
         void *const function = vg_mvec_##suffix[VG_MVEC_##name];                                                      \
         T copy_a[lanes], copy_b[lanes], own_a[lanes], own_b[lanes];                                                   \
-        int special = 0;                                                                                              \
+        int same = 0;                                                                                                 \
         (void)b; (void)number;                                                                                        \
-        if (VG_MVEC_##name == VG_MVEC_exp) {                                                                          \
-            for (int i = 0; i < lanes; i++) special |= ((const T *)a)[i] < VG_EXP_SMALL_##suffix;                     \
-            if (special) {                                                                                            \
-                memcpy(copy_a, a, sizeof copy_a);                                                                     \
-                for (int i = 0; i < lanes; i++) {                                                                     \
-                    const T x = copy_a[i];                                                                            \
-                    own_a[i] = x < VG_EXP_GONE_##suffix ? 0 : x < VG_EXP_SMALL_##suffix ? x / 2 : x;                  \
-                }                                                                                                     \
-                a = own_a;                                                                                            \
-            }                                                                                                         \
-        }                                                                                                             \
         if (VG_MVEC_##name == VG_MVEC_power) {                                                                        \
             memcpy(copy_a, a, sizeof copy_a), memcpy(copy_b, b, sizeof copy_b);                                       \
-            special = 1;                                                                                              \
-            for (int i = 1; i < lanes; i++) special &= copy_a[i] == copy_a[0] && copy_b[i] == copy_b[0];              \
-            if (special) {                                                                                            \
+            same = 1;                                                                                                 \
+            for (int i = 1; i < lanes; i++) same &= copy_a[i] == copy_a[0] && copy_b[i] == copy_b[0];                 \
+            if (same) {                                                                                               \
                 for (int i = 0; i < lanes; i++) own_a[i] = i ? 1 : copy_a[0], own_b[i] = i ? 1 : copy_b[0];           \
                 a = own_a, b = own_b;                                                                                 \
             }                                                                                                         \
@@ -208,14 +229,9 @@ enum {
             store((T *)out + i, operands == 1 ? ((vector(*)(vector))function)(x)                                      \
                                               : ((vector(*)(vector, vector))function)(x, load((const T *)b + i)));    \
         }                                                                                                             \
-        if (VG_MVEC_##name == VG_MVEC_exp && special)                                                                 \
-            for (int i = 0; i < lanes; i++) {                                                                         \
-                const T x = copy_a[i], z = ((const T *)out)[i];                                                       \
-                ((T *)out)[i] = x < VG_EXP_GONE_##suffix ? 0 : x < VG_EXP_SMALL_##suffix ? z * z : z;                 \
-            }                                                                                                         \
         if (VG_MVEC_##name == VG_MVEC_power)                                                                          \
             for (int i = 0; i < lanes; i++) {                                                                         \
-                const T x = copy_a[i], y = copy_b[i], z = ((const T *)out)[special ? 0 : i];                          \
+                const T x = copy_a[i], y = copy_b[i], z = ((const T *)out)[same ? 0 : i];                             \
                 ((T *)out)[i] = y == 2 ? x * x : y == 1 ? x : y == -1 ? 1 / x : z;                                    \
             }                                                                                                         \
     }
@@ -245,6 +261,7 @@ static void vg_erf_f32_wide(const void *a, const void *b, void *out, double numb
 typedef struct {
     VgVectorFunction exact[2][VG_LEVELS]; /* of double and of float; lane by lane, or vectorised where that is exact */
     VgVectorFunction fast[2];             /* libmvec's, for this processor; NULL: there is none */
+    void *in_registers[2];                /* takes and gives registers, where that is all that `fast` does; or NULL */
 } VgElementary;
 
 static VgElementary vg_elementary[VG_OP_count];
@@ -272,7 +289,7 @@ static void vg_fill_elementary(void) {
     {                                                                                                                 \
         const VgElementary entry = {{{vg_##name##_f64_lanes, vg_##name##_f64_avx2, vg_##name##_f64_avx512},           \
                                      {vg_##name##_f32_lanes, vg_##name##_f32_avx2, vg_##name##_f32_avx512}},          \
-                                    {NULL, NULL}};                                                                    \
+                                    {NULL, NULL}, {NULL, NULL}};                                                      \
         vg_elementary[VG_OP_##name] = entry;                                                                          \
     }
     VG_INLINE_LIST(X)
@@ -290,6 +307,20 @@ static void vg_fill_elementary(void) {
         vg_elementary[VG_OP_##name].fast[1] = level == VG_AVX512 ? vg_##name##_f32_avx512 : vg_##name##_f32_avx2;
         VG_MVEC_LIST(X)
 #undef X
+        vg_libmvec_exp_f64 = vg_mvec_f64[VG_MVEC_exp], vg_libmvec_exp_f32 = vg_mvec_f32[VG_MVEC_exp];
+        if (vg_libmvec_exp_f64 != NULL)
+            vg_mvec_f64[VG_MVEC_exp] =
+                level == VG_AVX512 ? (void *)vg_exp_f64_avx512_register : (void *)vg_exp_f64_avx2_register;
+        if (vg_libmvec_exp_f32 != NULL)
+            vg_mvec_f32[VG_MVEC_exp] =
+                level == VG_AVX512 ? (void *)vg_exp_f32_avx512_register : (void *)vg_exp_f32_avx2_register;
+#define X(name, symbol, operands)                                                                                     \
+    vg_elementary[VG_OP_##name].in_registers[0] = vg_mvec_f64[VG_MVEC_##name];                                        \
+    vg_elementary[VG_OP_##name].in_registers[1] = vg_mvec_f32[VG_MVEC_##name];
+        VG_MVEC_LIST(X)
+#undef X
+        vg_elementary[VG_OP_power].in_registers[0] = vg_elementary[VG_OP_power].in_registers[1] = NULL;
+        vg_elementary[VG_OP_erf].in_registers[1] = NULL;
         if (vg_elementary[VG_OP_erf].fast[0] != NULL) vg_elementary[VG_OP_erf].fast[1] = vg_erf_f32_wide;
     }
 #endif
@@ -305,5 +336,13 @@ static VgVectorFunction vg_vector_function(uint16_t op, int is_float32, int stri
     if (!strict && vg_elementary[op].fast[is_float32] != NULL) return vg_elementary[op].fast[is_float32];
     return vg_elementary[op].exact[is_float32][vg_processor_level()];
 }
+
+/* The same function on a register: it takes and gives registers of vg_register_lanes numbers.  NULL: there is none. */
+static void *vg_register_function(uint16_t op, int is_float32, int strict) {
+    if (!vg_elementary_is_filled) vg_fill_elementary();
+    return op < VG_OP_count && !strict ? vg_elementary[op].in_registers[is_float32] : NULL;
+}
+
+static int vg_register_lanes(int is_float32) { return (vg_processor_level() == VG_AVX512 ? 8 : 4) << is_float32; }
 
 #endif

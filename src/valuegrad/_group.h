@@ -92,6 +92,11 @@ static int32_t vg_group_with(VgGrouping *g, const int32_t *key, int32_t n) {
     return g->groups++;
 }
 
+/* Whether the first two of n operands may change places. */
+static int vg_commutes(uint16_t op, int32_t n) {
+    return n > 1 && (op == VG_OP_add || op == VG_OP_sum || op == VG_OP_eq || op == VG_OP_and || op == VG_OP_or);
+}
+
 /* Two operands in the order of their classes. */
 static void vg_put_in_order(const VgSegment *s, const int32_t *group, int32_t *x, int32_t *y) {
     const int32_t other = *x;
@@ -100,19 +105,20 @@ static void vg_put_in_order(const VgSegment *s, const int32_t *group, int32_t *x
     *y = other;
 }
 
-/* The key of instruction i, whose operands come in the order of their groups where they commute. */
-static int32_t vg_key_of(const VgSegment *s, const int32_t *group, int32_t i, int32_t *operand, int32_t *key) {
+/* The key of instruction i, whose operands come in the order of their groups where they commute; `label`: 0, or what it
+ * must have in common with others. */
+static int32_t vg_key_of(const VgSegment *s, const int32_t *group, int32_t i, int32_t label, int32_t *operand,
+                         int32_t *key) {
     const int32_t n = s->start[i + 1] - s->start[i], half = n / 2;
     const uint16_t op = s->op[i];
     const int is_dot = op == VG_OP_dot || op == VG_OP_mul, is_sum = op == VG_OP_sum || op == VG_OP_add;
     const int is_list = is_sum || op == VG_OP_prod || op == VG_OP_maximum || op == VG_OP_minimum || op == VG_OP_norm ||
                         op == VG_OP_gather;
-    const int commutes = op == VG_OP_add || op == VG_OP_eq || op == VG_OP_and || op == VG_OP_or;
     const double number = vg_what_number(s, i);
     int32_t parts = 3;
     key[0] = is_dot ? VG_OP_dot : is_sum ? VG_OP_sum : op;
     memcpy(key + 1, &number, sizeof number);
-    if (commutes) vg_put_in_order(s, group, operand, operand + 1);
+    if (vg_commutes(op, n)) vg_put_in_order(s, group, operand, operand + 1);
     for (int32_t k = 0; k < (is_dot ? half : n); k++) {
         if (is_dot) vg_put_in_order(s, group, operand + k, operand + k + half);
         const int32_t x = vg_class_of(s, group, operand[k]), y = is_dot ? vg_class_of(s, group, operand[k + half]) : 0;
@@ -122,6 +128,7 @@ static int32_t vg_key_of(const VgSegment *s, const int32_t *group, int32_t i, in
         key[parts++] = x;
         if (is_dot) key[parts++] = y;
     }
+    if (label) key[parts++] = -label;
     return parts;
 }
 
@@ -139,14 +146,14 @@ static int vg_group_periodic(VgGrouping *g, int32_t *group, VgPeriodic *run) {
 }
 
 /* The groups, with the runs of `run` whose iterations have at most so many instructions; those are left in it, *runs of
- * them.  How many groups there are, where it does not matter how many more than `most`; -1 without memory. */
-static int32_t vg_group_all(const VgSegment *s, int32_t *operand, int32_t *group, VgPeriodic *run, int32_t found,
-                            int32_t longest, int32_t most, int32_t *runs) {
+ * them.  `label` (NULL: none): what tells instructions apart besides.  How many groups there are, where it does not matter how many more than `most`; -1 without memory. */
+static int32_t vg_group_all(const VgSegment *s, const int32_t *label, int32_t *operand, int32_t *group, VgPeriodic *run,
+                            int32_t found, int32_t longest, int32_t most, int32_t *runs) {
     VgGrouping g = {NULL, NULL, NULL, 4095, 0, 1024, 1 << 14};
     int32_t widest = 0, result = -1;
     for (int32_t i = 0; i < s->count; i++)
         if (s->start[i + 1] - s->start[i] > widest) widest = s->start[i + 1] - s->start[i];
-    int32_t *const key = (int32_t *)malloc(((size_t)widest * 2 + 8) * sizeof *key);
+    int32_t *const key = (int32_t *)malloc(((size_t)widest * 2 + 9) * sizeof *key);
     g.table = (int32_t *)malloc(4096 * sizeof *g.table);
     g.start = (int32_t *)calloc(1025, sizeof *g.start);
     g.key = (int32_t *)malloc((size_t)g.key_room * sizeof *g.key);
@@ -164,7 +171,7 @@ static int32_t vg_group_all(const VgSegment *s, int32_t *operand, int32_t *group
             i += run[*runs - 1].period * run[*runs - 1].count - 1;
             continue;
         }
-        group[i] = vg_group_with(&g, key, vg_key_of(s, group, i, operand + s->start[i], key));
+        group[i] = vg_group_with(&g, key, vg_key_of(s, group, i, label ? label[i] : 0, operand + s->start[i], key));
         if (group[i] < 0) goto done;
     }
     result = g.groups;
@@ -176,27 +183,53 @@ done:
     return result;
 }
 
+/* The segment's operands, numbers from outside first where the first two commute: a constant's place among them depends on
+ * when it was met first. */
+static void vg_outside_first(const VgSegment *s, int32_t *operand) {
+    memcpy(operand, s->operand, (size_t)s->start[s->count] * sizeof *operand);
+    for (int32_t i = 0; i < s->count; i++) {
+        int32_t *const x = operand + s->start[i];
+        if (!vg_commutes(s->op[i], s->start[i + 1] - s->start[i]) || x[0] < 0 || x[1] >= 0) continue;
+        const int32_t other = x[0];
+        x[0] = x[1];
+        x[1] = other;
+    }
+}
+
 /* For each instruction its group, numbered in an order in which they can run; `operand`, as long as the segment's, gets
  * its operands in the order of groups.  The runs are left in *run (owned by the caller).  How many groups there are; -1
  * without memory.
  *
+ * `apart`: instructions of short iterations that do not wait for each other are told apart (vg_label_parallel).
+ *
  * A step of a long run, such as one in time of ten thousand states, may itself be a loop over instructions that are alike
  * by their history.  So there are two ways, with such runs and without; the one with fewer groups is taken. */
-static int32_t vg_find_groups(const VgSegment *s, int32_t *operand, int32_t *group, VgPeriodic **run, int32_t *runs) {
+static int32_t vg_find_groups(const VgSegment *segment, int apart, int32_t *operand, int32_t *group, VgPeriodic **run,
+                              int32_t *runs) {
+    VgSegment own = *segment;
+    const VgSegment *const s = &own;
     const int32_t few_groups = s->count / VG_LARGE_GROUP; /* in time loops of so many alike states each step is a loop */
+    int32_t *const ordered = (int32_t *)malloc(((size_t)s->start[s->count] + 1) * sizeof *ordered);
+    int32_t *const label = apart ? (int32_t *)malloc(((size_t)s->count + 1) * sizeof *label) : NULL;
+    VgPeriodic *all = NULL;
+    int32_t is_long = 0, count = -1, found;
+    *run = NULL;
+    if (ordered == NULL) goto done;
+    vg_outside_first(segment, ordered);
+    own.operand = ordered;
+    if (apart && (label == NULL || vg_label_parallel(s, label) < 0)) goto done;
     if (few_groups > 0) {
-        const int32_t groups = vg_group_all(s, operand, group, NULL, 0, INT32_MAX, few_groups, runs);
-        *run = NULL;
-        if (groups <= few_groups) return groups;
+        count = vg_group_all(s, label, operand, group, NULL, 0, INT32_MAX, few_groups, runs);
+        if (count <= few_groups) goto done;
+        count = -1;
     }
-    const int32_t found = vg_find_periodic(s, run);
-    int32_t is_long = 0, count;
-    if (found < 0) return -1;
-    VgPeriodic *const all = (VgPeriodic *)malloc(((size_t)found + 1) * sizeof *all);
-    if (all == NULL) return -1;
+    found = vg_find_periodic(s, 0, run);
+    if (found < 0) goto done;
+    all = (VgPeriodic *)malloc(((size_t)found + 1) * sizeof *all);
+    if (all == NULL) goto done;
     if (found) memcpy(all, *run, (size_t)found * sizeof *all);
     for (int32_t k = 0; k < found; k++) is_long |= all[k].period > VG_LONG_STEP;
-    count = vg_group_all(s, operand, group, *run, found, INT32_MAX, INT32_MAX, runs);
+    count = vg_group_all(s, label, operand, group, *run, found, INT32_MAX, INT32_MAX, runs);
     if (is_long && count > VG_LONG_STEP) {
         VgPeriodic *const some = (VgPeriodic *)malloc(((size_t)found + 1) * sizeof *some);
         int32_t *const own_operand = (int32_t *)malloc(((size_t)s->start[s->count] + 1) * sizeof *own_operand);
@@ -204,7 +237,7 @@ static int32_t vg_find_groups(const VgSegment *s, int32_t *operand, int32_t *gro
         int32_t few = 0, fewer = INT32_MAX;
         if (some != NULL && own_operand != NULL && own_group != NULL) {
             memcpy(some, all, (size_t)found * sizeof *some);
-            fewer = vg_group_all(s, own_operand, own_group, some, found, VG_LONG_STEP, count, &few);
+            fewer = vg_group_all(s, label, own_operand, own_group, some, found, VG_LONG_STEP, count, &few);
         }
         if (fewer >= 0 && fewer < count) {
             memcpy(*run, some, (size_t)few * sizeof *some);
@@ -217,7 +250,10 @@ static int32_t vg_find_groups(const VgSegment *s, int32_t *operand, int32_t *gro
         free(own_operand);
         free(own_group);
     }
+done:
     free(all);
+    free(label);
+    free(ordered);
     return count;
 }
 

@@ -11,7 +11,11 @@
  * iteration or so many iterations before (in the first ones of those, anything), or a result of one group, a scalar, a
  * slot.
  *
- * Data structures: VgPeriodic, instructions first ... first + period * count.
+ * Data structures: VgPeriodic, instructions first ... first + period * count, or to its end.
+ *
+ * Iterations that do not wait for each other are alike by their history (_group.h), and so may be parts of one: of a
+ * group's members there is no order. A short iteration without long lists is told apart all the same where the lanes of
+ * a batch are the vectors: then one loop computes an iteration from beginning to end (vg_label_parallel).
  *
  * Where to start reading: vg_find_periodic, then vg_fit_periodic. */
 #ifndef VALUEGRAD_PERIOD_H
@@ -27,11 +31,15 @@ enum {
     VG_MOST_CARRIED = 4, /* iterations from a result to its use */
     VG_NEAR = 24,       /* operands so near count in an instruction's hash */
     VG_LEAST_RUN = 2048, /* instructions of a run, */
-    VG_LEAST_SHARE = 16 /* or one in so many of all: short ones that stand side by side are alike by their history */
+    VG_LEAST_SHARE = 16, /* or one in so many of all: short ones that stand side by side are alike by their history */
+    VG_LEAST_PARALLEL = 16, /* instructions of an iteration that does not wait for others, */
+    VG_MOST_PARALLEL = 512,
+    VG_SHORT_LIST = 4 /* terms, at most, of a list that is no loop itself */
 };
 
 typedef struct VgPeriodic {
     int32_t first, period, count;
+    int32_t end;   /* of what repeats itself; the last iteration may be less than one where none waits for another */
     int32_t group; /* of the first instruction of an iteration; those of the others follow */
 } VgPeriodic;
 
@@ -116,6 +124,18 @@ static int vg_carries(const VgSegment *s, int32_t first, int32_t period) {
     return done < period;
 }
 
+/* Whether an iteration that waits for no other one is better computed as a whole: it is short, and lists that would be
+ * loops have no more terms than it has instructions. */
+static int vg_is_whole(const VgSegment *s, int32_t first, int32_t period) {
+    int32_t terms = 0;
+    for (int32_t i = first; i < first + period; i++) {
+        const int32_t n = s->start[i + 1] - s->start[i], own = s->op[i] == VG_OP_dot ? n / 2 : n;
+        if (s->op[i] == VG_OP_gather || s->op[i] == VG_OP_norm || own > period) return 0;
+        if (own > VG_SHORT_LIST) terms += own;
+    }
+    return period >= VG_LEAST_PARALLEL && period <= VG_MOST_PARALLEL && terms <= period;
+}
+
 typedef struct {
     int32_t from, length; /* of a result, in an iteration, to one of its uses */
 } VgReach;
@@ -179,21 +199,26 @@ done:
 }
 
 /* Add the run around instruction i if it repeats the one `period` before; it is free from `from` to where `limit` is not
- * negative.  Where the instructions begin and stop matching goes to *begin and *end. */
-static int vg_try_period(const VgSegment *s, int32_t i, int32_t period, int32_t from, const int32_t *limit, VgPeriodic *run,
-                      int32_t *begin, int32_t *end) {
+ * negative; `parallel`: its iterations do not wait for each other, else they do.  Where the instructions begin and stop matching goes to *begin and *end. */
+static int vg_try_period(const VgSegment *s, int32_t i, int32_t period, int32_t from, const int32_t *limit, int parallel,
+                         VgPeriodic *run, int32_t *begin, int32_t *end) {
     int32_t first = i - period, stop = i;
     while (stop < s->count && limit[stop] < 0 && vg_matches(s, stop - period, period, 0)) stop++;
     *end = stop;
     while (first > from && vg_matches(s, first - 1, period, 0)) first--;
     *begin = first;
-    if ((int64_t)stop - first < (int64_t)VG_LEAST_COUNT * period || vg_carries(s, first, period) <= 0) return 0;
+    if ((int64_t)stop - first < (int64_t)VG_LEAST_COUNT * period || (parallel && !vg_is_whole(s, first, period))) return 0;
+    if (vg_carries(s, first, period) != !parallel) return 0;
     int32_t before = first;
     while (before > from && before > first - period && vg_matches(s, before - 1, period, 1)) before--;
+    if (parallel) { /* where an iteration begins is all the same */
+        *run = (VgPeriodic){before, period, (stop - before) / period, stop, -1};
+        return 1;
+    }
     first += vg_beginning(s, first, period);
     if (before <= first - period) first -= period;
     if ((int64_t)stop - first < (int64_t)VG_LEAST_COUNT * period) return 0;
-    *run = (VgPeriodic){first, period, (stop - first) / period, -1};
+    *run = (VgPeriodic){first, period, (stop - first) / period, stop - (stop - first) % period, -1};
     return 1;
 }
 
@@ -202,8 +227,9 @@ static int vg_periodic_order(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* The runs of a segment in their order, not fitted yet, in *found (owned by the caller); how many; -1 without memory. */
-static int32_t vg_find_periodic(const VgSegment *s, VgPeriodic **found) {
+/* The runs of a segment in their order, not fitted yet, in *found (owned by the caller): those whose iterations wait for
+ * each other, or those whose do not.  How many; -1 without memory. */
+static int32_t vg_find_periodic(const VgSegment *s, int parallel, VgPeriodic **found) {
     const int32_t n = s->count;
     int32_t runs = 0, room = 64;
     uint64_t *const sums = (uint64_t *)malloc(((size_t)n + 1) * sizeof *sums);
@@ -253,7 +279,7 @@ static int32_t vg_find_periodic(const VgSegment *s, VgPeriodic **found) {
             if ((i < until && period % failed == 0) || (int64_t)VG_LEAST_COUNT * period > n - from || left < 0) continue;
             VgPeriodic run;
             int32_t begin, end;
-            if (!vg_try_period(s, i, period, from, limit, &run, &begin, &end)) {
+            if (!vg_try_period(s, i, period, from, limit, parallel, &run, &begin, &end)) {
                 failed = period;
                 until = end;
                 left -= end - begin + period;
@@ -269,7 +295,7 @@ static int32_t vg_find_periodic(const VgSegment *s, VgPeriodic **found) {
                 room *= 2;
             }
             (*found)[runs++] = run;
-            from = run.first + run.period * run.count;
+            from = run.end;
             limit[run.first] = from;
             i = from - 1;
         }
@@ -280,6 +306,21 @@ done:
     free(table);
     free(limit);
     return runs;
+}
+
+/* For each instruction of an iteration that waits for no other one a label of its own, the same in all iterations; 0 for
+ * all other instructions.  -1 without memory. */
+static int vg_label_parallel(const VgSegment *s, int32_t *label) {
+    VgPeriodic *run;
+    const int32_t runs = vg_find_periodic(s, 1, &run);
+    memset(label, 0, ((size_t)s->count + 1) * sizeof *label);
+    for (int32_t k = 0, labels = 0; k < runs; labels += run[k++].period) {
+        const int32_t all = run[k].end - run[k].first;
+        if (all < VG_LEAST_RUN && all < s->count / VG_LEAST_SHARE) continue;
+        for (int32_t i = 0; i < all; i++) label[run[k].first + i] = labels + i % run[k].period + 1;
+    }
+    free(run);
+    return runs < 0 ? -1 : 0;
 }
 
 /* What operand r of iteration t of a run is: an earlier result of its body, `(place in the body) << 8 | (iterations ago)`

@@ -33,7 +33,7 @@ class Code:
     @property
     def frame_bytes(self) -> int: ...
     def segment(
-        self, k: int
+        self, k: int, apart: bool = False
     ) -> tuple[
         NDArray[np.uint16],
         NDArray[np.int32],
@@ -97,6 +97,8 @@ class Code:
     def has_fma() -> bool: ...
     @staticmethod
     def function(op: int, dtype: str, strict: bool) -> int: ...
+    @staticmethod
+    def register_function(op: int, dtype: str, strict: bool) -> tuple[int, int]: ...
 
 @final
 class Descent:

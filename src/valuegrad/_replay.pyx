@@ -153,10 +153,11 @@ cdef class Code:
         """The size of a block's numbers."""
         return self.made().slots * self.made().block * self.made().item
 
-    def segment(self, int k):
+    def segment(self, int k, bint apart=False):
         """The instructions of segment k (0 pre, 1 main, 2 post, 3 last), for roll.groups.Segment: ops, starts, operands
         in the order of their groups, numbers, each one's group; how many groups, scalars and slots of its own it has;
-        its runs, a row (first instruction, period, iterations, first group) each."""
+        its runs, a row (first instruction, period, iterations, first group) each. `apart`: the instructions of short
+        iterations that do not wait for each other are of different groups."""
         cdef VgCode *code = self.made()
         if not 0 <= k < 4:
             raise ValueArgumentError(f"Code.segment() got {k}; expected 0 to 3")
@@ -175,7 +176,7 @@ cdef class Code:
             memcpy(&to_references[0], segment.operand, operands * sizeof(int32_t))
         cdef VgPeriodic *run = NULL
         cdef int32_t i, runs = 0
-        cdef int32_t groups = vg_find_groups(segment, &to_references[0], &to_group[0], &run, &runs)
+        cdef int32_t groups = vg_find_groups(segment, apart, &to_references[0], &to_group[0], &run, &runs)
         found = [(run[i].first, run[i].period, run[i].count, run[i].group) for i in range(runs)]
         free(run)
         if groups < 0:
@@ -261,6 +262,12 @@ cdef class Code:
     def function(int op, str dtype, bint strict):
         """The address of the function that computes an operation on V lanes, (a, b, out, number); 0: there is none."""
         return <uintptr_t>vg_vector_function(<uint16_t>op, dtype == "float32", strict)
+
+    @staticmethod
+    def register_function(int op, str dtype, bint strict):
+        """The address of a function that does the same to registers, and how many lanes one holds; 0: there is none."""
+        address = <uintptr_t>vg_register_function(<uint16_t>op, dtype == "float32", strict)
+        return address, vg_register_lanes(dtype == "float32")
 
     cdef VgCode *made(self) except NULL:
         """The program, or an error where __init__ was left out or failed."""

@@ -17,6 +17,8 @@
 
 enum {
     VG_MOST_CHUNKS = 64,
+    VG_FEW_CHUNKS = 16,                /* where one in VG_MANY_SUMS operations of a long program is a sum over the lanes: */
+    VG_MANY_SUMS = 16,                 /* each chunk has all of them to itself */
     VG_CHUNK_BLOCKS = 16,              /* of V lanes, in a chunk, */
     VG_LONG_PROGRAM = 5000,            /* unless the program has so many instructions (vg_least_chunk) */
     VG_STREAM_COLUMNS = 32,            /* arrays of a program that works on them (lower/streams.py) */
@@ -442,7 +444,9 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     const ptrdiff_t blocks = job->n / code->vector + (job->n % code->vector != 0);
     const ptrdiff_t least = vg_least_chunk(code, blocks);
     const VgSegmentFunction alone = vg_function_alone(code, job->n);
-    ptrdiff_t chunk_blocks = blocks / VG_MOST_CHUNKS + (blocks % VG_MOST_CHUNKS != 0);
+    const int has_many_sums = code->length >= VG_LONG_PROGRAM && VG_MANY_SUMS * (int64_t)l->accumulators >= code->length;
+    const ptrdiff_t most = has_many_sums ? VG_FEW_CHUNKS : VG_MOST_CHUNKS;
+    ptrdiff_t chunk_blocks = blocks / most + (blocks % most != 0);
     chunk_blocks = (chunk_blocks + least - 1) / least * least;
     if (code->stream != NULL && threads == 1) chunk_blocks = blocks; /* there are no sums whose order could change */
     job->chunk = chunk_blocks * code->vector;

@@ -26,6 +26,7 @@ from valuegrad.derivation import DIRECTIONAL, ArgNums, Derivative, every_gradien
 from valuegrad.errors import ValueArgumentError, ValueTypeError
 from valuegrad.lower.lowering import ENGINE
 from valuegrad.paths import Options, Paths, gradient_leaves
+from valuegrad.quick import VectorCall, vector_call
 
 if TYPE_CHECKING:
     from valuegrad.descriptions import ProgramDescription
@@ -80,6 +81,7 @@ class Program:
         self._lock = RLock()
         self._warned = [False]
         self._fast: tuple[Any, Any, int] | None = None  # of the latest call on floats: code, builder, how many
+        self._vectors: VectorCall | None = None  # the latest one on vectors alone
 
     def __repr__(self) -> str:
         return f"<valuegrad program {self.__name__}{self.__signature__ or '(...)'}>"
@@ -110,7 +112,9 @@ class Program:
             numbers = fast[0](args)
             if numbers is not None:
                 return fast[1](numbers)
-        return self._evaluate(args, kwargs)
+        vectors = self._vectors
+        found = vectors(args) if vectors is not None and not kwargs and not _mode() else None
+        return self._evaluate(args, kwargs) if found is None else found
 
     def _evaluate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if modes.recorder() is not None:
@@ -157,10 +161,12 @@ class Program:
         return self._derivative is not None
 
     def _remember(self, paths: Paths, call: Call, args: tuple[Any, ...]) -> None:
-        """Make the next call like this one quick: positional floats, nothing else."""
+        """Make the next call like this one quick: positional floats, or vectors, nothing else."""
         path = paths.latest or paths.root
         if path is not None and not path.captured and set(map(type, args)) == {float} and len(args) == len(call.leaves):
             self._fast = (paths.lower(path, call).code.call, paths.build, len(args))
+        elif path is not None and not path.captured:
+            self._vectors = vector_call(paths, path, call, args)
 
     # -------------------------------------------------------------------------------------------- derivatives
     @cached_property

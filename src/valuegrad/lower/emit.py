@@ -50,6 +50,7 @@ def emit_segment(
     is_constant: NDArray[np.bool_],
     in_place: InPlace,
     functions: Callable[[int], str],
+    registers: Callable[[int], tuple[str, int]],
 ) -> tuple[str, int]:
     """The LLVM IR of a function that runs a segment.
 
@@ -60,7 +61,7 @@ def emit_segment(
         name: of the function.
         dtype: "float64" or "float32".
         what: it computes.
-        strict, fma, functions: as for ``Vectors``.
+        strict, fma, functions, registers: as for ``Vectors``.
         totals: for each sum over the lanes the scalar in which it ends; if these are all lanes it goes there at once.
         constants, is_constant: for each scalar whether it is one, and its value.
         in_place: which inputs and outputs are no scalars.
@@ -75,7 +76,7 @@ def emit_segment(
     kernels = fed(kernels, lanes, is_call, single=single)
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
-    loops = Loops(dtype, single, strict, fma, functions, slots, places)
+    loops = Loops(dtype, single, strict, fma, functions, registers, slots, places)
     loops.are_all = what == "one block"
     loops.apart = {g: apart for g, (_, _, apart) in held.items()}
     used = slots + (-(-end // lanes) if single else end)

@@ -46,6 +46,10 @@ class InPlace:
     runs: tuple[int, int] = (-1, -1)
     ends: tuple[tuple[str, int, int], ...] = ()
 
+    def fits(self, kernels: Sequence[Any]) -> bool:
+        """Whether these kernels can have them there, too."""
+        return all(_is_clean(kernel, first, end) for _, first, end in self.ends for kernel in kernels)
+
     def applied(self, kernel: Kernel) -> Kernel:
         """The kernel with the spaces of its columns."""
         columns = list(kernel.columns)

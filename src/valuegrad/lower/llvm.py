@@ -87,9 +87,11 @@ def _with_addresses(text: str, address: Callable[[str], int]) -> str:
     """A module whose functions from elsewhere are jumps to their addresses: no loader has to find them."""
     lines = text.split("\n")
     for i, line in enumerate(lines):
-        if line.startswith(f"declare void @{PREFIX}"):
-            name = line[line.index("@") + 1 : line.index("(")]
-            call = f"inttoptr (i64 {address(name)} to ptr)(ptr %a, ptr %b, ptr %out, double %number)"
-            head = f"define private void @{name}(ptr %a, ptr %b, ptr %out, double %number) nounwind"
-            lines[i] = f"{head} {{\n  tail call void {call}\n  ret void\n}}"
+        if line.startswith("declare ") and f" @{PREFIX}" in line:
+            kind, _, rest = line.removeprefix("declare ").partition(" @")
+            name, _, kinds = rest.rstrip(")").partition("(")
+            given = ", ".join(f"{one} %x{k}" for k, one in enumerate(kinds.split(", ")))
+            call = f"tail call {kind} inttoptr (i64 {address(name)} to ptr)({given})"
+            body = f"  {call}\n  ret void" if kind == "void" else f"  %y = {call}\n  ret {kind} %y"
+            lines[i] = f'define private {kind} @{name}({given}) nounwind "prefer-vector-width"="512" {{\n{body}\n}}'
     return "\n".join(lines)

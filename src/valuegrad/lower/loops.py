@@ -82,10 +82,11 @@ class Loops(Vectors):
         strict: bool,
         fma: bool,
         functions: Callable[[int], str],
+        registers: Callable[[int], tuple[str, int]],
         frame: int,
         storage: dict[int, int],
     ) -> None:
-        super().__init__(dtype, single, strict, fma, functions)
+        super().__init__(dtype, single, strict, fma, functions, registers)
         self.frame, self.storage = frame, storage
         self.apart: dict[int, int] = {}
         self.rows = 0  # of a vector so many members, if that is known

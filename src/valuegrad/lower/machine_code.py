@@ -20,7 +20,7 @@ from valuegrad.primitives.opcodes import OPS
 if TYPE_CHECKING:
     from valuegrad.lower.stored import Entry
 
-__all__ = ["STREAM", "What", "Written", "function_name", "install", "symbol"]
+__all__ = ["STREAM", "What", "Written", "function_name", "in_registers", "install", "symbol"]
 
 STREAM = 4
 """The function that runs the lanes on the arrays themselves; 0 to 3 are segments."""
@@ -32,6 +32,7 @@ which are all there are, or more than there are.  In the last two sums over the 
 Written = Mapping[int, tuple[str, int]]
 """For each function its LLVM IR, in which it is called ``function_name``, and how many slots of the frame it needs."""
 
+REGISTERS = "_registers"
 _COUNTS = struct.Struct("=3q")  # functions, calls, bytes of code
 _IN_PLACE = struct.Struct("=2q")
 _FUNCTION = struct.Struct("=3q")  # which one it is, where it begins, slots
@@ -43,7 +44,8 @@ class MachineCode(NamedTuple):
     Args:
         code: all but the addresses of the functions that it calls, which follow it.
         functions: which one each is, where it begins, how many slots it needs.
-        calls: the operations whose functions it calls, in the order of their addresses.
+        calls: the operations whose functions it calls, in the order of their addresses; ~ an operation if that is the
+            function on registers.
         in_place: which inputs and outputs it has in the caller's arrays (``lower/inplace.py``).
     """
 
@@ -74,7 +76,7 @@ class MachineCode(NamedTuple):
         called = struct.unpack_from(f"={calls}q", data, begin)
         if not all(0 <= at < size and 0 <= slots < 1 << 31 for _, at, slots in found):
             return None
-        if not all(0 <= op < len(OPS) for op in called):
+        if not all(0 <= max(op, ~op) < len(OPS) for op in called):
             return None
         if not all(-1 <= run < 1 << 31 for run in in_place):
             return None
@@ -87,8 +89,14 @@ def function_name(which: int) -> str:
 
 
 def symbol(op: int) -> str:
-    """What the function that computes an operation on V numbers is called there."""
+    """What the function that computes an operation on V numbers in memory is called there."""
     return f"{PREFIX}{op}"
+
+
+def in_registers(code: Any, op: int, strict: bool) -> tuple[str, int]:
+    """What the one that does it in registers is called, "" if there is none, and how many numbers a register holds."""
+    address, size = code.register_function(op, code.dtype, strict)
+    return f"{PREFIX}{op}{REGISTERS}" if address else "", size
 
 
 def install(
@@ -160,9 +168,12 @@ def _install(code: Any, which: int, address: int, what: What, slots: int, keep: 
 
 
 def _operation(name: str) -> int:
-    return int(name.removeprefix(PREFIX))
+    op = int(name.removeprefix(PREFIX).removesuffix(REGISTERS))
+    return ~op if name.endswith(REGISTERS) else op
 
 
 def _address(code: Any, op: int, strict: bool) -> int:
-    found: int = code.function(op, code.dtype, strict)
+    found: int = (
+        code.function(op, code.dtype, strict) if op >= 0 else code.register_function(~op, code.dtype, strict)[0]
+    )
     return found

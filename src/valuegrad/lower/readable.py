@@ -29,6 +29,7 @@ __all__ = ["ReadableCode", "operation"]
 Numbers = list[float]
 BLOCK_BYTES = 64
 CHUNKS = 64  # a batch's sum is the sum of at most so many chunks, so that threads do not change it
+FEW_CHUNKS, MANY_SUMS = 16, 16  # and so many where one in so many operations is a sum: each chunk has all of them
 CHUNK_BLOCKS = 16  # a chunk is a multiple of so many blocks,
 LONG_PROGRAM = 5000  # or of one if they compute as much as this
 
@@ -316,7 +317,7 @@ class ReadableCode:
             values[node] = float(n)
         self._execute(self._pre, values)
         failed = np.full(n, self._failed(values, "U"), dtype=np.int32)
-        sums = [_LaneSum(n, self.block, len(self._main), self._round) for _ in self._sums]
+        sums = [_LaneSum(n, self.block, len(self._main), len(self._sums), self._round) for _ in self._sums]
         for lane in range(n):
             for i, array in enumerate(inputs):
                 if not self.uniform[i]:
@@ -348,13 +349,14 @@ class _LaneSum:
     So the result depends on the numbers, on how many lanes there are and on how long the program is, not on threads.
     """
 
-    def __init__(self, lanes: int, block: int, length: int, rounded: Callable[[float], float]) -> None:
+    def __init__(self, lanes: int, block: int, length: int, sums: int, rounded: Callable[[float], float]) -> None:
         self.lanes = lanes
         self.block = block
         self.rounded = rounded
         blocks = -(-lanes // block)
         least = 1 if length >= LONG_PROGRAM else CHUNK_BLOCKS
-        self.chunk = max(1, -(-blocks // CHUNKS // least)) * least * block  # lanes in a chunk
+        most = FEW_CHUNKS if sums * MANY_SUMS >= length >= LONG_PROGRAM else CHUNKS
+        self.chunk = max(1, -(-blocks // most // least)) * least * block  # lanes in a chunk
         self.accumulators: Numbers = [-0.0] * block  # which leave what is added to them as it is
         self.done: Numbers = []
 

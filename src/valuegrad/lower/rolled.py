@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from valuegrad.lower.llvm import HAS_LLVM
-from valuegrad.lower.machine_code import STREAM, What, Written, function_name, install, symbol
+from valuegrad.lower.machine_code import STREAM, What, Written, function_name, in_registers, install, symbol
 from valuegrad.lower.stored import Entry, stream_entry
 from valuegrad.primitives.opcodes import OPS
 
@@ -82,7 +82,7 @@ class Rolled:
 
         def write() -> Written:
             found = self.segments(code)
-            return {k: found.written(k, function_name(k), what) for k in segments}
+            return {k: found.written(code, k, function_name(k), what) for k in segments}
 
         entry = None if self.entry is None else self.entry.part(f"{what} {segments}")
         install(code, segments, write, what=what, strict=self.strict, entry=entry)
@@ -145,7 +145,15 @@ def stream(code: Any, strict: bool, cache: bool | str | os.PathLike[str] = True)
         if not can_stream(segment, outputs[same == 0].tolist()):
             raise NotImplementedError("a stream of this segment")
         name = function_name(STREAM)
-        text = emit_stream(segment, name=name, dtype=code.dtype, strict=strict, fma=code.has_fma(), functions=symbol)
+        text = emit_stream(
+            segment,
+            name=name,
+            dtype=code.dtype,
+            strict=strict,
+            fma=code.has_fma(),
+            functions=symbol,
+            registers=lambda op: in_registers(code, op, strict),
+        )
         return {STREAM: (text, 0)}
 
     entry = stream_entry([*arrays[:5], outputs, same], cache, dtype=code.dtype, strict=strict, sizes=arrays[5:8])

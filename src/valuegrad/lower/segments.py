@@ -13,12 +13,12 @@ import numpy as np
 
 from valuegrad.lower.emit import emit_segment
 from valuegrad.lower.inplace import in_place
-from valuegrad.lower.machine_code import What, symbol
+from valuegrad.lower.machine_code import What, in_registers, symbol
 from valuegrad.lower.vectors import is_call
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
 from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
-from valuegrad.roll.kernels import Kernel, kernels_of
+from valuegrad.roll.kernels import WHOLE, Kernel, kernels_of
 from valuegrad.roll.sequences import Chain
 from valuegrad.roll.sequences import Sequence as OrderedLoop
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Segments"]
 
+MAIN = 1  # the segment of the lanes
 RATIO = 6  # instructions that share a group, at least, on average
 MOST = 3000  # groups, as LLVM takes longer than in proportion; unless so many instructions share one:
 MANY = 100
@@ -62,6 +63,7 @@ class Segments:
             if is_call(op) and not code.function(op, code.dtype, strict):
                 raise NotImplementedError(OPS[op])
         self.slots = [segment.slots for segment in segments]
+        self.groups = [segment.groups for segment in segments]
         self.kernels: list[tuple[list[Kernel | OrderedLoop | Chain], list[int]]] = []
         self.instructions = 0
         for segment in segments:
@@ -71,15 +73,16 @@ class Segments:
         self.in_place = in_place(segments, [kernels for kernels, _ in self.kernels], code.runs, self.totals)
         code.leave_in_place(*self.in_place.runs)
 
-    def written(self, k: int, name: str, what: What) -> tuple[str, int]:
+    def written(self, code: Any, k: int, name: str, what: What) -> tuple[str, int]:
         """The LLVM IR of the function that runs segment k, and how many slots of the frame it needs.
 
         Args:
+            code: the program's.
             k: which one.
             name: of the function.
             what: it computes.
         """
-        kernels, sizes = self.kernels[k]
+        kernels, sizes = self.kernels[k] if what == "one lane" or k != MAIN else self._of_lanes(code)
         return emit_segment(
             kernels,
             sizes,
@@ -94,7 +97,17 @@ class Segments:
             is_constant=self.constants,
             in_place=self.in_place,
             functions=symbol,
+            registers=lambda op: in_registers(code, op, self.strict),
         )
+
+    def _of_lanes(self, code: Any) -> tuple[list[Kernel | OrderedLoop | Chain], list[int]]:
+        """The kernels that compute V lanes: those of short iterations compute them as a whole."""
+        segment = Segment(*code.segment(MAIN, apart=True))
+        if segment.groups == self.groups[MAIN]:
+            return self.kernels[MAIN]
+        found = Groups(replace(segment, constants=self.constants))
+        kernels = kernels_of(found, WHOLE)
+        return (kernels, found.sizes) if self.in_place.fits(kernels) else self.kernels[MAIN]
 
     def loops(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Loop]:
         """The loops as a person would write them.

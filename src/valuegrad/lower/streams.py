@@ -44,7 +44,14 @@ def can_stream(segment: Segment, outputs: list[int]) -> bool:
 
 
 def emit_stream(
-    segment: Segment, *, name: str, dtype: str, strict: bool, fma: bool, functions: Callable[[int], str]
+    segment: Segment,
+    *,
+    name: str,
+    dtype: str,
+    strict: bool,
+    fma: bool,
+    functions: Callable[[int], str],
+    registers: Callable[[int], tuple[str, int]],
 ) -> str:
     """The LLVM IR of a function that runs a segment on arrays, VgStreamFunction of _machine.h.
 
@@ -52,9 +59,9 @@ def emit_stream(
         segment: what runs the lanes; ``can_stream`` says yes to it.
         name: of the function.
         dtype: "float64" or "float32".
-        strict, fma, functions: as for ``Vectors``.
+        strict, fma, functions, registers: as for ``Vectors``.
     """
-    return _Stream(segment, Vectors(dtype, True, strict, fma, functions)).text(name)
+    return _Stream(segment, Vectors(dtype, True, strict, fma, functions, registers)).text(name)
 
 
 class _Stream:

@@ -55,6 +55,7 @@ class Vectors:
         strict: to the last bit what the engines compute.
         fma: dots are fused multiply-adds, where they are not strict.
         functions: the name of the function that computes an operation on V numbers; "": there is none.
+        registers: of the one that does it in registers, and how many numbers one holds.
 
     Attributes:
         w: the function being written.
@@ -64,13 +65,21 @@ class Vectors:
         are_all: there are no lanes but these: sums over them are totals.
     """
 
-    def __init__(self, dtype: str, single: bool, strict: bool, fma: bool, functions: Callable[[int], str]) -> None:
+    def __init__(
+        self,
+        dtype: str,
+        single: bool,
+        strict: bool,
+        fma: bool,
+        functions: Callable[[int], str],
+        registers: Callable[[int], tuple[str, int]],
+    ) -> None:
         self.scalar = "double" if dtype == "float64" else "float"
         self.bits = 64 if dtype == "float64" else 32
         self.item = self.bits // 8
         self.lanes = BLOCK // self.item
         self.single, self.strict, self.fma = single, strict, fma
-        self.functions = functions
+        self.functions, self.registers = functions, registers
         self.declared: set[str] = set()
         self.w = Writer()
         self.width = self.lanes
@@ -257,11 +266,18 @@ class Vectors:
         return "number", self.call(body.op, body.number, numbers)
 
     def call(self, op: int, number: float, numbers: list[str]) -> str:
-        """An elementary function, which takes V numbers from memory and leaves its results there."""
-        w, t = self.w, self.type()
+        """An elementary function."""
+        function, size = self.registers(op)
+        if function:
+            return self._call_in_registers(function, size, numbers)
         function = self.functions(op)
         if not function:
             raise NotImplementedError(f"{OPS[op]} in loops")
+        return self._call_through_memory(function, number, numbers)
+
+    def _call_through_memory(self, function: str, number: float, numbers: list[str]) -> str:
+        """A function that takes V numbers from memory and leaves its results there."""
+        w, t = self.w, self.type()
         self.calls = True
         self.declared.add(f"declare void @{function}(ptr, ptr, ptr, double)")
         align = BLOCK if self.width > 1 else self.item
@@ -270,6 +286,31 @@ class Vectors:
         second = "%b" if len(numbers) > 1 else "%a"
         w.do(f"call void @{function}(ptr %a, ptr {second}, ptr %out, double 0x{_bits(number):016X})")
         return w(f"load {t}, ptr %out, align {align}")
+
+    def _call_in_registers(self, function: str, size: int, numbers: list[str]) -> str:
+        """A function that takes registers of so many numbers, and gives one.
+
+        Places that are left over repeat the first number: of what is anything there (the logarithm of 0) some functions
+        ask the C library, number by number.
+        """
+        w, n, register = self.w, self.width, f"<{size} x {self.scalar}>"
+        if n == 1:
+            numbers = [w(f"insertelement <1 x {self.scalar}> poison, {self.scalar} {x}, i64 0") for x in numbers]
+        self.declared.add(f"declare {register} @{function}({', '.join([register] * len(numbers))})")
+        t, parts = f"<{n} x {self.scalar}>", []
+        for first in range(0, n, size):
+            mask = ", ".join(f"i32 {i if i < n else 0}" for i in range(first, first + size))
+            operands = [
+                x if n == size else w(f"shufflevector {t} {x}, {t} poison, <{size} x i32> <{mask}>") for x in numbers
+            ]
+            parts.append(w(f"call {register} @{function}({', '.join(f'{register} {x}' for x in operands)})"))
+        if n == 1:
+            return w(f"extractelement {register} {parts[0]}, i64 0")
+        if n == size:
+            return parts[0]
+        mask = ", ".join(f"i32 {i}" for i in range(n))
+        second = parts[1] if len(parts) > 1 else "poison"
+        return w(f"shufflevector {register} {parts[0]}, {register} {second}, <{n} x i32> <{mask}>")
 
     def gather(self, column: int, where: str, length: Whole, step: Whole, index: str) -> str:
         """The entry at an index: from the end if negative; outside of the list its nearest entry, for nan the first."""

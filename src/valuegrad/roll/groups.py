@@ -49,7 +49,7 @@ UNIFORM, SLOT, MEMBER = 0, 1, 2
 """Classes of operands: a scalar, a slot of the frame; MEMBER + g: a result of group g (as in ``_group.h``)."""
 
 LEAST_PART, MOST_PARTS, SHORT = 64, 4, 4
-MIXED = 8  # terms of a list that are of different groups, at most, to be written out
+MIXED = 16  # terms of a list that are of different groups, at most, to be written out
 MOST_SLOTS = 64
 DENSE = 16  # times as large as there are keys
 

@@ -33,13 +33,14 @@ from valuegrad.roll.sequences import Chain, Sequence, Track, chain_of, mark_last
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Body", "Column", "Feed", "Kernel", "Piece", "kernels_of"]
+__all__ = ["WHOLE", "Body", "Column", "Feed", "Kernel", "Piece", "kernels_of"]
 
 DOT, SUM, GATHER = OPCODE["dot"], OPCODE["sum"], OPCODE["gather"]
 SAME = {OPCODE["mul"]: DOT, OPCODE["add"]: SUM}
 """A product is a dot of one pair, an addition a sum of two."""
 
 MOST_BODIES = 64  # in a kernel: more would not fit the registers
+WHOLE = 1024  # in one that computes iterations as a whole, whose groups are apart: what is stored there stays near
 FEW = 4  # pieces of a list that may lie in several places
 
 
@@ -140,11 +141,12 @@ class Kernel:
         return {c for piece in pieces if (piece.length > 1).any() for c in (piece.x, piece.y)}
 
 
-def kernels_of(groups: Groups) -> list[Kernel | Sequence | Chain]:
+def kernels_of(groups: Groups, most: int = MOST_BODIES) -> list[Kernel | Sequence | Chain]:
     """The kernels of a segment, in an order in which they can run.
 
     Args:
         groups: its groups.
+        most: bodies in a kernel.
 
     Raises:
         NotImplementedError: there is an operation that loops do not know.
@@ -165,7 +167,7 @@ def kernels_of(groups: Groups) -> list[Kernel | Sequence | Chain]:
         bodies += alone.bodies
         columns += [alone.columns, *[[] for _ in alone.bodies[1:]]]
     accumulate(ordered, columns)
-    homes = _homes(groups, bodies, columns, ordered)
+    homes = _homes(groups, bodies, columns, ordered, most)
     wanted = {
         c.group
         for g, own in enumerate(columns)
@@ -290,7 +292,9 @@ class _Homes:
         self.lists[to] |= self.lists[kernel]
 
 
-def _homes(groups: Groups, bodies: list[Any], columns: list[Any], ordered: dict[int, Sequence | Chain]) -> _Homes:
+def _homes(
+    groups: Groups, bodies: list[Any], columns: list[Any], ordered: dict[int, Sequence | Chain], most: int
+) -> _Homes:
     """Find each group's kernel; what is `ordered` has one of its own."""
     homes = _Homes()
     sizes = groups.sizes
@@ -313,7 +317,7 @@ def _homes(groups: Groups, bodies: list[Any], columns: list[Any], ordered: dict[
             and not body.variants
             and all(sizes[homes.groups[k][0]] == sizes[g] for k in top)
             and sum(homes.lists[k] for k in top) <= 1
-            and sum(len(homes.groups[k]) for k in top) < MOST_BODIES
+            and sum(len(homes.groups[k]) for k in top) < most
             and all(c.is_identity(sizes[g], sizes[c.group]) for c in read if homes.of[c.group] in top)
         )
         if joins:
@@ -328,11 +332,11 @@ def _homes(groups: Groups, bodies: list[Any], columns: list[Any], ordered: dict[
             homes.ordered.append(g in ordered)
         homes.groups[home].append(g)
         homes.of.append(home)
-    _sink(groups, homes, bodies, columns)
+    _sink(groups, homes, bodies, columns, most)
     return homes
 
 
-def _sink(groups: Groups, homes: _Homes, bodies: list[Any], columns: list[Any]) -> None:
+def _sink(groups: Groups, homes: _Homes, bodies: list[Any], columns: list[Any], most: int) -> None:
     """A kernel without a list that one other kernel reads, member by member, and nobody else, becomes part of that."""
     sizes = groups.sizes
     readers: list[set[int]] = [set() for _ in homes.level]
@@ -348,7 +352,7 @@ def _sink(groups: Groups, homes: _Homes, bodies: list[Any], columns: list[Any]) 
         if homes.lists[k] or homes.ordered[k] or not one_to_one[k] or len(readers[k]) != 1 or not homes.groups[k]:
             continue
         (to,) = readers[k]
-        if len(homes.groups[k]) + len(homes.groups[to]) <= MOST_BODIES:
+        if len(homes.groups[k]) + len(homes.groups[to]) <= most:
             for others in readers:
                 if k in others:
                     others.remove(k)

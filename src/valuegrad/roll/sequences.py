@@ -240,9 +240,12 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
                 add(a, b - a, 1)
             return
         middle = (a + b) // 2
-        again = middle + 1 + np.flatnonzero(kind[middle + 1 : b] == kind[middle])
+        alike = np.flatnonzero(kind[a:b] == kind[middle]) + a
+        begins = alike[np.diff(alike, prepend=a - 2) > 1]  # of runs, which may themselves come again
+        run = int(np.searchsorted(begins, middle, "right")) - 1
+        periods = {*(alike[alike > middle][:4] - middle).tolist(), *(begins[run + 1 :][:4] - begins[run]).tolist()}
         best = (0, 0, 0)
-        for q in (again[:4] - middle).tolist():
+        for q in sorted(periods):
             if middle + 2 * q > b:
                 break
             # equal[k]: terms k and k + q are of one kind; even[k]: the step is the one before
