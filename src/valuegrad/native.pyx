@@ -600,7 +600,7 @@ reference/value.py, the readable engine, shows how it works."""
         cdef VgValue *v = node(self)
         cdef VgBlock *block
         cdef Py_ssize_t i, n
-        v.data = arguments.number(data, "Value()")
+        v.data = PyFloat_AS_DOUBLE(data) if type(data) is float else arguments.number(data, "Value()")
         note_line()
         v.line = vg_line
         if children is not () or local_grads is not ():

@@ -19,6 +19,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 from threading import RLock
 from typing import Any
@@ -301,12 +302,17 @@ class _Batch:
         self.dtype = np.dtype(paths.options.dtype)
         self.uniform = call.uniform_inputs(self.dtype)
         self.inputs = call.lane_inputs(self.dtype)
-        sums = paths.sums(call)
         self.size = self.structure.size
-        self.is_total = np.zeros(self.size, dtype=bool) if sums is None else sums.copy()
+        self.only_totals = False  # all outputs are such: large programs have a million of them
         self.sum_outputs: Any = None  # once a part of the lanes is done: which outputs are sums over the batch
         self.totals: Any = None  # for each output that is a total: its sum so far
         self.lanes: dict[int, Any] = {}  # for the others, by output: a number for each lane
+
+    @cached_property
+    def is_total(self) -> Any:
+        """For each output whether it is one number for all lanes, not one for each."""
+        sums = self.paths.sums(self.call)
+        return np.zeros(self.size, dtype=bool) if sums is None else sums.copy()
 
     def run(self, root: Path) -> None:
         """All lanes, each on its path."""
@@ -376,6 +382,10 @@ class _Batch:
 
     def _place(self, path: Path, lanes: Any, own: Any, others: list[Any], lowered: Lowered) -> None:
         """Enter the outputs of some lanes into the results."""
+        if lanes is None and not others and (path.sums_over_lanes or self.call.shape is None):
+            self.only_totals = True
+            self._add(own)
+            return
         if lanes is not None:
             self._enter_sums(path)
         elif path.sums_over_lanes or self.call.shape is None:  # what is the same for all lanes is one number then
@@ -441,7 +451,7 @@ class _Batch:
     def _number(self, i: int, leaf: int) -> Any:
         """An output that is a number in each lane; of a gradient, the leaf to which it belongs."""
         call = self.call
-        if self.is_total[i]:
+        if self.only_totals or self.is_total[i]:
             x = float(self.totals[i])
             return x if leaf < 0 else call.whole(leaf, x, self.dtype)
         if call.shape is None:
@@ -453,7 +463,7 @@ class _Batch:
     def _array(self, start: int, shape: tuple[int, ...]) -> Any:
         """An output that is an array in each lane; the lanes' axes come first."""
         end = start + prod(shape)
-        if np.all(self.is_total[start:end]):
+        if self.only_totals or np.all(self.is_total[start:end]):
             return self.totals[start:end].reshape(shape)
         whole = {i: np.full(self.call.lanes, self.totals[i]) for i in range(start, end) if self.is_total[i]}
         columns = [whole[i] if i in whole else self.lanes[i] for i in range(start, end)]
