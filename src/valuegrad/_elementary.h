@@ -19,6 +19,8 @@
  * Data structures: VG_ELEMENTARY, one entry for each operation, made from the lists VG_LANE_LIST, VG_MVEC_LIST and
  * VG_INLINE_LIST.
  *
+ * LLVM's loops call the functions on registers themselves (vg_register_function), which gives the same bits.
+ *
  * Where to start reading: vg_vector_function. */
 #ifndef VALUEGRAD_ELEMENTARY_H
 #define VALUEGRAD_ELEMENTARY_H
