@@ -474,37 +474,10 @@ cdef extern from *:
     object vg_raise_current()
 
 
-cdef class Executable:
-    """Machine code in memory of its own, which may be executed and no longer be written.
-
-    Args:
-        code: the machine code; it must run wherever it lies.
-
-    Attributes:
-        address: where it begins, on a page of its own; 0 where the system, or this processor, grants no such memory.
-    """
-
-    cdef void *memory
-    cdef Py_ssize_t bytes
-
-    def __init__(self, bytes code not None):
-        if self.memory != NULL:
-            raise ValueArgumentError("Executable.__init__() was called twice; expected once: make a new one")
-        self.bytes = len(code)
-        self.memory = vg_executable(<const char *>code, self.bytes) if self.bytes else NULL
-
-    def __dealloc__(self):
-        vg_jit_free(self.memory, self.bytes)
-
-    @property
-    def address(self):
-        """Where it begins."""
-        return <uintptr_t>self.memory
-
-
 cdef object raise_current():
     """Raise the exception that a Python function left while the program ran."""
     return vg_raise_current()
 
 
+include "_executable.pxi"
 include "_descent.pxi"
