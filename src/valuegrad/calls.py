@@ -20,7 +20,7 @@ from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
-from itertools import chain, islice, repeat
+from itertools import chain, repeat
 from math import prod
 from typing import Any
 
@@ -174,7 +174,7 @@ class Call:
         start = 0
         for leaf in self.leaves:
             if type(leaf) is Vector:
-                array = np.fromiter(islice(inputs, start, start + leaf.array.size), object, leaf.array.size)
+                array = np.fromiter(inputs[start : start + leaf.array.size], object, leaf.array.size)
                 leaves.append(array.reshape(leaf.array.shape))
                 start += array.size
             else:
@@ -196,7 +196,7 @@ class Call:
         if numbers or not pieces:
             pieces.append(numbers)
         found = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
-        return np.ascontiguousarray(found, dtype=dtype)
+        return np.require(found, dtype, ("C", "A"))
 
     def lane_inputs(self, dtype: Any) -> list[Any]:
         """The others: for each a contiguous array with a number for each lane.
@@ -207,7 +207,7 @@ class Call:
         for leaf, uniform in zip(self.leaves, self.uniform):
             if not uniform:
                 full = leaf if leaf.shape == self.shape else np.broadcast_to(leaf, self.shape or ())
-                result.append(np.ascontiguousarray(full.reshape(-1), dtype=dtype))
+                result.append(np.require(full.reshape(-1), dtype, ("C", "A")))
         return result
 
     def lane(self, lane: int) -> list[float | int]:

@@ -253,11 +253,11 @@ class _Loop:
             if type(x) is np.ndarray:
                 part = x[step:end]
                 if same:
-                    rows.append((number, np.ascontiguousarray(part.reshape(len(part), size), dtype=self.dtype)))
+                    rows.append((number, np.require(part.reshape(len(part), size), self.dtype, ("C", "A"))))
                 else:
                     shape = (len(part), *call.shape)
                     full = part if part.shape == shape else np.broadcast_to(self._padded(part), shape)
-                    columns[column] = np.ascontiguousarray(full.reshape(len(part), -1), dtype=self.dtype)
+                    columns[column] = np.require(full.reshape(len(part), -1), self.dtype, ("C", "A"))
             number, column = number + same * size, column + 1 - same
         return rows, columns
 

@@ -36,7 +36,7 @@ def vector_call(paths: Paths, path: Path, call: Call, args: tuple[Any, ...]) -> 
     if not all(type(leaf) is Vector and leaf.array is x and _is_known(x) for leaf, x in zip(call.leaves, args)):
         return None
     lowered = paths.lower(path, call)
-    if not lowered.same.all():
+    if not lowered.same.all() or lowered.code.calls:  # Python functions want NumPy to be silent, which takes its time
         return None
     return VectorCall([x.shape for x in args], lowered, paths.structure, paths.options.threads)
 
@@ -57,7 +57,7 @@ class VectorCall:
 
     def __init__(self, shapes: Sequence[tuple[int, ...]], lowered: Any, structure: Any, threads: int) -> None:
         self.shapes = tuple(shapes)
-        self.run, self.threads, self.count = lowered.run_into, threads, len(lowered.same)
+        self.run, self.threads = lowered.run, threads
         self.place = [(start, shape, start + int(np.prod(shape or ()))) for start, shape in structure.places()]
         self.build = structure.build_leaves
 
@@ -68,8 +68,11 @@ class VectorCall:
         for x, shape in zip(args, self.shapes):
             if not _is_known(x) or x.shape != shape:
                 return None
-        numbers, found = np.concatenate(args, axis=None), np.empty(self.count)
-        if self.run(1, numbers, (), found, (), self.threads) is not None:
+        numbers = (
+            np.concatenate(args, axis=None) if len(args) > 1 else np.require(args[0].reshape(-1), None, ("C", "A"))
+        )
+        failed, found, _ = self.run(1, numbers, (), self.threads)
+        if failed is not None:
             return None
         leaves = [
             found[start:end].reshape(shape) if shape is not None else float(found[start])

@@ -19,7 +19,20 @@ LEAST_BYTES = 1 << 19
 MOST = 2
 """Arrays that are kept: while a result is computed, the one before is still held."""
 
-ONLY_HERE = 2  # references to an array that a name and the question itself have
+
+def _references_of_none_but_us() -> int:
+    """What ``sys.getrefcount`` says of an array that nobody else has, asked as ``array`` asks; -1: that is not told.
+
+    It is 2 up to Python 3.13, and less where the interpreter lends a name's reference.
+    """
+    if not hasattr(sys, "getrefcount") or not getattr(sys, "_is_gil_enabled", lambda: True)():
+        return -1
+    kept = [np.empty(1)]
+    found = kept.pop(0)
+    return sys.getrefcount(found)
+
+
+ONLY_HERE = _references_of_none_but_us()
 
 
 class Recycled:
@@ -43,7 +56,7 @@ class Recycled:
 
     def array(self, count: int, dtype: np.dtype[Any]) -> Any:
         """An array of numbers that mean nothing."""
-        if count * dtype.itemsize < LEAST_BYTES:
+        if ONLY_HERE < 0 or count * dtype.itemsize < LEAST_BYTES:
             return np.empty(count, dtype=dtype)
         for _ in range(len(self._kept)):
             try:
@@ -51,6 +64,8 @@ class Recycled:
             except IndexError:  # another one has
                 break
             is_free = sys.getrefcount(found) == ONLY_HERE
+            if found.shape != (count,) or found.dtype != dtype or not found.flags.writeable:
+                continue  # somebody has changed it
             self._kept.append(found)
             if is_free:
                 return found
