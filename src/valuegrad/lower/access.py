@@ -30,7 +30,7 @@ class Access:
         self.loops, self.box = loops, box
         self.addresses: dict[object, str] = {}
         self.loaded: dict[object, str] = {}
-        self.bases: dict[Whole, str] = {}
+        self.bases: dict[tuple[str, Whole], str] = {}
 
     def offset(self, column: int, place: Place) -> tuple[Whole, int]:
         """How far a member's number is from the beginning of its space: so far, and so many bytes more."""
@@ -46,9 +46,10 @@ class Access:
     def place(self, column: int, place: Place) -> tuple[str, int]:
         """The address of a member's number: one that others may share, and so many bytes more."""
         base, more = self.offset(column, place)
-        if base not in self.bases:
-            self.bases[base] = self.loops.w(f"getelementptr i8, ptr {self.loops.memory[column]}, i64 {base}")
-        return self.bases[base], more
+        key = self.loops.memory[column], base
+        if key not in self.bases:
+            self.bases[key] = self.loops.w(f"getelementptr i8, ptr {key[0]}, i64 {base}")
+        return self.bases[key], more
 
     def where(self, column: int, place: Place) -> tuple[object, str]:
         """The address of a member's number; the key that it shares with members that have the same one."""

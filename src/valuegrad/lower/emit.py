@@ -8,7 +8,6 @@ Where to start reading: ``emit_segment``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from valuegrad.lower.inplace import InPlace
 from valuegrad.lower.loops import ARGUMENTS, Loops
 from valuegrad.lower.machine_code import What
 from valuegrad.lower.sequential import ordered_loop
-from valuegrad.lower.vectors import BLOCK, is_call
+from valuegrad.lower.vectors import ATTRIBUTES, BLOCK, Target, is_call
 from valuegrad.roll.feeding import fed
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
@@ -30,9 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["emit_segment", "place_groups"]
 
-
 LONGEST_TABLE = 1 << 14  # constants that a loop reads one after the other
-ATTRIBUTES = 'attributes #0 = { nounwind "prefer-vector-width"="512" }'
 
 
 def emit_segment(
@@ -41,16 +38,12 @@ def emit_segment(
     slots: int,
     *,
     name: str,
-    dtype: str,
+    target: Target,
     what: What,
-    strict: bool,
-    fma: bool,
     totals: NDArray[Any],
     constants: NDArray[Any],
     is_constant: NDArray[np.bool_],
     in_place: InPlace,
-    functions: Callable[[int], str],
-    registers: Callable[[int], tuple[str, int]],
 ) -> tuple[str, int]:
     """The LLVM IR of a function that runs a segment.
 
@@ -59,9 +52,8 @@ def emit_segment(
         sizes: for each group how many members it has.
         slots: of the segment's own in the frame.
         name: of the function.
-        dtype: "float64" or "float32".
+        target: what it is written for.
         what: it computes.
-        strict, fma, functions, registers: as for ``Vectors``.
         totals: for each sum over the lanes the scalar in which it ends; if these are all lanes it goes there at once.
         constants, is_constant: for each scalar whether it is one, and its value.
         in_place: which inputs and outputs are no scalars.
@@ -69,14 +61,14 @@ def emit_segment(
     Returns:
         The module, and how many slots the frame has in all.
     """
-    lanes, single = BLOCK // (8 if dtype == "float64" else 4), what == "one lane"
+    lanes, single = BLOCK // (8 if target.dtype == "float64" else 4), what == "one lane"
     kernels = [in_place.applied(k) if isinstance(k, Kernel) else k for k in kernels]
     if single:
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
     kernels = fed(kernels, lanes, is_call, single=single)
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
-    loops = Loops(dtype, single, strict, fma, functions, registers, slots, places)
+    loops = Loops(target, single, slots, places)
     loops.are_all = what == "one block"
     loops.apart = {g: apart for g, (_, _, apart) in held.items()}
     used = slots + (-(-end // lanes) if single else end)

@@ -14,25 +14,24 @@ Where to start reading: ``store_totals``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from valuegrad.lower.writer import Writer
+if TYPE_CHECKING:
+    from valuegrad.lower.vectors import Vectors
+    from valuegrad.lower.writer import Writer
 
 __all__ = ["store_totals"]
 
-BYTES = 64  # of a vector
 
-
-def store_totals(w: Writer, scalar: str, item: int, vectors: Sequence[str], places: Sequence[tuple[str, int]]) -> None:
+def store_totals(e: Vectors, vectors: Sequence[str], places: Sequence[tuple[str, int]]) -> None:
     """Write the total of each vector to its place.
 
     Args:
-        w: the function being written.
-        scalar: "double" or "float".
-        item: bytes of one.
+        e: the function being written.
         vectors: of V numbers each.
         places: for each an address, and how many bytes further its place is.
     """
-    lanes = BYTES // item
+    w, scalar, item, lanes = e.w, e.scalar, e.item, e.lanes
     t = f"<{lanes} x {scalar}>"
     order = sorted(range(len(vectors)), key=lambda i: (places[i][0], places[i][1]))
     for first in range(0, len(order), lanes):

@@ -93,5 +93,5 @@ def _with_addresses(text: str, address: Callable[[str], int]) -> str:
             given = ", ".join(f"{one} %x{k}" for k, one in enumerate(kinds.split(", ")))
             call = f"tail call {kind} inttoptr (i64 {address(name)} to ptr)({given})"
             body = f"  {call}\n  ret void" if kind == "void" else f"  %y = {call}\n  ret {kind} %y"
-            lines[i] = f'define private {kind} @{name}({given}) nounwind "prefer-vector-width"="512" {{\n{body}\n}}'
+            lines[i] = f"define private {kind} @{name}({given}) #0 {{\n{body}\n}}"
     return "\n".join(lines)

@@ -15,7 +15,6 @@ Where to start reading: ``Loops.function``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +26,7 @@ from valuegrad.lower.packing import Far, Packed, far_columns, pack_all, pack_til
 from valuegrad.lower.tiles import Place, best_tile
 from valuegrad.lower.totals import along_terms, totals_of
 from valuegrad.lower.turned import TERMS
-from valuegrad.lower.vectors import BLOCK, BROADCAST, LEAVES, SIDE_BY_SIDE, Value, Vectors, is_call
+from valuegrad.lower.vectors import BLOCK, BROADCAST, LEAVES, SIDE_BY_SIDE, Target, Value, Vectors, is_call
 from valuegrad.lower.writer import Whole, Writer
 from valuegrad.roll.groups import GUARD, REDUCE
 from valuegrad.roll.kernels import GATHER
@@ -75,18 +74,8 @@ class Loops(Vectors):
         written: the functions.
     """
 
-    def __init__(
-        self,
-        dtype: str,
-        single: bool,
-        strict: bool,
-        fma: bool,
-        functions: Callable[[int], str],
-        registers: Callable[[int], tuple[str, int]],
-        frame: int,
-        storage: dict[int, int],
-    ) -> None:
-        super().__init__(dtype, single, strict, fma, functions, registers)
+    def __init__(self, target: Target, single: bool, frame: int, storage: dict[int, int]) -> None:
+        super().__init__(target, single)
         self.frame, self.storage = frame, storage
         self.apart: dict[int, int] = {}
         self.rows = 0  # of a vector so many members, if that is known
@@ -380,7 +369,7 @@ class Loops(Vectors):
                 ((kind, x),) = body.args
                 read = [v[x] if kind == "value" else ("number", access.read(x, p)) for p, v in zip(places, values)]
                 vectors = [self.counted(self.number(number)) for number in read]
-                store_totals(self.w, self.scalar, self.item, vectors, [access.place(body.out, p) for p in places])
+                store_totals(self, vectors, [access.place(body.out, p) for p in places])
                 continue
             for place, value in zip(places, values):
                 if body.variants and body.op != GATHER:

@@ -19,11 +19,12 @@ from valuegrad.primitives.opcodes import OPS
 
 if TYPE_CHECKING:
     from valuegrad.lower.stored import Entry
+    from valuegrad.lower.vectors import Target
 
-__all__ = ["STREAM", "What", "Written", "function_name", "in_registers", "install", "symbol"]
+__all__ = ["LAST", "MAIN", "POST", "PRE", "STREAM", "What", "Written", "function_name", "install", "target_of"]
 
-STREAM = 4
-"""The function that runs the lanes on the arrays themselves; 0 to 3 are segments."""
+PRE, MAIN, POST, LAST, STREAM = range(5)
+"""The functions: of the segments, and the one that runs the lanes on the arrays themselves."""
 
 What = Literal["blocks", "one lane", "one block"]
 """What a segment's function computes: V lanes of perhaps many, whose sums go on with the next ones; one lane; or V,
@@ -88,15 +89,19 @@ def function_name(which: int) -> str:
     return "stream" if which == STREAM else f"segment{which}"
 
 
-def symbol(op: int) -> str:
-    """What the function that computes an operation on V numbers in memory is called there."""
-    return f"{PREFIX}{op}"
+def target_of(code: Any, strict: bool) -> Target:
+    """What a program's functions are written for; it does not hold the code."""
+    from valuegrad.lower.vectors import Target  # who finds its functions on disk writes none
 
+    dtype, in_memory, in_registers = code.dtype, code.function, code.register_function
 
-def in_registers(code: Any, op: int, strict: bool) -> tuple[str, int]:
-    """What the one that does it in registers is called, "" if there is none, and how many numbers a register holds."""
-    address, size = code.register_function(op, code.dtype, strict)
-    return f"{PREFIX}{op}{REGISTERS}" if address else "", size
+    def function(op: int) -> tuple[str, int]:
+        address, size = in_registers(op, dtype, strict)
+        if address:
+            return f"{PREFIX}{op}{REGISTERS}", size
+        return f"{PREFIX}{op}" if in_memory(op, dtype, strict) else "", 0
+
+    return Target(dtype, strict, code.has_fma(), function)
 
 
 def install(

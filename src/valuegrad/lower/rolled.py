@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from valuegrad.lower.llvm import HAS_LLVM
-from valuegrad.lower.machine_code import STREAM, What, Written, function_name, in_registers, install, symbol
+from valuegrad.lower.machine_code import LAST, MAIN, POST, PRE, STREAM, What, Written, function_name, install, target_of
 from valuegrad.lower.stored import Entry, stream_entry
 from valuegrad.primitives.opcodes import OPS
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Rolled", "rolled_code", "stream", "why_not"]
 
-PRE, MAIN, POST, LAST = range(4)
 LONG = 4000  # operations of a recording that may be worth it
 
 
@@ -144,17 +143,7 @@ def stream(code: Any, strict: bool, cache: bool | str | os.PathLike[str] = True)
         segment = Segment(*arrays)
         if not can_stream(segment, outputs[same == 0].tolist()):
             raise NotImplementedError("a stream of this segment")
-        name = function_name(STREAM)
-        text = emit_stream(
-            segment,
-            name=name,
-            dtype=code.dtype,
-            strict=strict,
-            fma=code.has_fma(),
-            functions=symbol,
-            registers=lambda op: in_registers(code, op, strict),
-        )
-        return {STREAM: (text, 0)}
+        return {STREAM: (emit_stream(segment, function_name(STREAM), target_of(code, strict)), 0)}
 
     entry = stream_entry([*arrays[:5], outputs, same], cache, dtype=code.dtype, strict=strict, sizes=arrays[5:8])
     try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from valuegrad.lower.emit import emit_segment
 from valuegrad.lower.inplace import in_place
-from valuegrad.lower.machine_code import What, in_registers, symbol
+from valuegrad.lower.machine_code import MAIN, What, target_of
 from valuegrad.lower.vectors import is_call
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Segments"]
 
-MAIN = 1  # the segment of the lanes
 RATIO = 6  # instructions that share a group, at least, on average
 MOST = 3000  # groups, as LLVM takes longer than in proportion; unless so many instructions share one:
 MANY = 100
@@ -49,7 +48,7 @@ class Segments:
     """
 
     def __init__(self, code: Any, strict: bool, anyhow: bool) -> None:
-        self.strict, self.dtype, self.fma = strict, code.dtype, code.has_fma()
+        self.target = target_of(code, strict)
         self.layout, self.totals = Layout(*code.layout), code.totals
         segments = [Segment(*code.segment(k)) for k in range(4)]
         self.constants = _constants(self.layout, self.totals, segments)
@@ -88,16 +87,12 @@ class Segments:
             sizes,
             self.slots[k],
             name=name,
-            dtype=self.dtype,
+            target=self.target,
             what=what,
-            strict=self.strict,
-            fma=self.fma,
             totals=self.totals,
             constants=np.where(self.constants, self.layout.scalars, np.nan),
             is_constant=self.constants,
             in_place=self.in_place,
-            functions=symbol,
-            registers=lambda op: in_registers(code, op, self.strict),
         )
 
     def _of_lanes(self, code: Any) -> tuple[list[Kernel | OrderedLoop | Chain], list[int]]:

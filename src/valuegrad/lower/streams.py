@@ -11,10 +11,9 @@ Where to start reading: ``emit_stream``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from valuegrad.lower.vectors import INLINE, SIDE_BY_SIDE, Value, Vectors
+from valuegrad.lower.vectors import ATTRIBUTES, INLINE, SIDE_BY_SIDE, Target, Value, Vectors
 from valuegrad.lower.writer import Whole
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.groups import STORE
@@ -28,7 +27,6 @@ __all__ = ["MOST_COLUMNS", "can_stream", "emit_stream"]
 MOST_COLUMNS = 32
 """Arrays of the lanes, VG_STREAM_COLUMNS of _run.h."""
 KNOWN = INLINE - {"gather"}
-ATTRIBUTES = 'attributes #0 = { nounwind "prefer-vector-width"="512" }'
 
 
 def can_stream(segment: Segment, outputs: list[int]) -> bool:
@@ -43,25 +41,15 @@ def can_stream(segment: Segment, outputs: list[int]) -> bool:
     return known and stored == sorted(outputs) and segment.slots <= MOST_COLUMNS
 
 
-def emit_stream(
-    segment: Segment,
-    *,
-    name: str,
-    dtype: str,
-    strict: bool,
-    fma: bool,
-    functions: Callable[[int], str],
-    registers: Callable[[int], tuple[str, int]],
-) -> str:
+def emit_stream(segment: Segment, name: str, target: Target) -> str:
     """The LLVM IR of a function that runs a segment on arrays, VgStreamFunction of _machine.h.
 
     Args:
         segment: what runs the lanes; ``can_stream`` says yes to it.
         name: of the function.
-        dtype: "float64" or "float32".
-        strict, fma, functions, registers: as for ``Vectors``.
+        target: what it is written for; it calls no functions.
     """
-    return _Stream(segment, Vectors(dtype, True, strict, fma, functions, registers)).text(name)
+    return _Stream(segment, Vectors(target, True)).text(name)
 
 
 class _Stream:

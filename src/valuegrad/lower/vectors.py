@@ -11,6 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from valuegrad.lower.lane_sums import store_totals
 from valuegrad.lower.writer import Whole, Writer
@@ -19,7 +20,18 @@ from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
 from valuegrad.roll.kernels import Body
 from valuegrad.roll.sequences import Step
 
-__all__ = ["BLOCK", "BROADCAST", "INLINE", "LEAVES", "SIDE_BY_SIDE", "Value", "Vectors", "is_call"]
+__all__ = [
+    "ATTRIBUTES",
+    "BLOCK",
+    "BROADCAST",
+    "INLINE",
+    "LEAVES",
+    "SIDE_BY_SIDE",
+    "Target",
+    "Value",
+    "Vectors",
+    "is_call",
+]
 
 BLOCK = 64  # bytes of a vector, VG_BLOCK_BYTES of _machine.h
 COMPARE = {"lt": "olt", "le": "ole", "eq": "oeq"}
@@ -45,17 +57,34 @@ BROADCAST, SIDE_BY_SIDE = "broadcast", "side by side"
 Value = tuple[str, str]
 """("number" or "mask", its name)."""
 
+ATTRIBUTES = 'attributes #0 = { nounwind "prefer-vector-width"="512" }'
+"""Of all functions of a module."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What code is written for.
+
+    Args:
+        dtype: "float64" or "float32".
+        strict: to the last bit what the engines compute.
+        fma: dots are fused multiply-adds, where they are not strict.
+        function: of an operation the name of the function that computes it, "" if there is none, and how many numbers
+            it takes in a register; 0: it takes V numbers from memory.
+    """
+
+    dtype: str
+    strict: bool
+    fma: bool
+    function: Callable[[int], tuple[str, int]] = lambda op: ("", 0)
+
 
 class Vectors:
     """What the body of a loop is written with.
 
     Args:
-        dtype: "float64" or "float32".
+        target: what it is written for.
         single: one lane, and vectors run along members; else vectors are V lanes.
-        strict: to the last bit what the engines compute.
-        fma: dots are fused multiply-adds, where they are not strict.
-        functions: the name of the function that computes an operation on V numbers; "": there is none.
-        registers: of the one that does it in registers, and how many numbers one holds.
 
     Attributes:
         w: the function being written.
@@ -65,21 +94,12 @@ class Vectors:
         are_all: there are no lanes but these: sums over them are totals.
     """
 
-    def __init__(
-        self,
-        dtype: str,
-        single: bool,
-        strict: bool,
-        fma: bool,
-        functions: Callable[[int], str],
-        registers: Callable[[int], tuple[str, int]],
-    ) -> None:
-        self.scalar = "double" if dtype == "float64" else "float"
-        self.bits = 64 if dtype == "float64" else 32
+    def __init__(self, target: Target, single: bool) -> None:
+        self.scalar = "double" if target.dtype == "float64" else "float"
+        self.bits = 64 if target.dtype == "float64" else 32
         self.item = self.bits // 8
         self.lanes = BLOCK // self.item
-        self.single, self.strict, self.fma = single, strict, fma
-        self.functions, self.registers = functions, registers
+        self.target, self.single = target, single
         self.declared: set[str] = set()
         self.w = Writer()
         self.width = self.lanes
@@ -217,7 +237,7 @@ class Vectors:
 
     def multiply_add(self, a: str, b: str, c: str) -> str:
         """a * b + c, in one rounding where that is allowed."""
-        if self.fma and not self.strict:
+        if self.target.fma and not self.target.strict:
             return self.w(self.intrinsic("fma", a, b, c))
         return self.w(f"fadd {self.type()} {self.w(f'fmul {self.type()} {a}, {b}')}, {c}")
 
@@ -267,10 +287,9 @@ class Vectors:
 
     def call(self, op: int, number: float, numbers: list[str]) -> str:
         """An elementary function."""
-        function, size = self.registers(op)
-        if function:
+        function, size = self.target.function(op)
+        if size:
             return self._call_in_registers(function, size, numbers)
-        function = self.functions(op)
         if not function:
             raise NotImplementedError(f"{OPS[op]} in loops")
         return self._call_through_memory(function, number, numbers)
@@ -345,7 +364,7 @@ class Vectors:
             if body.op == REDUCE and not self.single:
                 counted = self.counted(name)
                 if self.are_all:
-                    store_totals(w, self.scalar, self.item, [counted], [(where, 0)])
+                    store_totals(self, [counted], [(where, 0)])
                     return
                 before = w(f"load {t}, ptr {where}, align {BLOCK}")
                 name = w(f"fadd {t} {before}, {counted}")

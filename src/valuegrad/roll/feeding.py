@@ -62,7 +62,7 @@ def fed(
         for body in kernel.bodies:
             maker[body.group] = k
     for k, kernel in enumerate(kernels):
-        which = _long_list(kernel, LEAST_TERMS)
+        which = _list_of(kernel)
         if which is None:
             continue
         assert isinstance(kernel, Kernel)
@@ -84,14 +84,14 @@ def fed(
     return [kernel for kernel in result if kernel is not None]
 
 
-def _long_list(kernel: Kernel | Sequence | Chain, least: int) -> int | None:
-    """Which of a kernel's bodies is a list of so many terms, the same in number for all members."""
+def _list_of(kernel: Kernel | Sequence | Chain) -> int | None:
+    """Which of a kernel's bodies is a list whose terms are the same in number for all members."""
     if not isinstance(kernel, Kernel):
         return None
     for i, body in enumerate(kernel.bodies):
         if body.op in LISTS and len(body.variants) == 1:
             lengths = [piece.length for piece in body.variants[0]]
-            if all((n == n[0]).all() for n in lengths) and max(int(n[0]) for n in lengths) >= least:
+            if all((n == n[0]).all() for n in lengths):
                 return i
     return None
 
