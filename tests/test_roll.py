@@ -432,11 +432,11 @@ def test_products_whose_terms_are_far_apart_are_packed_and_the_same_bits(
 ) -> None:
     packed = []
 
-    def pack_tile(*args: Any) -> None:
+    def pack(*args: Any) -> packing.Packed:
         packed.append(args)
-        packing.pack_tile(*args)
+        return packing.pack(*args)
 
-    monkeypatch.setattr(loops, "pack_tile", pack_tile)
+    monkeypatch.setattr(loops, "pack", pack)
 
     def f(w: list[Any], x: list[Any]) -> list[Any]:
         rows = [[x[p] * w[o] + w[p] for o in range(37)] for p in range(9)]

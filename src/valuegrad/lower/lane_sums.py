@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from valuegrad.lower.vectors import Vectors
     from valuegrad.lower.writer import Writer
 
-__all__ = ["store_totals"]
+__all__ = ["cycles_of_totals", "store_totals"]
+
+
+def cycles_of_totals(vectors: int, beside: int, lanes: int) -> float:
+    """What it takes to write the totals of so many vectors, as many of which go to places side by side: two shuffles a
+    vector, those of V at a time, and some instructions a stretch."""
+    return 2.0 * lanes * -(-vectors // lanes) + 4.0 * vectors / beside
 
 
 def store_totals(e: Vectors, vectors: Sequence[str], places: Sequence[tuple[str, int]]) -> None:

@@ -15,15 +15,17 @@ Where to start reading: ``Loops.function``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from valuegrad.lower.access import Access
 from valuegrad.lower.inplace import INPUT, OUTPUT
-from valuegrad.lower.lane_sums import store_totals
-from valuegrad.lower.packing import Far, Packed, far_columns, pack_all, pack_tile
-from valuegrad.lower.tiles import Place, best_tile
+from valuegrad.lower.lane_sums import cycles_of_totals, store_totals
+from valuegrad.lower.packing import ALL_BYTES, NEAR_BYTES, STRETCH_BYTES, Far, Packed, far_columns, is_far, pack
+from valuegrad.lower.tiles import Operand, Place, best_tile
 from valuegrad.lower.totals import along_terms, totals_of
 from valuegrad.lower.turned import TERMS
 from valuegrad.lower.vectors import BLOCK, BROADCAST, LEAVES, SIDE_BY_SIDE, Target, Value, Vectors, is_call
@@ -290,11 +292,8 @@ class Loops(Vectors):
         far_outer: list[Far] = []
         far_inner: list[Far] = []
         if len(tile) == 2 and box.lengths:
-            outer, inner = sorted(tile, key=lambda d: -sizes[d])  # what is read again for each tile is the smaller part
-            far_outer = far_columns(self, box, outer, inner, tile[outer])
-            far_inner = far_columns(self, box, inner, outer, tile[inner])
-            if far_outer or far_inner:
-                order[-2:] = outer, inner
+            outer, inner = tile
+            far_outer, far_inner = far_columns(self, box, outer, inner), far_columns(self, box, inner, outer)
 
         def level(k: int, bases: list[Whole], shape: Place) -> None:
             if k == len(order):
@@ -302,58 +301,83 @@ class Loops(Vectors):
                 return
             d = order[k]
             t, extent, strides = tile.get(d, 1), box.extents[d], box.strides[d]
-            full, rest = divmod(extent, t) if isinstance(extent, int) else (extent, 0)
             before = self.packed, self.taken
-            everything: list[tuple[Far, str]] = []
-            for far in far_inner if d == outer else ():
-                room = pack_all(self, box, bases, far, inner, tile[inner])
-                if room is not None:
-                    everything.append((far, room))
-            rooms = {far: self.room(far.length * t * BLOCK) for far in far_outer} if d == outer else {}
-            self.packed = {**self.packed, **{far.column: Packed(room, inner, -1) for far, room in everything}}
+            for far in far_inner:
+                whole, moves = box.extents[inner], any(box.strides[e][far.column] != 0 for e in order[k:] if e != inner)
+                assert isinstance(whole, int)
+                if not moves and far.column not in self.packed and whole * far.length * far.unit <= ALL_BYTES:
+                    self.packed = {**self.packed, far.column: pack(self, box, bases, far, inner, tile[inner], whole)}
 
-            def part(i: Whole, size: int) -> None:
+            def stretch(first: Whole, members: Whole) -> None:
+                """Some members along the dimension, in tiles."""
+                moved = [w.add(base, w.mul(s, first)) for base, s in zip(bases, strides)]
+                outside = self.packed, self.taken
+                for far in far_outer if d == outer else ():
+                    assert isinstance(members, int)
+                    self.packed = {**self.packed, far.column: pack(self, box, moved, far, d, t, members)}
+                in_parts(members, t, lambda i, size: one(moved, i, size))
+                self.packed, self.taken = outside
+
+            def one(bases: list[Whole], i: Whole, size: int) -> None:
+                """A tile."""
                 moved = [w.add(base, w.mul(i, w.mul(s, t))) for base, s in zip(bases, strides)]
                 outside = self.packed
-                for far, room in rooms.items():
-                    pack_tile(self, box, moved, far, d, size, room)
-                    self.packed = {**self.packed, far.column: Packed(room, d, size)}
-                for far in far_inner if d == inner else ():
-                    if far.column in self.packed:
-                        at = w.mul(i, t * far.length * BLOCK)
-                        room = w(f"getelementptr i8, ptr {self.packed[far.column].room}, i64 {at}")
-                        self.packed = {**self.packed, far.column: Packed(room, d, size)}
+                mine = {c: p.tile(w, i, size) for c, p in outside.items() if p.dimension == d}
+                self.packed = {**outside, **mine}
                 level(k + 1, moved, {**shape, d: size} if size > 1 else shape)
                 self.packed = outside
 
+            if d == outer and far_outer and isinstance(extent, int):
+                size = max(far.length * far.unit for far in far_outer)
+                most = t if extent * size <= NEAR_BYTES else t * max(1, STRETCH_BYTES // (t * size))
+                in_parts(extent, most, lambda i, size: stretch(w.mul(i, most), size))
+            else:
+                stretch(0, extent)
+            self.packed, self.taken = before
+
+        def in_parts(extent: Whole, size: int, part: Callable[[Whole, int], None]) -> None:
+            full, rest = divmod(extent, size) if isinstance(extent, int) else (extent, 0)
+
             def inside(i: Whole, _: list[str]) -> list[str]:
-                part(i, t)
+                part(i, size)
                 return []
 
             w.loop(full, [], inside)
             if rest:
                 part(full, rest)
-            self.packed, self.taken = before
 
         level(0, box.bases, {})
 
     def _best_tile(self, box: Box, sizes: Place) -> Place:
         """How many members of two dimensions are side by side: of all that fit, what takes the fewest cycles."""
-        columns = [c for xy in next(iter(self.nest.pieces.values())) for c in xy if c >= 0]
-        columns = columns[:2]  # the other pieces are alike
-        turns = self.turned(box, 0)
-        price = {
-            c: 1.0 if self.along[c] in (BROADCAST, SIDE_BY_SIDE) else TURNED if c in turns else APART for c in columns
-        }
+        ((which, pieces),) = self.nest.pieces.items()
+        p = int(np.argmax(self.nest.lengths.mean(0)))  # the others are alike
+        feeds = [piece.feed for piece in self.kernel.bodies[which].variants[0] if piece.feed]
+        several = range(len(pieces)) if feeds else (p,)  # a term is made of these
+        turns = self.turned(box, p)
+        operands = []
+        for q in several:
+            for c, step in zip(pieces[q], box.inner[q]):
+                how = self.along[c]
+                price = 1.0 if how in (BROADCAST, SIDE_BY_SIDE) else TURNED if c in turns else APART
+                along = frozenset(d for d in sizes if box.strides[d][c] != 0)
+                size = self.item if how == BROADCAST else BLOCK
+                if c >= 0:
+                    operands.append(Operand(price, along, size, is_far(self, c, box.lengths[q], step)))
+        registers = self.target.registers - sum(len(feed.bodies) for feed in feeds) - (3 * TERMS if turns else 0)
+        outs = [body.out for body in self.kernel.bodies if body.op == REDUCE and self.are_all]
 
-        shared = [(price[c], {d for d in sizes if box.strides[d][c] == 0}) for c in columns]
-        return best_tile(sizes, shared)
+        def end(shape: Place) -> float:
+            beside = prod(t for d, t in shape.items() if outs and box.strides[d][outs[0]] == self.item)
+            return len(outs) * cycles_of_totals(prod(shape.values()), beside, self.lanes)
+
+        return best_tile(sizes, operands, float(self.nest.lengths[:, p].mean()), registers, end)
 
     # ------------------------------------------------------------------------------------------- the members
     def _members(self, box: Box, shape: Place) -> None:
         """All bodies for the members of a tile."""
         places: list[Place] = [{}]
-        for d, size in shape.items():
+        for d, size in sorted(shape.items(), key=lambda entry: -entry[1]):
             places = [{**place, d: i} for place in places for i in range(size)]
         access = Access(self, box)
         values: list[dict[int, Value]] = [{} for _ in places]

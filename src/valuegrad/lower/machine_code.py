@@ -91,7 +91,7 @@ def function_name(which: int) -> str:
 
 def target_of(code: Any, strict: bool) -> Target:
     """What a program's functions are written for; it does not hold the code."""
-    from valuegrad.lower.vectors import Target  # who finds its functions on disk writes none
+    from valuegrad.lower.vectors import BLOCK, Target  # who finds its functions on disk writes none
 
     dtype, in_memory, in_registers = code.dtype, code.function, code.register_function
 
@@ -101,7 +101,9 @@ def target_of(code: Any, strict: bool) -> Target:
             return f"{PREFIX}{op}{REGISTERS}", size
         return f"{PREFIX}{op}" if in_memory(op, dtype, strict) else "", 0
 
-    return Target(dtype, strict, code.has_fma(), function)
+    item = 8 if dtype == "float64" else 4
+    registers = 32 if in_registers(0, dtype, strict)[1] * item == BLOCK else 8  # AVX2 has 16 of half the size
+    return Target(dtype, strict, code.has_fma(), function, registers)
 
 
 def install(

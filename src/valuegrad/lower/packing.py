@@ -6,8 +6,8 @@ again for each other tile.  Products of matrices are packed for this reason sinc
 Anatomy of high-performance matrix multiplication).
 
 How: a tile has some members of an outer dimension and some of an inner one.  What depends on the outer one alone is
-packed for each of its tiles, and stays in the first cache; what depends on the inner one is packed once for all, and
-comes from the second one, a line after the other.
+packed for some of its tiles at a time, and stays in the first cache while a tile is at work; what depends on the inner
+one is packed once for all, and comes from the second one, a line after the other.
 
 Data structures: ``Far``, a column that is worth it; ``Packed``, where a tile finds its numbers.
 
@@ -16,102 +16,119 @@ Where to start reading: ``far_columns``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from valuegrad.lower.vectors import BLOCK, SIDE_BY_SIDE
-from valuegrad.lower.writer import Whole
+from valuegrad.lower.vectors import BLOCK, BROADCAST, SIDE_BY_SIDE
+from valuegrad.lower.writer import Whole, Writer
 
 if TYPE_CHECKING:
     from valuegrad.lower.loops import Box, Loops
 
-__all__ = ["Far", "Packed", "far_columns", "pack_all", "pack_tile"]
+__all__ = ["Far", "Packed", "far_columns", "is_far", "pack"]
 
-LEAST_APART = 1024  # bytes between terms
+LEAST_APART = 1024  # bytes between terms, of whole vectors
+LEAST_LINES = 4 * BLOCK  # and of numbers that stand for a vector each
 LEAST_TERMS = 8
-TILE_BYTES = 32 * 1024  # at most, of a tile: it has to stay in the first cache
-ALL_BYTES = 512 * 1024  # at most, of all tiles: they have to stay in the second one
+NEAR_BYTES = 64 * 1024  # of an outer dimension's members that are packed tile by tile, as they are near in any case
+STRETCH_BYTES = 128 * 1024  # of others at a time: beside the others in the second cache
+ALL_BYTES = 512 * 1024  # at most, of all tiles of an inner one: they have to stay in the second cache
 REUSED = 4  # times that what is packed is read, at least
 
 
 @dataclass(frozen=True)
 class Far:
-    """A column whose terms are far apart: how many there are, and how many bytes apart."""
+    """A column whose terms are far apart: how many there are, how many bytes apart, and how many bytes each has."""
 
     column: int
     length: int
     step: int
+    unit: int
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Of a tile the numbers of a column: each term's members side by side.
+    """The numbers of a column: of each tile one term's members side by side, then the next one's.
 
     Args:
         room: the address.
         dimension: along which the members are.
-        members: how many.
+        members: how many, in a tile.
+        length: how many terms.
+        unit: bytes of a number.
     """
 
     room: str
     dimension: int
     members: int
+    length: int
+    unit: int
+
+    def tile(self, w: Writer, i: Whole, members: int) -> Packed:
+        """Of tile i, which has so many members."""
+        far = w.mul(i, self.members * self.length * self.unit)
+        return replace(self, room=w(f"getelementptr i8, ptr {self.room}, i64 {far}"), members=members)
 
 
-def far_columns(loops: Loops, box: Box, own: int, other: int, tile: int) -> list[Far]:
-    """The columns to pack that depend on dimension `own`, in tiles of so many members, and not on `other`."""
+def is_far(loops: Loops, column: int, length: Whole, step: Whole) -> bool:
+    """Whether the terms of a column are so far apart that it is worth to pack them."""
+    if loops.width == 1 or not isinstance(length, int) or not isinstance(step, int) or length < LEAST_TERMS:
+        return False
+    how = loops.along[column]
+    return abs(step) >= (LEAST_APART if how == SIDE_BY_SIDE else LEAST_LINES) and how in (SIDE_BY_SIDE, BROADCAST)
+
+
+def far_columns(loops: Loops, box: Box, own: int, other: int) -> list[Far]:
+    """The columns to pack that depend on dimension `own`, and not on `other`."""
     extent = box.extents[other]
-    if loops.width == 1 or not isinstance(extent, int) or extent < 4 * REUSED:
+    if not isinstance(extent, int) or extent < 4 * REUSED:
         return []
     found = []
     for p, xy in enumerate(next(iter(loops.nest.pieces.values()))):
         length = box.lengths[p]
         for column, step, bend in zip(xy, box.inner[p], box.inner[p][2:]):
-            if column < 0 or loops.along[column] != SIDE_BY_SIDE:
+            if column < 0 or bend != 0 or not is_far(loops, column, length, step):
                 continue
-            if box.strides[own][column] == 0 or box.strides[other][column] != 0:
+            stride, is_whole = box.strides[own][column], loops.along[column] == SIDE_BY_SIDE
+            if stride == 0 or box.strides[other][column] != 0 or not (is_whole or stride == loops.item):
                 continue
-            if not isinstance(length, int) or not isinstance(step, int) or bend != 0:
-                continue
-            if length >= LEAST_TERMS and abs(step) >= LEAST_APART and length * tile * BLOCK <= TILE_BYTES:
-                found.append(Far(column, length, step))
+            assert isinstance(length, int)
+            assert isinstance(step, int)
+            found.append(Far(column, length, step, BLOCK if is_whole else loops.item))
     return found
 
 
-def pack_tile(loops: Loops, box: Box, bases: list[Whole], far: Far, own: int, members: int, room: str) -> None:
-    """Copy a column's numbers for so many members along a dimension, beginning with those at `bases`."""
-    w, stride = loops.w, box.strides[own][far.column]
+def pack(loops: Loops, box: Box, bases: list[Whole], far: Far, own: int, tile: int, extent: int) -> Packed:
+    """Copy a column's numbers for so many members along a dimension, beginning with those at `bases`.
+
+    A term's members are read side by side, as they lie: processors fetch ahead what follows.
+    """
+    w, stride, unit = loops.w, box.strides[own][far.column], far.unit
+    room = loops.room(extent * far.length * unit)
     begin = w(f"getelementptr i8, ptr {loops.memory[far.column]}, i64 {bases[far.column]}")
+    full, rest = divmod(extent, tile)
 
     def term(k: Whole, _: list[str]) -> list[str]:
-        for i in range(members):
-            at = w(f"getelementptr i8, ptr {begin}, i64 {w.add(w.mul(k, far.step), w.mul(stride, i))}")
-            to = w(f"getelementptr i8, ptr {room}, i64 {w.add(w.mul(k, members * BLOCK), i * BLOCK)}")
-            w.do(f"store {loops.type()} {loops.load(far.column, at)}, ptr {to}, align {BLOCK}")
+        row = w(f"getelementptr i8, ptr {begin}, i64 {w.mul(k, far.step)}")
+
+        def one(t: Whole, members: int) -> list[str]:
+            first = w(f"getelementptr i8, ptr {row}, i64 {w.mul(t, w.mul(stride, tile))}")
+            place = w.add(w.mul(t, tile * far.length * unit), w.mul(k, members * unit))
+            to = w(f"getelementptr i8, ptr {room}, i64 {place}")
+            if unit != BLOCK:
+                kind = f"<{members} x {loops.scalar}>"
+                w.do(f"store {kind} {w(f'load {kind}, ptr {first}, align {unit}')}, ptr {to}, align {unit}")
+                return []
+            for i in range(members):
+                at = w(f"getelementptr i8, ptr {first}, i64 {w.mul(stride, i)}")
+                here = w(f"getelementptr i8, ptr {to}, i64 {i * unit}")
+                w.do(f"store {loops.type()} {loops.load(far.column, at)}, ptr {here}, align {BLOCK}")
+            return []
+
+        w.loop(full, [], lambda t, _: one(t, tile))
+        if rest:
+            one(full, rest)
         return []
 
     w.loop(far.length, [], term)
-
-
-def pack_all(loops: Loops, box: Box, bases: list[Whole], far: Far, own: int, tile: int) -> str | None:
-    """Copy a column's numbers for all tiles along a dimension, one tile after the other; the address.
-
-    None: they are too many.
-    """
-    w, extent, stride = loops.w, box.extents[own], box.strides[own][far.column]
-    if not isinstance(extent, int) or extent * far.length * BLOCK > ALL_BYTES:
-        return None
-    room = loops.room(extent * far.length * BLOCK)
-    full, rest = divmod(extent, tile)
-
-    def one(i: Whole, members: int) -> list[str]:
-        moved = list(bases)
-        moved[far.column] = w.add(bases[far.column], w.mul(i, w.mul(stride, tile)))
-        to = w(f"getelementptr i8, ptr {room}, i64 {w.mul(i, tile * far.length * BLOCK)}")
-        pack_tile(loops, box, moved, far, own, members, to)
-        return []
-
-    w.loop(full, [], lambda i, _: one(i, tile))
-    if rest:
-        one(full, rest)
-    return room
+    return Packed(room, own, tile, far.length, unit)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from valuegrad.lower.tiles import Place
 from valuegrad.lower.turned import TERMS, by_fours
-from valuegrad.lower.vectors import BLOCK, BROADCAST, LEAVES, SIDE_BY_SIDE, Value
+from valuegrad.lower.vectors import BROADCAST, LEAVES, SIDE_BY_SIDE, Value
 from valuegrad.primitives.opcodes import OPCODE
 
 if TYPE_CHECKING:
@@ -105,10 +105,10 @@ class _Terms:
         key, at = self.access.where(column, place)
         if key not in loaded and column in loops.packed:
             packed = loops.packed[column]
-            more = place.get(packed.dimension, 0) * BLOCK
-            far = w.add(w.mul(k, packed.members * BLOCK), more)
+            more = place.get(packed.dimension, 0) * packed.unit
+            far = w.add(w.mul(k, packed.members * packed.unit), more)
             at = w(f"getelementptr i8, ptr {packed.room}, i64 {far}")
-            loaded[key] = w(f"load {loops.type()}, ptr {at}, align {BLOCK}")
+            loaded[key] = loops.load(column, at)
         if key not in loaded:
             loaded[key] = loops.load(column, self.at(p, side, k, place)[1])
         return loaded[key]

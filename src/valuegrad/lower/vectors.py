@@ -77,6 +77,7 @@ class Target:
     strict: bool
     fma: bool
     function: Callable[[int], tuple[str, int]] = lambda op: ("", 0)
+    registers: int = 8
 
 
 class Vectors:
