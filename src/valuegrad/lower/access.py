@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from valuegrad.lower.boxes import BOXES
 from valuegrad.lower.tiles import Place
 from valuegrad.lower.writer import Whole
 
 if TYPE_CHECKING:
-    from valuegrad.lower.loops import Box, Loops
+    from valuegrad.lower.boxes import Box
+    from valuegrad.lower.loops import Loops
 
 __all__ = ["Access"]
 
@@ -28,15 +30,17 @@ class Access:
 
     def __init__(self, loops: Loops, box: Box) -> None:
         self.loops, self.box = loops, box
+        self.pieces = [xy for pieces in loops.nest.pieces.values() for xy in pieces]
         self.addresses: dict[object, str] = {}
         self.loaded: dict[object, str] = {}
         self.bases: dict[tuple[str, Whole], str] = {}
 
     def offset(self, column: int, place: Place) -> tuple[Whole, int]:
         """How far a member's number is from the beginning of its space: so far, and so many bytes more."""
-        base, more = self.box.bases[column], 0
+        box = self.box.of(place)
+        base, more = box.bases[column], 0
         for d, i in place.items():
-            s = self.box.strides[d][column]
+            s = 0 if d == BOXES else box.strides[d][column]
             if isinstance(s, int):
                 more += i * s
             else:
@@ -53,8 +57,8 @@ class Access:
 
     def where(self, column: int, place: Place) -> tuple[object, str]:
         """The address of a member's number; the key that it shares with members that have the same one."""
-        strides, w = self.box.strides, self.loops.w
-        key = (column, *[(d, i) for d, i in place.items() if strides[d][column] != 0])
+        w = self.loops.w
+        key = (column, *[(d, i) for d, i in place.items() if self._moves(column, d, i)])
         if key not in self.addresses:
             base, more = self.offset(column, place)
             memory = self.loops.memory[column]
@@ -65,6 +69,17 @@ class Access:
                 at = w(f"getelementptr i8, ptr {at}, i64 {more}") if more else at
             self.addresses[key] = at
         return key, self.addresses[key]
+
+    def _moves(self, column: int, d: int, i: int) -> bool:
+        """Whether a column is elsewhere i members further along a dimension."""
+        if d != BOXES:
+            return self.box.strides[d][column] != 0
+        steps = [(p, side) for p, xy in enumerate(self.pieces) for side, c in enumerate(xy) if c == column]
+
+        def of(box: Box) -> list[object]:
+            return [box.bases[column], [row[column] for row in box.strides], [box.inner[p][s::2] for p, s in steps]]
+
+        return of(self.box.beside[i]) != of(self.box)
 
     def read(self, column: int, place: Place) -> str:
         """A member's number."""

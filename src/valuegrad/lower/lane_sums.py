@@ -13,20 +13,31 @@ Where to start reading: ``store_totals``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from math import prod
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from valuegrad.lower.tiles import Counts
     from valuegrad.lower.vectors import Vectors
     from valuegrad.lower.writer import Writer
 
 __all__ = ["cycles_of_totals", "store_totals"]
 
 
-def cycles_of_totals(vectors: int, beside: int, lanes: int) -> float:
-    """What it takes to write the totals of so many vectors, as many of which go to places side by side: two shuffles a
-    vector, those of V at a time, and some instructions a stretch."""
-    return 2.0 * lanes * -(-vectors // lanes) + 4.0 * vectors / beside
+def cycles_of_totals(shape: Mapping[int, Counts], beside: set[int], lanes: int) -> Counts:
+    """What it takes to write a tile's totals: two shuffles a vector, of V at a time, and some instructions a stretch.
+
+    Args:
+        shape: of the tile, or of many.
+        beside: the dimensions along which the totals' places are side by side.
+        lanes: V.
+    """
+    vectors = prod(shape.values())
+    stretches: Counts = vectors / prod((t for d, t in shape.items() if d in beside), start=np.ones_like(vectors))
+    return 2.0 * lanes * np.ceil(vectors / lanes) + 4.0 * stretches
 
 
 def store_totals(e: Vectors, vectors: Sequence[str], places: Sequence[tuple[str, int]]) -> None:

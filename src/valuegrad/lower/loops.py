@@ -16,12 +16,13 @@ Where to start reading: ``Loops.function``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from math import prod
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from valuegrad.lower.access import Access
+from valuegrad.lower.boxes import BOXES, MOST, Box, Rows, Together, least, shared_columns, together_of
 from valuegrad.lower.inplace import INPUT, OUTPUT
 from valuegrad.lower.lane_sums import cycles_of_totals, store_totals
 from valuegrad.lower.packing import ALL_BYTES, NEAR_BYTES, STRETCH_BYTES, Far, Packed, far_columns, is_far, pack
@@ -39,25 +40,6 @@ __all__ = ["Loops"]
 ELEMENTWISE = 24  # values in registers, roughly, of members side by side without lists
 APART = 16.0  # what a vector of numbers that are not contiguous costs, in loads
 TURNED = 4.0  # and one that is turned in registers
-
-
-@dataclass
-class Box:
-    """Members whose accesses are affine; everything in bytes.
-
-    Args:
-        bases: where each column begins.
-        extents: of each dimension, outermost first.
-        strides: of each dimension, for each column.
-        lengths: of each piece of a list.
-        inner: for each piece the strides of x and y along it, and by how much they grow from term to term.
-    """
-
-    bases: list[Whole]
-    extents: list[Whole]
-    strides: list[list[Whole]]
-    lengths: list[Whole]
-    inner: list[tuple[Whole, Whole, Whole, Whole]]
 
 
 class Loops(Vectors):
@@ -94,7 +76,7 @@ class Loops(Vectors):
         found = [self.space(column.space, column.group) for column in self.kernel.columns]
         self.memory, self.units = [memory for memory, _, _ in found], [unit for _, unit, _ in found]
         begin = [first for _, _, first in found]
-        self._boxes(name, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64))
+        self._boxes(name, Rows(nest, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64)))
         self.end(name)
 
     def space(self, space: str, group: int) -> tuple[str, int, int]:
@@ -155,42 +137,129 @@ class Loops(Vectors):
         lines = [f"define internal void @{name}({ARGUMENTS}) #0 {{", *head, "  br label %body", *self.w.lines, "}"]
         self.written.append("\n".join(lines))
 
-    def _boxes(self, name: str, units: np.ndarray, begin: np.ndarray) -> None:
-        """The loop over the boxes."""
-        w, nest, columns = self.w, self.nest, len(self.kernel.columns)
-        pieces = [xy for table in nest.pieces.values() for xy in table]
-        count, rank = nest.extents.shape
-        inner = nest.inner.copy()
-        for p, (x, y) in enumerate(pieces):
-            inner[:, p] *= [units[x], units[y] if y >= 0 else 0] * 2
-        parts = nest.bases * units + begin, nest.extents, nest.strides * units, nest.lengths, inner
-        rows = np.concatenate([part.reshape(count, -1) for part in parts], 1).astype(np.int64)
-        varies = (rows != rows[0]).any(0)
-        width = int(varies.sum())
-        position = np.cumsum(varies) - 1
+    def _boxes(self, name: str, rows: Rows) -> None:
+        """The loops over the boxes: over those that go together, and over the others."""
+        w, tile = self.w, self._tile_across(rows)
+        if tile is None:
+            together = Together(0, 1, rows, np.zeros(rows.count, dtype=np.int64))
+        else:
+            together = together_of(rows, *shared_columns(rows), tile[BOXES])
+        numbers, groups, boxes = together.rows.numbers(), together.groups, together.boxes
+        numbers = np.concatenate([numbers, together.leads[:, None]], 1)
+        differs = (numbers != numbers[0]).any(0)
+        inside = numbers[: groups * boxes].reshape(groups, boxes, numbers.shape[1])
+        apart = (inside != inside[:, :1]).any((0, 1))
+        width, position = int(differs.sum()), np.cumsum(differs) - 1
         if width:
-            numbers = ", ".join(f"i64 {x}" for x in rows[:, varies].ravel().tolist())
-            self.tables.append(f"@t_{name} = private unnamed_addr constant [{count * width} x i64] [{numbers}]")
+            entries = ", ".join(f"i64 {x}" for x in numbers[:, differs].ravel().tolist())
+            self.tables.append(f"@t_{name} = private unnamed_addr constant [{rows.count * width} x i64] [{entries}]")
 
-        def box(b: Whole, _: list[str]) -> list[str]:
+        def read(b: Whole) -> list[Whole]:
             row = w(f"getelementptr i64, ptr @t_{name}, i64 {w.mul(b, width)}") if width else ""
             known: list[Whole] = []
-            for i in range(rows.shape[1]):
+            for i, number in enumerate(numbers[0]):
                 at = f"getelementptr i64, ptr {row}, i64 {position[i]}"
-                known.append(w(f"load i64, ptr {w(at)}") if varies[i] else int(rows[0, i]))
-            take = iter(known)
-            self._vector(
-                Box(
-                    [next(take) for _ in range(columns)],
-                    [next(take) for _ in range(rank)],
-                    [[next(take) for _ in range(columns)] for _ in range(rank)],
-                    [next(take) for _ in pieces],
-                    [(next(take), next(take), next(take), next(take)) for _ in pieces],
-                )
-            )
+                known.append(w(f"load i64, ptr {w(at)}") if differs[i] else int(number))
+            return known
+
+        def several(g: Whole, _: list[str]) -> list[str]:
+            first = read(w.mul(g, boxes))
+            found = [first]
+            for i in range(1, boxes):
+                other = read(w.add(w.mul(g, boxes), i))
+                found.append([y if differs else x for x, y, differs in zip(first, other, apart)])
+            beside = [replace(rows.box(known.__getitem__), lead=known[-1]) for known in found]
+            assert tile is not None
+            self._across(replace(beside[0], beside=beside), tile)
             return []
 
-        w.loop(count, [], box)
+        def one(b: Whole, _: list[str]) -> list[str]:
+            self._vector(rows.box(read(w.add(b, groups * boxes)).__getitem__))
+            return []
+
+        w.loop(groups, [], several)
+        w.loop(rows.count - groups * boxes, [], one)
+
+    # ------------------------------------------------------------------------------------- across boxes
+    def _tile_across(self, rows: Rows) -> Place | None:
+        """Of a list how many members of a dimension, and in how many boxes, are side by side; None: boxes are alone."""
+        lists = [body for body in self.kernel.bodies if body.variants]
+        if self.single or len(lists) != 1 or lists[0].op == GATHER or len(rows.pieces) != 1:
+            return None
+        uneven = (rows.extents != rows.extents[0]).any(0)
+        if lists[0].variants[0][0].feed or uneven.sum() > 1 or not (uneven.any() or np.ptp(rows.lengths)):
+            return None
+        shared, at_end = shared_columns(rows)
+        if not shared or (at_end and uneven.any()):
+            return None
+        self._lanes()
+        sizes = {BOXES: MOST, **{d: int(rows.extents[:, d].mean()) for d in range(rows.rank)}}
+        operands = []
+        for c in rows.pieces[0]:
+            along = {d for d in range(rows.rank) if rows.strides[:, d, c].any()} | (set() if c in shared else {BOXES})
+            if c >= 0:
+                operands.append(
+                    Operand(1.0, frozenset(along), self.item if self.along[c] == BROADCAST else BLOCK, False)
+                )
+        tile = best_tile(sizes, operands, float(rows.lengths.mean()), self.target.registers)
+        return tile if tile.get(BOXES, 1) > 1 else None
+
+    def _across(self, box: Box, tile: Place) -> None:
+        """The members of boxes that go together: tiles across them as far as they all go, then what is left of each."""
+        w, everything = self.w, list(range(len(box.extents)))
+        order = sorted(everything, key=lambda d: d in tile)
+        extents = [least(w, [one.extents[d] for one in box.beside]) for d in everything]
+
+        def level(k: int, box: Box, shape: Place) -> None:
+            if k == len(order):
+                self._members(box, shape)
+                return
+            d = order[k]
+
+            def part(i: Whole, unit: int, size: int) -> None:
+                level(k + 1, box.moved(w, d, i, unit), {**shape, d: size} if size > 1 else shape)
+
+            self._in_parts(extents[d], tile.get(d, 1), part)
+
+        self._lanes()
+        level(0, box, {BOXES: len(box.beside)})
+        for d, done in enumerate(extents):
+            for one in box.beside:
+                if one.extents[d] != done:
+                    left = [w.sub(one.extents[d], done) if e == d else extent for e, extent in enumerate(one.extents)]
+                    self._tiles(replace(one.moved(w, d, done), extents=left), everything)
+
+    def _in_parts(self, extent: Whole, size: int, part: Callable[[Whole, int, int], None]) -> None:
+        """Loops over members, so many at a time, then over those that are left.
+
+        Args:
+            extent: how many members.
+            size: at a time.
+            part: writes those from i * unit on, which are so many.
+        """
+        w = self.w
+        known = isinstance(extent, int)
+        full = extent // size if isinstance(extent, int) else extent if size == 1 else w(f"udiv i64 {extent}, {size}")
+
+        def inside(i: Whole, _: list[str]) -> list[str]:
+            part(i, size, size)
+            return []
+
+        def one(i: Whole, _: list[str]) -> list[str]:
+            part(w.add(w.mul(full, size), i), 1, 1)
+            return []
+
+        w.loop(full, [], inside)
+        if not known and size > 1:
+            w.loop(w.sub(extent, w.mul(full, size)), [], one)
+        elif isinstance(extent, int) and extent % size:
+            part(full, size, extent % size)
+
+    def _lanes(self) -> None:
+        """Vectors are lanes."""
+        self.width, self.mask = self.lanes, None
+        alike = "@", "%uniform", "%inputs"
+        self.along = [BROADCAST if memory.startswith(alike) else SIDE_BY_SIDE for memory in self.memory]
 
     # ------------------------------------------------------------------------------------- along the vector
     def _vector(self, box: Box) -> None:
@@ -200,9 +269,7 @@ class Loops(Vectors):
         self.rows = 0
         self.by_terms = False
         if not self.single:
-            self.width = self.lanes
-            alike = "@", "%uniform", "%inputs"
-            self.along = [BROADCAST if memory.startswith(alike) else SIDE_BY_SIDE for memory in self.memory]
+            self._lanes()
             return self._tiles(box, everything)
         d = self._dimension(box)
         self.by_terms = d is None and along_terms(self, self.kernel, box)
@@ -295,58 +362,45 @@ class Loops(Vectors):
             outer, inner = tile
             far_outer, far_inner = far_columns(self, box, outer, inner), far_columns(self, box, inner, outer)
 
-        def level(k: int, bases: list[Whole], shape: Place) -> None:
+        def level(k: int, box: Box, shape: Place) -> None:
             if k == len(order):
-                self._members(replace(box, bases=bases), shape)
+                self._members(box, shape)
                 return
             d = order[k]
-            t, extent, strides = tile.get(d, 1), box.extents[d], box.strides[d]
+            t, extent = tile.get(d, 1), box.extents[d]
             before = self.packed, self.taken
             for far in far_inner:
                 whole, moves = box.extents[inner], any(box.strides[e][far.column] != 0 for e in order[k:] if e != inner)
                 assert isinstance(whole, int)
                 if not moves and far.column not in self.packed and whole * far.length * far.unit <= ALL_BYTES:
-                    self.packed = {**self.packed, far.column: pack(self, box, bases, far, inner, tile[inner], whole)}
+                    self.packed = {**self.packed, far.column: pack(self, box, far, inner, tile[inner], whole)}
 
-            def stretch(first: Whole, members: Whole) -> None:
+            def stretch(box: Box, members: Whole) -> None:
                 """Some members along the dimension, in tiles."""
-                moved = [w.add(base, w.mul(s, first)) for base, s in zip(bases, strides)]
                 outside = self.packed, self.taken
                 for far in far_outer if d == outer else ():
                     assert isinstance(members, int)
-                    self.packed = {**self.packed, far.column: pack(self, box, moved, far, d, t, members)}
-                in_parts(members, t, lambda i, size: one(moved, i, size))
+                    self.packed = {**self.packed, far.column: pack(self, box, far, d, t, members)}
+                self._in_parts(members, t, lambda i, _, size: one(box, i, size))
                 self.packed, self.taken = outside
 
-            def one(bases: list[Whole], i: Whole, size: int) -> None:
+            def one(box: Box, i: Whole, size: int) -> None:
                 """A tile."""
-                moved = [w.add(base, w.mul(i, w.mul(s, t))) for base, s in zip(bases, strides)]
                 outside = self.packed
                 mine = {c: p.tile(w, i, size) for c, p in outside.items() if p.dimension == d}
                 self.packed = {**outside, **mine}
-                level(k + 1, moved, {**shape, d: size} if size > 1 else shape)
+                level(k + 1, box.moved(w, d, i, t), {**shape, d: size} if size > 1 else shape)
                 self.packed = outside
 
             if d == outer and far_outer and isinstance(extent, int):
                 size = max(far.length * far.unit for far in far_outer)
                 most = t if extent * size <= NEAR_BYTES else t * max(1, STRETCH_BYTES // (t * size))
-                in_parts(extent, most, lambda i, size: stretch(w.mul(i, most), size))
+                self._in_parts(extent, most, lambda i, _, size: stretch(box.moved(w, d, i, most), size))
             else:
-                stretch(0, extent)
+                stretch(box, extent)
             self.packed, self.taken = before
 
-        def in_parts(extent: Whole, size: int, part: Callable[[Whole, int], None]) -> None:
-            full, rest = divmod(extent, size) if isinstance(extent, int) else (extent, 0)
-
-            def inside(i: Whole, _: list[str]) -> list[str]:
-                part(i, size)
-                return []
-
-            w.loop(full, [], inside)
-            if rest:
-                part(full, rest)
-
-        level(0, box.bases, {})
+        level(0, box, {})
 
     def _best_tile(self, box: Box, sizes: Place) -> Place:
         """How many members of two dimensions are side by side: of all that fit, what takes the fewest cycles."""
@@ -365,12 +419,11 @@ class Loops(Vectors):
                 if c >= 0:
                     operands.append(Operand(price, along, size, is_far(self, c, box.lengths[q], step)))
         registers = self.target.registers - sum(len(feed.bodies) for feed in feeds) - (3 * TERMS if turns else 0)
-        outs = [body.out for body in self.kernel.bodies if body.op == REDUCE and self.are_all]
-
-        def end(shape: Place) -> float:
-            beside = prod(t for d, t in shape.items() if outs and box.strides[d][outs[0]] == self.item)
-            return len(outs) * cycles_of_totals(prod(shape.values()), beside, self.lanes)
-
+        end = None
+        for body in self.kernel.bodies if self.are_all else ():
+            if body.op == REDUCE:
+                beside = {d for d in sizes if box.strides[d][body.out] == self.item}
+                end = partial(cycles_of_totals, beside=beside, lanes=self.lanes)
         return best_tile(sizes, operands, float(self.nest.lengths[:, p].mean()), registers, end)
 
     # ------------------------------------------------------------------------------------------- the members

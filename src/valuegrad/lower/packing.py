@@ -23,7 +23,8 @@ from valuegrad.lower.vectors import BLOCK, BROADCAST, SIDE_BY_SIDE
 from valuegrad.lower.writer import Whole, Writer
 
 if TYPE_CHECKING:
-    from valuegrad.lower.loops import Box, Loops
+    from valuegrad.lower.boxes import Box
+    from valuegrad.lower.loops import Loops
 
 __all__ = ["Far", "Packed", "far_columns", "is_far", "pack"]
 
@@ -98,14 +99,14 @@ def far_columns(loops: Loops, box: Box, own: int, other: int) -> list[Far]:
     return found
 
 
-def pack(loops: Loops, box: Box, bases: list[Whole], far: Far, own: int, tile: int, extent: int) -> Packed:
-    """Copy a column's numbers for so many members along a dimension, beginning with those at `bases`.
+def pack(loops: Loops, box: Box, far: Far, own: int, tile: int, extent: int) -> Packed:
+    """Copy a column's numbers for so many members along a dimension, beginning with the box's first ones.
 
     A term's members are read side by side, as they lie: processors fetch ahead what follows.
     """
     w, stride, unit = loops.w, box.strides[own][far.column], far.unit
     room = loops.room(extent * far.length * unit)
-    begin = w(f"getelementptr i8, ptr {loops.memory[far.column]}, i64 {bases[far.column]}")
+    begin = w(f"getelementptr i8, ptr {loops.memory[far.column]}, i64 {box.bases[far.column]}")
     full, rest = divmod(extent, tile)
 
     def term(k: Whole, _: list[str]) -> list[str]:

@@ -12,17 +12,28 @@ Where to start reading: ``best_tile``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, prod
+from itertools import permutations
+from math import prod
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["FIRST", "Operand", "Place", "best_tile"]
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Counts = NDArray[np.floating[Any]]
+
+__all__ = ["Operand", "Place", "best_tile"]
 
 FIRST = 32 * 1024  # bytes of the first cache
 SECOND = 1024 * 1024  # and of the second one
 FROM_SECOND = 1 / 64  # cycles a byte that a tile reads from there, beside what it computes meanwhile
 FROM_BEYOND = 1 / 10  # and from further away
 ASIDE = 20.0  # cycles that a tile takes beside its terms
+
+NONE = -2  # a dimension of one member, beside a lone one
 
 Place = dict[int, int]
 """Which member of a tile: for each dimension that is tiled how far."""
@@ -46,7 +57,11 @@ class Operand:
 
 
 def best_tile(
-    sizes: Mapping[int, int], operands: Sequence[Operand], terms: float, registers: int, end: Callable[[Place], float]
+    sizes: Mapping[int, int],
+    operands: Sequence[Operand],
+    terms: float,
+    registers: int,
+    end: Callable[[Mapping[int, Counts]], Counts] | None = None,
 ) -> Place:
     """How many members of one dimension or two are side by side; of two the first one is the outer loop's.
 
@@ -57,68 +72,72 @@ def best_tile(
         registers: for totals and what they are made of.
         end: how many cycles it takes to do with a tile's totals what is done with them.
     """
-    return min(_tiles(sizes, registers), key=lambda tile: _cycles(tile, sizes, operands, terms, end))
-
-
-def _tiles(sizes: Mapping[int, int], registers: int) -> Iterator[Place]:
-    """All tiles of two dimensions, or of the only one, whose totals and operands fit the registers."""
     if len(sizes) == 1:
-        ((d, size),) = sizes.items()
-        yield from ({d: t} for t in range(1, min(size, registers // 2) + 1))
-    for d in sizes:
-        for e in sizes:
-            for t in range(1, min(sizes[d], registers) + 1) if d != e else ():
-                for u in range(1, min(sizes[e], registers) + 1):
-                    if t * u + min(t, u) + 2 <= registers or t * u == 1:
-                        yield {d: t, e: u}
-
-
-def _cycles(
-    tile: Place, sizes: Mapping[int, int], operands: Sequence[Operand], terms: float, end: Callable[[Place], float]
-) -> float:
-    """For all members, those of incomplete tiles at the ends too."""
-    total = 0.0
-    outside = prod(size for d, size in sizes.items() if d not in tile)
-    for shape, times in _shapes(tile, sizes):
-        total += times * (terms * _step(shape, operands) + ASIDE + end(shape))
-    return outside * (total + _traffic(tile, sizes, operands, terms))
-
-
-def _shapes(tile: Place, sizes: Mapping[int, int]) -> list[tuple[Place, int]]:
-    """The tiles of all members, and how many there are of each shape."""
-    found: list[tuple[Place, int]] = [({}, 1)]
-    for d, t in tile.items():
-        parts = [(size, times) for size, times in ((t, sizes[d] // t), (sizes[d] % t, 1)) if size and times]
-        found = [({**shape, d: size}, n * times) for shape, n in found for size, times in parts]
+        sizes = {**sizes, NONE: 1}
+    best, found = np.inf, {}
+    for outer, inner in permutations(sizes, 2):
+        tile = _tiles(outer, inner, sizes, registers)
+        cycles = _cycles(tile, sizes, operands, terms, end)
+        k = int(cycles.argmin())
+        if cycles[k] < best:
+            best, found = cycles[k], {d: int(t[k]) for d, t in tile.items() if d != NONE}
     return found
 
 
-def _step(shape: Place, operands: Sequence[Operand]) -> float:
+def _tiles(outer: int, inner: int, sizes: Mapping[int, int], registers: int) -> dict[int, Counts]:
+    """All tiles of two dimensions whose totals and operands fit the registers."""
+    t, u = np.meshgrid(*(np.arange(1.0, min(sizes[d], registers) + 1) for d in (outer, inner)), indexing="ij")
+    most = registers // 2 if NONE in (outer, inner) else registers - 2 - np.minimum(t, u)
+    fits = (t * u <= most) | (t * u == 1)
+    return {outer: t[fits], inner: u[fits]}
+
+
+def _cycles(
+    tile: Mapping[int, Counts],
+    sizes: Mapping[int, int],
+    operands: Sequence[Operand],
+    terms: float,
+    end: Callable[[Mapping[int, Counts]], Counts] | None,
+) -> Counts:
+    """For all members, those of incomplete tiles at the ends too."""
+    (d, t), (e, u) = tile.items()
+    total = _traffic(tile, sizes, operands, terms)
+    for wide, times in ((t, sizes[d] // t), (sizes[d] % t, np.sign(sizes[d] % t))):
+        for deep, often in ((u, sizes[e] // u), (sizes[e] % u, np.sign(sizes[e] % u))):
+            shape = {d: wide, e: deep}
+            ends = end({d: np.maximum(wide, 1), e: np.maximum(deep, 1)}) if end else 0.0
+            total = total + times * often * (terms * _step(shape, operands) + ASIDE + ends)
+    outside: Counts = total * prod(size for other, size in sizes.items() if other not in tile)
+    return outside
+
+
+def _step(shape: Mapping[int, Counts], operands: Sequence[Operand]) -> Counts:
     """Cycles a term: two multiply-adds or two loads a cycle, four instructions, and at least the latency of one."""
     members = prod(shape.values())
     loads = sum(prod(t for d, t in shape.items() if d in operand.along) * operand.price for operand in operands)
-    return max(4.0, members / 2, loads / 2, (members + loads + 3) / 4) + loads / 64  # of equals what loads least
+    bound = np.maximum(np.maximum(members, loads) / 2, (members + loads + 3) / 4)
+    found: Counts = np.maximum(bound, 4.0) + loads / 64  # of equals what loads least
+    return found
 
 
-def _traffic(tile: Place, sizes: Mapping[int, int], operands: Sequence[Operand], terms: float) -> float:
+def _traffic(tile: Mapping[int, Counts], sizes: Mapping[int, int], operands: Sequence[Operand], terms: float) -> Counts:
     """Cycles that are waited for what a tile's operands take to come."""
-    if len(tile) == 1:
-        return 0.0
     (outer, t), (inner, u) = tile.items()
-    rows, columns = ceil(sizes[outer] / t), ceil(sizes[inner] / u)
-    stays = sum(t * terms * x.bytes for x in operands if outer in x.along and inner not in x.along)
+    rows, columns = np.ceil(sizes[outer] / t), np.ceil(sizes[inner] / u)
+    stays = t * sum(terms * x.bytes for x in operands if outer in x.along and inner not in x.along)
     passes = sum(sizes[inner] * terms * x.bytes for x in operands if inner in x.along)
-    total = 0.0
+    total = np.zeros_like(t)
     for x in operands:
         wide, deep = outer in x.along, inner in x.along
-        size = (t if wide else 1) * (u if deep else 1) * terms * x.bytes  # a tile's
-        whole = (sizes[outer] if wide else 1) * (sizes[inner] if deep else 1) * terms * x.bytes
-        once = whole * _away(whole)
-        total += once * (1 + x.packed)
-        if wide and not deep and 2 * stays > FIRST:  # the other half is for what passes
-            total += rows * columns * size * FROM_SECOND
-        elif deep and not wide and stays + passes > FIRST:
-            total += rows * columns * size * max(FROM_SECOND, _away(whole))
+        size = terms * x.bytes * (t if wide else 1) * (u if deep else 1)  # a tile's
+        whole = terms * x.bytes * (sizes[outer] if wide else 1) * (sizes[inner] if deep else 1)
+        everywhere = whole * prod(sizes[d] for d in x.along if d not in tile)
+        total += whole * _away(everywhere) * (1 + x.packed)
+        if wide and not deep:  # the other half of the first cache is for what passes
+            total += np.where(2 * stays > FIRST, rows * (columns - 1) * size * FROM_SECOND, 0.0)
+        elif deep and not wide:
+            again = (rows - 1) * columns * size * max(FROM_SECOND, _away(whole))
+            total += np.where(stays + passes > FIRST, again, 0.0)
     return total
 
 

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from valuegrad.lower.boxes import BOXES, least
 from valuegrad.lower.tiles import Place
 from valuegrad.lower.turned import TERMS, by_fours
 from valuegrad.lower.vectors import BROADCAST, LEAVES, SIDE_BY_SIDE, Value
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from valuegrad.lower.access import Access
-    from valuegrad.lower.loops import Box, Loops
+    from valuegrad.lower.boxes import Box
+    from valuegrad.lower.loops import Loops
     from valuegrad.lower.writer import Whole
     from valuegrad.roll.kernels import Body, Kernel
 
@@ -89,13 +91,13 @@ class _Terms:
         self.p, self.places, self.access, self.box = p, places, access, access.box
         self.pieces = next(iter(loops.nest.pieces.values()))
         self.x, self.y = self.pieces[p]
-        self.length = self.box.lengths[p]
+        self.length = least(loops.w, [loops.w.sub(one.lengths[p], one.lead) for one in self.box.beside or [self.box]])
 
     # ------------------------------------------------------------------------------------------ a term
     def at(self, p: int, side: int, k: Whole, place: Place) -> tuple[object, str]:
         """The address of term k of a piece's column, and the key that it shares."""
         key, at = self.access.where(self.pieces[p][side], place)
-        steps = self.box.inner[p]
+        steps = self.box.of(place).inner[p]
         far = self.loops.term_at(k, steps[side], steps[2 + side])
         return key, at if far == 0 else self.w(f"getelementptr i8, ptr {at}, i64 {far}")
 
@@ -175,8 +177,29 @@ class _Terms:
             for k in range(length):
                 totals = [*term(k, totals)]
             return totals
-        carried = [(loops.type(), total or loops.beginning(op)) for total in totals]
-        return [*w.loop(length, carried, lambda k, now: term(k, [*now]))]
+        now = [total or loops.beginning(op) for total in totals]
+        for i, one in enumerate(self.box.beside):
+            now = self.alone(now, i, w.mul(one.lead, -1), one.lead)
+        now = w.loop(length, [(loops.type(), total) for total in now], lambda k, totals: term(k, [*totals]))
+        for i, one in enumerate(self.box.beside):
+            done = w.add(length, one.lead)
+            if one.lengths[self.p] != done:
+                now = self.alone(now, i, length, w.sub(one.lengths[self.p], done))
+        return [*now]
+
+    def alone(self, totals: list[str], box: int, first: Whole, count: Whole) -> list[str]:
+        """The totals, with so many terms of a box that the others do not have."""
+        loops, w, result = self.loops, self.w, [*totals]
+        members = [m for m, place in enumerate(self.places) if place[BOXES] == box]
+
+        def term(k: Whole, now: list[str]) -> list[str]:
+            loaded: dict[object, str] = {}
+            k = w.add(first, k)
+            return [loops.joined(self.body.op, x, *self.one(k, self.places[m], loaded)) for m, x in zip(members, now)]
+
+        for m, total in zip(members, w.loop(count, [(loops.type(), totals[m]) for m in members], term)):
+            result[m] = total
+        return result
 
     # ------------------------------------------------------------------------------------ vectors of terms
     def by_vectors(self, total: str | None) -> str:

@@ -62,6 +62,12 @@ class Writer:
             return a
         return self(f"add nsw i64 {a}, {b}")
 
+    def sub(self, a: Whole, b: Whole) -> Whole:
+        """a - b."""
+        if isinstance(b, int):
+            return self.add(a, -b)
+        return self(f"sub nsw i64 {a}, {b}")
+
     def mul(self, a: Whole, b: Whole) -> Whole:
         """a * b."""
         if isinstance(a, int) and isinstance(b, int):
