@@ -149,15 +149,41 @@ def place_groups(
         after[ends[g]].append(g)
     free, end = _Free(), 0
     places: dict[int, int] = {}
-    for i in range(len(kernels)):
+    holders = {holder for holder, _, _ in (held or {}).values()}
+    for i, kernel in enumerate(kernels):
+        alone = [g for g in after[i] if g not in holders and g not in at[i]]
         for g in at[i]:
             size = -(-sizes[g] // whole) * whole
-            places[g], end = free.take(size, end)
+            instead = next(
+                (h for h in alone if sizes[h] == sizes[g] and g not in holders and _replaces(kernel, g, h)), -1
+            )
+            if instead >= 0:
+                places[g] = places[instead]
+                alone.remove(instead)
+                after[i].remove(instead)
+            else:
+                places[g], end = free.take(size, end)
         for g in after[i]:
             free.give(places[g], -(-sizes[g] // whole) * whole)
     for g, (holder, begin, _) in reversed((held or {}).items()):  # a holder's own entry comes first
         places[g] = places[holder] + begin
     return places, end
+
+
+def _replaces(kernel: Kernel | Sequence | Chain, g: int, h: int) -> bool:
+    """Whether a kernel may write group g over h, whose last reader it is: each member reads of h what it replaces,
+    before it does.  What is written was fetched already then."""
+    if not isinstance(kernel, Kernel):
+        return False
+    out, *others = [c for c, column in enumerate(kernel.columns) if column.group == g]
+    read, *more = [c for c, column in enumerate(kernel.columns) if column.group == h]
+    listed = [c for body in kernel.bodies for pieces in body.variants for piece in pieces for c in (piece.x, piece.y)]
+    if others or more or out in listed or read in listed:
+        return False
+    if not np.array_equal(kernel.columns[out].at, kernel.columns[read].at):
+        return False
+    writes = next(i for i, body in enumerate(kernel.bodies) if body.out == out)
+    return not any(("column", read) in body.args for body in kernel.bodies[writes + 1 :])
 
 
 class _Free:
