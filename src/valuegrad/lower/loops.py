@@ -15,6 +15,7 @@ Where to start reading: ``Loops.function``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,7 +70,7 @@ class Loops(Vectors):
     Attributes:
         apart: for groups whose members do not lie side by side how far they are apart.
         rooms_at: where in the frame, in bytes, the functions have room of their own.
-        rooms_size: how many bytes they need there.
+        rooms_size: how many bytes they need there, each part of a shared nest.
         tables: constants that the functions read.
         written: the functions.
     """
@@ -85,14 +86,21 @@ class Loops(Vectors):
         self.tables: list[str] = []
         self.written: list[str] = []
 
-    def function(self, name: str, nest: Nest) -> None:
-        """Write the function that runs a nest."""
+    def function(self, name: str, nest: Nest, begins: Sequence[int] = ()) -> None:
+        """Write the function that runs a nest.
+
+        Args:
+            name: of the function.
+            nest: what it runs.
+            begins: of each part of a shared nest its first box, and how many there are in all; then it runs the parts
+                from %first on, before %end.
+        """
         self.nest, self.kernel = nest, nest.kernel
-        self.begin()
+        self.begin(is_shared=bool(begins))
         found = [self.space(column.space, column.group) for column in self.kernel.columns]
         self.memory, self.units = [memory for memory, _, _ in found], [unit for _, unit, _ in found]
         begin = [first for _, _, first in found]
-        self._boxes(name, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64))
+        self._boxes(name, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64), begins)
         self.end(name)
 
     def space(self, space: str, group: int) -> tuple[str, int, int]:
@@ -120,19 +128,22 @@ class Loops(Vectors):
         self.tables.append(f"@{name} = private unnamed_addr constant {kind} [{entries}], align {BLOCK}")
         return f"@{name}"
 
-    def begin(self) -> None:
+    def begin(self, is_shared: bool = False) -> None:
         """Begin a function."""
+        self.is_shared = is_shared
         self.w = Writer()
         self.w.at("body")
         self.counts_lanes = self.calls = False
         self.packed: dict[int, Packed] = {}
         self.memory = []
-        self.taken = 0
+        self.taken = self.taken_most = 0
 
     def room(self, size: int) -> str:
         """The address of so many bytes, until the function ends."""
-        at = self.w(f"getelementptr i8, ptr %frame, i64 {self.rooms_at + self.taken}")
+        memory, begin = ("%rooms", 0) if self.is_shared else ("%frame", self.rooms_at)
+        at = self.w(f"getelementptr i8, ptr {memory}, i64 {begin + self.taken}")
         self.taken += -(-size // BLOCK) * BLOCK
+        self.taken_most = max(self.taken_most, self.taken)
         self.rooms_size = max(self.rooms_size, self.taken)
         return at
 
@@ -147,13 +158,19 @@ class Loops(Vectors):
             if f"%{name_of}" in self.memory:
                 head.append(f"  %at_{name_of} = getelementptr ptr, ptr %uniform, i64 {k - 2}")
                 head.append(f"  %{name_of} = load ptr, ptr %at_{name_of}, align 8")
+        if self.is_shared and self.taken_most:  # each part has its own
+            head.append("  %size = load i64, ptr @rooms_size")
+            head.append("  %before = mul i64 %first, %size")
+            head.append(f"  %begin = add i64 %before, {self.rooms_at}")
+            head.append("  %rooms = getelementptr i8, ptr %frame, i64 %begin")
         for room in ("a", "b", "out") if self.calls else ():
             head.append(f"  %{room} = alloca [{self.lanes} x {self.scalar}], align {BLOCK}")
             head.append(f"  store [{self.lanes} x {self.scalar}] zeroinitializer, ptr %{room}, align {BLOCK}")
-        lines = [f"define internal void @{name}({ARGUMENTS}) #0 {{", *head, "  br label %body", *self.w.lines, "}"]
+        arguments = f"{ARGUMENTS}, {PARTS}" if self.is_shared else ARGUMENTS
+        lines = [f"define internal void @{name}({arguments}) #0 {{", *head, "  br label %body", *self.w.lines, "}"]
         self.written.append("\n".join(lines))
 
-    def _boxes(self, name: str, units: np.ndarray, begin: np.ndarray) -> None:
+    def _boxes(self, name: str, units: np.ndarray, begin: np.ndarray, begins: Sequence[int]) -> None:
         """The loop over the boxes."""
         w, nest, columns = self.w, self.nest, len(self.kernel.columns)
         pieces = [xy for table in nest.pieces.values() for xy in table]
@@ -188,7 +205,15 @@ class Loops(Vectors):
             )
             return []
 
-        w.loop(count, [], box)
+        if not begins:
+            w.loop(count, [], box)
+            return
+        numbers = ", ".join(f"i64 {b}" for b in begins)
+        self.tables.append(f"@b_{name} = private unnamed_addr constant [{len(begins)} x i64] [{numbers}]")
+        first, end = (
+            w(f"load i64, ptr {w(f'getelementptr i64, ptr @b_{name}, i64 {part}')}") for part in ("%first", "%end")
+        )
+        w.loop(w(f"sub i64 {end}, {first}"), [], lambda b, _: box(w.add(first, b), []))
 
     # ------------------------------------------------------------------------------------- along the vector
     def _vector(self, box: Box) -> None:
@@ -405,3 +430,6 @@ def _even(extent: int, most: int) -> int:
 
 ARGUMENTS = "ptr noalias %frame, ptr noalias %uniform, ptr noalias %sums, ptr noalias %failed, i64 %valid"
 """Of each function, as VgSegmentFunction of _machine.h has them."""
+
+PARTS = "i64 %first, i64 %end"
+"""Beside them of what is shared, as VgSharedFunction has them."""
