@@ -91,7 +91,7 @@ def test_boxes_that_read_the_same_are_side_by_side_and_the_same_bits(
     f: Any, dtype: str, together: list[Together]
 ) -> None:
     agree(f, matrix(0), matrix(1), dtype=dtype)
-    assert sum(found.groups for found in together) >= POSITIONS // 4 - 1
+    assert sum(found.groups[-1] for found in together) >= POSITIONS // 4 - 1
 
 
 def test_boxes_that_share_their_last_terms_have_some_before_them(together: list[Together]) -> None:
@@ -99,9 +99,19 @@ def test_boxes_that_share_their_last_terms_have_some_before_them(together: list[
     assert any(found.leads.any() for found in together)
 
 
+def test_boxes_of_different_parts_do_not_go_together(together: list[Together], monkeypatch: pytest.MonkeyPatch) -> None:
+    before = loops.together_of
+    monkeypatch.setattr(loops, "together_of", lambda rows, boxes, _: before(rows, boxes, (0, 9, rows.count)))
+    agree(weighted_backwards, matrix(0), matrix(1))
+    found = next(one for one in together if one.groups[-1])
+    lengths, lone = found.rows.lengths[:, 0], slice(found.alone[0], found.alone[1])
+    first_part = [*lengths[: found.groups[1] * found.boxes], *lengths[lone]]
+    assert sorted(first_part) == sorted(lengths)[:9]
+
+
 def test_one_lane_has_no_boxes_side_by_side(together: list[Together]) -> None:
     agree(scores, [float(x[0]) for x in matrix(0)], [float(x[0]) for x in matrix(1)])
-    assert not together
+    assert not any(found.groups[-1] for found in together)
 
 
 def test_a_tile_fits_the_registers() -> None:

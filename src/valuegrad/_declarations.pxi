@@ -51,6 +51,7 @@ cdef extern from "_iterate.h":
         VgLowered lowered
         VgRuns read, written
         int32_t in_place_read, in_place_written
+        int parts
         VgPiece *piece
         VgStreamFunction stream
         int is_compiled, is_rolled
@@ -67,6 +68,7 @@ cdef extern from "_iterate.h":
         char **outputs
         const char *packed
         char *packed_out
+        void *crew
         int32_t *failed
         int has_failed
     ctypedef struct VgSteps:
@@ -87,8 +89,8 @@ cdef extern from "_iterate.h":
         int32_t arrays, numbers, filled, own_outputs, lane_inputs, lane_outputs
     void vg_count_state(VgIteration *iteration)
     int vg_iterate(VgIteration *iteration, VgWorkspace *workspace, int threads, Py_ssize_t *done) nogil
-    int VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK
-    int vg_made_for(const VgCode *code, Py_ssize_t n)
+    int VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK, VG_FOR_SHARED_BLOCK, VG_MOST_PARTS
+    int vg_made_for(const VgCode *code, Py_ssize_t n, int threads)
     bint vg_is_made(const VgCode *code, int what)
     void vg_install(VgCode *code, int k, VgSegmentFunction function, int what, int32_t slots)
     VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,

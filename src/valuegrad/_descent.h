@@ -6,9 +6,10 @@
  * gradient and of the loss.  The blocks' sums are added in order, ((0 + 1) + 2) + 3; then the update, a program whose
  * lanes are the parameters, moves them where they are.  If the loss is not finite, the step is not done and the steps
  * end.  Threads share first the blocks, then ranges of parameters.  Neither changes a number: a block's sums are its
- * own, and a parameter's update is its own.
+ * own, and a parameter's update is its own.  If there are fewer blocks than threads, these share each of them
+ * (lower/sharing.py).
  *
- * A step is so short that a thread which sleeps would wake up too late, so between the steps they stay awake.
+ * A step is so short that a thread which sleeps would wake up too late, so between the steps they stay awake (_crew.h).
  *
  * What is too small for a normal number becomes 0 in the steps (and nowhere else): where a gradient stays 0, as that of
  * a unit which has died does, its running mean falls to the smallest subnormal and stays there for good, and some
@@ -17,7 +18,6 @@
  * Data structures
  *   VgBlock    a program, so many lanes, their numbers.
  *   VgDescent  the steps: state, blocks, what the update gets at each step; and what the threads share.
- *              `ticket` says what is to be done: phase, how many items it has, how many of them were taken.
  *
  * Where to start reading: vg_descend, then vg_block and vg_range, the two kinds of items. */
 #ifndef VALUEGRAD_DESCENT_H
@@ -26,21 +26,12 @@
 #include <math.h>
 #include "_run.h"
 
-#if VG_HAS_X86
-#include <xmmintrin.h>
-#endif
-
-#if VG_HAS_THREADS
-#include <sched.h>
-#endif
-
 enum {
     VG_UPDATE_NUMBERS = 4, /* rate, step, share, scale: what the update gets beside the arrays */
     VG_MOST_ARRAYS = 16,   /* of the state */
     VG_MOST_EXTRAS = 2048, /* inputs of a lane: 16 KB of pointers to them are on the stack */
     VG_MOST_BLOCKS = 1024, /* of a step */
-    VG_LEAST_RANGE = 256,  /* parameters, so that a range is worth a program's beginning */
-    VG_AWAKE = 4096        /* looks for work before others may have the processor */
+    VG_LEAST_RANGE = 256   /* parameters, so that a range is worth a program's beginning */
 };
 
 typedef struct VgBlock {
@@ -72,30 +63,7 @@ typedef struct VgDescent {
     int32_t summed; /* so many blocks' gradients are still to be added */
     ptrdiff_t range;
     double numbers[VG_UPDATE_NUMBERS];
-    /* among the threads */
-    uint64_t ticket; /* phase << 32 | items << 16 | taken */
-    int32_t finished, over;
 } VgDescent;
-
-/* Have this thread's results that are subnormal be 0; what to call vg_keep_subnormals with.  Where nothing is
- * done about them, they are kept. */
-static unsigned vg_flush_subnormals(void) {
-#if VG_HAS_X86
-    const unsigned before = _mm_getcsr();
-    _mm_setcsr(before | _MM_FLUSH_ZERO_ON);
-    return before;
-#else
-    return 0;
-#endif
-}
-
-static void vg_keep_subnormals(unsigned before) {
-#if VG_HAS_X86
-    _mm_setcsr(before);
-#else
-    (void)before;
-#endif
-}
 
 static char *vg_gradient(const VgDescent *d, ptrdiff_t block) {
     return d->gradients + (size_t)block * d->row;
@@ -110,8 +78,8 @@ static void vg_run_job(VgDescent *d, VgJob *job) {
     if (error) d->error = error;
 }
 
-/* A block's sums of gradient and loss. */
-static void vg_block(VgDescent *d, ptrdiff_t which) {
+/* A block's sums of gradient and loss; the crew, if there is one, may share it. */
+static void vg_block(VgDescent *d, ptrdiff_t which, VgCrew *crew) {
     const VgBlock *const b = &d->blocks[which];
     const size_t item = b->code->item;
     const char *inputs[VG_MOST_EXTRAS];
@@ -119,6 +87,7 @@ static void vg_block(VgDescent *d, ptrdiff_t which) {
     memset(&job, 0, sizeof job);
     job.code = b->code;
     job.n = b->lanes;
+    job.crew = crew;
     job.inputs = inputs;
     job.packed = d->state;
     job.packed_out = vg_gradient(d, which);
@@ -176,73 +145,28 @@ static double vg_scale(VgDescent *d) {
     return vg_get(code, scale, 0);
 }
 
-/* ------------------------------------------------------------------------------------------- items, among threads */
-static void vg_item(VgDescent *d, uint64_t ticket) {
-    const ptrdiff_t which = (ptrdiff_t)(ticket & 0xffff);
-    if (ticket >> 32 & 1) vg_block(d, which);
-    else vg_range(d, which);
-}
-
-#if VG_HAS_THREADS
-static inline void vg_pause(int64_t *looks) {
-#if VG_HAS_X86
-    __builtin_ia32_pause();
-#endif
-    if (++*looks > VG_AWAKE) sched_yield();
-}
-
-/* Take items as long as there are any. */
-static void vg_take_items(VgDescent *d) {
-    uint64_t ticket = __atomic_load_n(&d->ticket, __ATOMIC_ACQUIRE);
-    while ((ticket & 0xffff) < (ticket >> 16 & 0xffff)) {
-        if (!__atomic_compare_exchange_n(&d->ticket, &ticket, ticket + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-            continue;
-        vg_item(d, ticket);
-        __atomic_add_fetch(&d->finished, 1, __ATOMIC_RELEASE);
-        ticket = __atomic_load_n(&d->ticket, __ATOMIC_ACQUIRE);
-    }
-}
-
-static void vg_help_descent(void *argument) {
-    VgDescent *const d = (VgDescent *)argument;
-    const unsigned before = vg_flush_subnormals();
-    int64_t looks = 0;
-    while (!__atomic_load_n(&d->over, __ATOMIC_ACQUIRE)) {
-        const uint64_t ticket = __atomic_load_n(&d->ticket, __ATOMIC_ACQUIRE);
-        if ((ticket & 0xffff) < (ticket >> 16 & 0xffff)) vg_take_items(d), looks = 0;
-        else vg_pause(&looks);
-    }
-    vg_keep_subnormals(before);
-}
-#endif
-
-/* Do the items of a phase: odd ones are blocks, even ones ranges. */
-static void vg_phase(VgDescent *d, ptrdiff_t items, int threads) {
-#if VG_HAS_THREADS
-    const uint64_t phase = (d->ticket >> 32) + 1;
-    int64_t looks = 0;
-    if (threads > 1) {
-        d->finished = 0;
-        __atomic_store_n(&d->ticket, phase << 32 | (uint64_t)items << 16, __ATOMIC_RELEASE);
-        vg_take_items(d);
-        while (__atomic_load_n(&d->finished, __ATOMIC_ACQUIRE) < items) vg_pause(&looks);
-        return;
-    }
-#else
-    const uint64_t phase = (d->ticket >> 32) + 1;
-#endif
-    d->ticket = phase << 32;
-    for (ptrdiff_t i = 0; i < items; i++) vg_item(d, d->ticket | (uint64_t)i);
-}
+static void vg_do_block(void *d, ptrdiff_t which) { vg_block((VgDescent *)d, which, NULL); }
+static void vg_do_range(void *d, ptrdiff_t which) { vg_range((VgDescent *)d, which); }
 
 /* ------------------------------------------------------------------------------------------------------- steps */
+/* Whether the threads share one block after the other, as there are too few for each to take one. */
+static int vg_shares(const VgDescent *d, ptrdiff_t blocks, const VgCrew *crew, int threads) {
+    if (blocks >= threads) return 0;
+    for (ptrdiff_t b = 0; b < blocks; b++)
+        if (d->blocks[b].code->shared == NULL || !vg_has_crew(crew, d->blocks[b].code->parts)) return 0;
+    return 1;
+}
+
 /* One step; 0: its loss is not finite, and nothing was changed (or there is an error). */
-static int vg_descend_step(VgDescent *d, ptrdiff_t step, int threads) {
+static int vg_descend_step(VgDescent *d, ptrdiff_t step, VgCrew *crew, int threads) {
     const ptrdiff_t blocks = (ptrdiff_t)(d->first[step + 1] - d->first[step]);
     const double *const row = d->rows + 3 * step;
     double loss = 0.0;
     d->blocks = d->block + d->first[step];
-    vg_phase(d, blocks, threads);
+    if (vg_shares(d, blocks, crew, threads))
+        for (ptrdiff_t b = 0; b < blocks; b++) vg_block(d, b, crew);
+    else
+        vg_do(crew, blocks, vg_do_block, d);
     if (d->error) return 0;
     for (ptrdiff_t b = 0; b < blocks; b++) loss += vg_get(d->update, vg_gradient(d, b), d->parameters);
     d->losses[step] = loss / row[2];
@@ -261,7 +185,7 @@ static int vg_descend_step(VgDescent *d, ptrdiff_t step, int threads) {
         d->range = (d->parameters / (2 * threads) + 63) & ~(ptrdiff_t)63;
         if (d->range < VG_LEAST_RANGE) d->range = VG_LEAST_RANGE;
     }
-    vg_phase(d, (d->parameters + d->range - 1) / d->range, threads);
+    vg_do(crew, (d->parameters + d->range - 1) / d->range, vg_do_range, d);
     return !d->error;
 }
 
@@ -277,21 +201,17 @@ static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
     if (memory == NULL) return VG_NO_MEMORY;
     d->gradients = memory + (vg_aligned((size_t)(uintptr_t)memory) - (size_t)(uintptr_t)memory);
     d->error = 0;
-    d->ticket = 0;
-    d->over = d->finished = 0;
-    if (most == 1) threads = 1;
+    if (most == 1 && d->block[0].code->shared == NULL) threads = 1;
     if (threads > VG_MOST_THREADS) threads = VG_MOST_THREADS;
-#if VG_HAS_THREADS
-    VgHelp help;
-    if (threads > 1) vg_begin_help(&help, threads - 1, vg_help_descent, d);
-#endif
+    VgCrew crew, *const others = threads > 1 ? &crew : NULL;
+    if (others) {
+        vg_begin_crew(others, threads, 1);
+        vg_await_crew(others, threads, 10 * VG_WAKING);
+    }
     const unsigned before = vg_flush_subnormals();
-    while (*done < d->steps && vg_descend_step(d, *done, threads)) ++*done;
+    while (*done < d->steps && vg_descend_step(d, *done, others, threads)) ++*done;
     vg_keep_subnormals(before);
-#if VG_HAS_THREADS
-    __atomic_store_n(&d->over, 1, __ATOMIC_RELEASE);
-    if (threads > 1) vg_end_help(&help);
-#endif
+    if (others) vg_end_crew(others);
     free(memory);
     return d->error;
 }

@@ -168,7 +168,7 @@ cdef class Descent:
                     f"Descent.run() got block {i} of {lanes[i]} lanes from number {begins[i]} on; there are "
                     f"{len(numbers)} numbers"
                 )
-            program.ensure(1 if block[i].is_alone else max(lanes[i], 2))
+            program.ensure(1 if block[i].is_alone else max(lanes[i], 2), threads)
             block[i].numbers = held.pointers[1] + begins[i] * <Py_ssize_t>update.item
             if block[i].is_alone and (lanes[i] != 1 or width < self.parameters + block[i].extras):
                 raise ShapeError(
@@ -181,9 +181,9 @@ cdef class Descent:
                     raise ShapeError(f"Descent.run() got a program for one lane in step {i}, which has more blocks")
         if steps == 0:
             return 0
-        self.update.ensure(2)
+        self.update.ensure(2, 1)
         if self.clip is not None:
-            self.clip.ensure(1)
+            self.clip.ensure(1, 1)
         d.update = update
         d.clip = NULL if self.clip is None else self.clip.made()
         d.parameters = self.parameters

@@ -19,7 +19,10 @@
 #include <stdint.h>
 #include "_opcodes.h" /* generated from primitives/opcodes.py by primitives/render.py: VG_OP_add, VG_OP_count ... */
 
-enum { VG_BLOCK_BYTES = 64 }; /* a slot: 8 lanes of float64, or 16 of float32, on every machine */
+enum {
+    VG_BLOCK_BYTES = 64, /* a slot: 8 lanes of float64, or 16 of float32, on every machine */
+    VG_MOST_PARTS = 8    /* of a block that threads share */
+};
 
 enum { /* what a segment does besides computing; the numbers follow the graph's operations */
     VG_STORE = VG_OP_count, /* slot `number` of the frame = a */
@@ -40,6 +43,11 @@ typedef struct VgSegment {
 
 /* A segment ready to run.  T is double or float. valid_bits: which lanes of the block count in sums. */
 typedef void (*VgSegmentFunction)(void *frame, void *uniform, void *accumulators, int32_t *failed, uint64_t valid_bits);
+
+/* Likewise for threads that share a block: the parts from `first` on, before `end`. */
+typedef struct VgMeeting VgMeeting;
+typedef void (*VgSharedFunction)(void *frame, void *uniform, void *accumulators, int32_t *failed, uint64_t valid_bits,
+                                 int64_t first, int64_t end, VgMeeting *meeting);
 
 /* A segment on arrays: `count` lanes of each column, of which there is one for each slot of the frame. */
 typedef void (*VgStreamFunction)(char *const *columns, const void *uniform, int64_t count);

@@ -25,8 +25,8 @@ include "_declarations.pxi"
 cdef dict BACKENDS = {"auto": VG_BACKEND_AUTO, "jit": VG_BACKEND_JIT, "interpreter": VG_BACKEND_INTERPRETER,
                       "rolled": VG_BACKEND_ROLLED}
 
-# What a function of a rolled program computes: VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK.
-cdef tuple WHAT = ("blocks", "one lane", "one block")
+# What a function of a rolled program computes: VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK, VG_FOR_SHARED_BLOCK.
+cdef tuple WHAT = ("blocks", "one lane", "one block", "shared block")
 
 
 include "_arrays.pxi"
@@ -243,10 +243,24 @@ cdef class Code:
         """Let builder(code, what) install what runs the lanes, when it is wanted for the first time: what of WHAT."""
         self.builder = builder
 
-    cdef int ensure(self, Py_ssize_t n) except -1:
-        """Have a rolled program's functions for n lanes made."""
+    @property
+    def parts(self):
+        """How many threads share a block of lanes; 0: none do."""
+        return max(self.made().parts, 0)
+
+    def refuse_parts(self):
+        """Let no threads share a block: it would not pay."""
+        self.made().parts = -1
+
+    cdef int ensure(self, Py_ssize_t n, int threads) except -1:
+        """Have a rolled program's functions for n lanes on so many threads made."""
         cdef VgCode *code = self.code
-        cdef int what = vg_made_for(code, n)
+        cdef int what = vg_made_for(code, n, threads)
+        if what == VG_FOR_SHARED_BLOCK and code.is_rolled and self.builder is not None:
+            if code.parts == 0:
+                code.parts = min(threads, VG_MOST_PARTS)
+                self.builder(self, WHAT[what])
+            what = vg_made_for(code, n, threads)  # it may have been refused
         if code.is_rolled and n and not vg_is_made(code, what):
             if self.builder is None:
                 raise ValueArgumentError("Code(backend='rolled') runs before its segments were installed; expected after")
@@ -345,7 +359,7 @@ cdef class Code:
             raise ValueArgumentError(f"Code.run() got n = {n}; expected a number of lanes, from 0 on")
         if threads < 1:
             raise ValueArgumentError(f"Code.run() got threads={threads}; expected at least 1")
-        return self.ensure(n)
+        return self.ensure(n, threads)
 
     cdef object execute(self, Py_ssize_t n, const char **inputs, const char **outputs, const char *packed,
                         char *packed_out, int threads):
@@ -360,6 +374,7 @@ cdef class Code:
         job.outputs = <char **>outputs
         job.packed = packed
         job.packed_out = packed_out
+        job.crew = NULL
         job.failed = NULL
         job.has_failed = 0
         failed = None
@@ -463,7 +478,7 @@ cdef class Code:
             self.made()
             raise ShapeError(f"Code.call() got {len(args)} arguments; expected {code.lowered.inputs}")
         if code.is_rolled:
-            self.ensure(1)
+            self.ensure(1, 1)
         return vg_call(code, args)
 
 

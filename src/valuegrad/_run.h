@@ -11,9 +11,9 @@
 #ifndef VALUEGRAD_RUN_H
 #define VALUEGRAD_RUN_H
 
+#include "_crew.h"
 #include "_segments.h"
 #include "_sums.h"
-#include "_threads.h"
 
 enum {
     VG_MOST_CHUNKS = 64,
@@ -33,6 +33,7 @@ typedef struct VgJob {
     char *const *outputs;
     const char *packed; /* all uniform inputs, one after the other; NULL: each has its own array in `inputs` */
     char *packed_out;   /* where all uniform outputs go then */
+    VgCrew *crew;       /* threads that may share a block; NULL: there are none */
     int32_t *failed; /* n, to be filled once a guard fails; NULL: the program has no guards */
     int has_failed;
     int error; /* a Python function has raised (1), or there is no memory (VG_NO_MEMORY) */
@@ -309,22 +310,72 @@ static ptrdiff_t vg_least_chunk(const VgCode *code, ptrdiff_t blocks) {
     return blocks < 4 ? (blocks < 1 ? 1 : blocks) : half < together ? half : together;
 }
 
-/* All lanes at once by code of its own: the sums are in their scalars afterwards. */
-static void vg_run_alone(VgJob *job, VgContext *c, VgSegmentFunction function) {
+/* A block that threads share. */
+typedef struct VgSharedBlock {
+    const VgCode *code;
+    const VgContext *c;
+    VgMeeting meeting;
+} VgSharedBlock;
+
+static void vg_run_parts(VgSharedBlock *block, int64_t first, int64_t end) {
+    const VgContext *const c = block->c;
+    block->code->shared(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1, first, end,
+                        &block->meeting);
+}
+
+static void vg_run_part(void *block, ptrdiff_t part) { vg_run_parts((VgSharedBlock *)block, part, part + 1); }
+
+static void vg_run_shared(const VgCode *code, const VgContext *c, VgCrew *crew) {
+    VgSharedBlock block;
+    memset(&block, 0, sizeof block);
+    block.code = code;
+    block.c = c;
+    block.meeting.parts = code->parts;
+    block.meeting.meet = vg_meet_nobody;
+#if VG_HAS_THREADS
+    if (vg_has_crew(crew, code->parts)) {
+        block.meeting.meet = vg_meet;
+        vg_do(crew, code->parts, vg_run_part, &block);
+        return;
+    }
+#endif
+    vg_run_parts(&block, 0, code->parts);
+}
+
+/* The block by code of its own: a single lane's, one thread's, or several threads'. */
+static void vg_run_block(const VgCode *code, const VgContext *c, VgCrew *crew) {
+    const int is_single = c->valid == 1 && code->single != NULL;
+    const VgSegmentFunction function = is_single ? code->single : code->one_block;
+    if (code->shared != NULL && !is_single && (function == NULL || vg_has_crew(crew, code->parts)))
+        vg_run_shared(code, c, crew);
+    else
+        function(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
+}
+
+/* All lanes at once: the sums are in their scalars afterwards. */
+static void vg_run_alone(VgJob *job, VgContext *c, int threads) {
     const VgCode *const code = job->code;
+    VgCrew own, *crew = job->crew;
     c->valid = job->n;
     c->lanes = code->vector;
     vg_load(job, c, 0);
     for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
-    function(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
+    const int wakes = crew == NULL && code->shared != NULL && threads > 1;
+    if (wakes) {
+        crew = &own;
+        vg_begin_crew(crew, code->parts, 0);
+        vg_await_crew(crew, code->parts, VG_WAKING);
+    }
+    vg_run_block(code, c, crew);
+    if (wakes) vg_end_crew(crew);
     vg_store(job, c, 0);
     if (code->lowered.guards > 0) vg_note_failures(job, c, 0);
 }
 
-/* What does so; NULL: the lanes are run in chunks. */
-static VgSegmentFunction vg_function_alone(const VgCode *code, ptrdiff_t n) {
-    if (n == 1 && code->single != NULL) return code->single;
-    return n >= 1 && n <= code->vector ? code->one_block : NULL;
+/* Whether there is code for n lanes at once; else they are run in chunks. */
+static int vg_is_alone(const VgCode *code, ptrdiff_t n) {
+    if (n == 1 && code->single != NULL) return 1;
+    return n >= 1 && n <= code->vector && (code->one_block != NULL || code->shared != NULL);
 }
 
 /* Where scalar 0 would be if a run's numbers, in their array, were scalars. */
@@ -356,7 +407,7 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     VgContext *const c = &w->context;
     const ptrdiff_t blocks = job->n / code->vector + (job->n % code->vector != 0);
     const ptrdiff_t least = vg_least_chunk(code, blocks);
-    const VgSegmentFunction alone = vg_function_alone(code, job->n);
+    const int alone = vg_is_alone(code, job->n);
     const int has_many_sums = code->length >= VG_LONG_PROGRAM && VG_MANY_SUMS * (int64_t)l->accumulators >= code->length;
     const ptrdiff_t most = has_many_sums ? VG_FEW_CHUNKS : VG_MOST_CHUNKS;
     ptrdiff_t chunk_blocks = blocks / most + (blocks % most != 0);
@@ -368,9 +419,9 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     job->totals = NULL;
     job->next = 0;
     job->has_failed = job->error = job->is_shared = 0;
-    if (vg_has_totals_in_place(job) && alone == NULL) {
+    if (vg_has_totals_in_place(job) && !alone) {
         job->totals = (char *)c->uniform + (size_t)code->totals.run[0].uniform * code->item;
-    } else if (l->accumulators > 0 && job->chunks > 0 && alone == NULL) {
+    } else if (l->accumulators > 0 && job->chunks > 0 && !alone) {
         job->totals = (char *)malloc((size_t)job->chunks * (size_t)l->accumulators * code->item);
         if (job->totals == NULL) return VG_NO_MEMORY;
     }
@@ -385,11 +436,11 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
                 vg_copy_number(code, (char *)c->uniform + (size_t)l->input[i] * code->item, job->inputs[i]);
     if (l->lanes >= 0) vg_put(code, c->uniform, l->lanes, (double)job->n);
     job->before = vg_uniform_segment(code, VG_PRE, c, VG_PASSED);
-    if (alone != NULL && !c->error) vg_run_alone(job, c, alone);
+    if (alone && !c->error) vg_run_alone(job, c, threads);
     else if (!c->error && job->n > 0 && (l->segment[VG_MAIN].count > 0 || code->lane_output_count > 0 || l->guards > 0))
         vg_run_lanes(job, c, threads);
     if (!c->error) {
-        if (alone == NULL) vg_add_chunks(job, c);
+        if (!alone) vg_add_chunks(job, c);
         int32_t after = vg_uniform_segment(code, VG_POST, c, job->before);
         vg_run_loops(code, c);
         after = vg_uniform_segment(code, VG_LAST, c, after);

@@ -15,10 +15,10 @@ Where to start reading: ``Box``, then ``together_of``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from itertools import count
+from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,15 +144,17 @@ class Together:
     """Which boxes go together.
 
     Args:
-        groups: how many groups there are of those.
         boxes: how many are in a group.
+        groups: of each part of a shared nest the first group, and how many there are in all.
+        alone: of each part the first box that is left alone, and how many boxes there are in all.
         rows: the boxes, those that go together one after the other, then those that are left alone; of a box in a group
             a list's first term is the first one that all of them have.
         leads: int64[boxes], how many terms come before that.
     """
 
-    groups: int
     boxes: int
+    groups: list[int]
+    alone: list[int]
     rows: Rows
     leads: NDArray[np.int64]
 
@@ -167,24 +169,36 @@ def shared_columns(rows: Rows) -> tuple[list[int], bool]:
     return [], False
 
 
-def together_of(rows: Rows, shared: list[int], at_end: bool, boxes: int) -> Together:
-    """Groups of so many boxes that share columns.
+def together_of(rows: Rows, boxes: int, begins: Sequence[int]) -> Together:
+    """Groups of so many boxes of a part that share columns; one: all are left alone.
 
     Args:
-        rows: the boxes; their lists have one piece.
-        shared, at_end: as ``shared_columns`` found them.
+        rows: the boxes.
         boxes: how many, in a group.
+        begins: of each part of a shared nest its first box, and how many there are in all.
     """
-    kinds = _kinds(rows, shared, at_end)
-    parts = [np.flatnonzero(kinds == k) for k in range(int(kinds.max()) + 1)]
-    whole = [part[: len(part) // boxes * boxes] for part in parts]
-    order = np.concatenate([*whole, *[part[len(part) // boxes * boxes :] for part in parts]])
-    groups = sum(map(len, whole)) // boxes
     leads = np.zeros(rows.count, dtype=np.int64)
+    if boxes == 1:
+        return Together(1, [0] * len(begins), [*begins], rows, leads)
+    shared, at_end = shared_columns(rows)
+    kinds = _kinds(rows, shared, at_end)
+    groups, alone = [0], [0]
+    whole: list[NDArray[np.int64]] = []
+    rest: list[NDArray[np.int64]] = []
+    for begin, end in pairwise(begins):
+        for kind in np.unique(kinds[begin:end]):
+            mine = begin + np.flatnonzero(kinds[begin:end] == kind)
+            full = len(mine) // boxes * boxes
+            whole.append(mine[:full])
+            rest.append(mine[full:])
+        groups.append(sum(map(len, whole)) // boxes)
+        alone.append(sum(map(len, rest)))
+    grouped = groups[-1] * boxes
+    ordered = rows.ordered(np.concatenate([*whole, *rest]))
     if at_end:
-        lengths = rows.lengths[order[: groups * boxes], 0].reshape(groups, boxes)
-        leads[: groups * boxes] = (lengths - lengths.min(1, keepdims=True)).ravel()
-    return Together(groups, boxes, rows.ordered(order).later(leads), leads)
+        lengths = ordered.lengths[:grouped, 0].reshape(groups[-1], boxes)
+        leads[:grouped] = (lengths - lengths.min(1, keepdims=True)).ravel()
+    return Together(boxes, groups, [grouped + first for first in alone], ordered.later(leads), leads)
 
 
 def _kinds(rows: Rows, columns: list[int], at_end: bool) -> NDArray[np.int64]:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from valuegrad.lower.inplace import InPlace
-from valuegrad.lower.loops import ARGUMENTS, Loops
+from valuegrad.lower.loops import ARGUMENTS, PARTS, Loops
 from valuegrad.lower.machine_code import What
 from valuegrad.lower.sequential import ordered_loop
+from valuegrad.lower.sharing import Sharing
 from valuegrad.lower.vectors import ATTRIBUTES, BLOCK, Target, is_call
 from valuegrad.roll.feeding import fed
 from valuegrad.roll.kernels import Column, Kernel
@@ -44,6 +45,8 @@ def emit_segment(
     constants: NDArray[Any],
     is_constant: NDArray[np.bool_],
     in_place: InPlace,
+    parts: int = 1,
+    anyhow: bool = False,
 ) -> tuple[str, int]:
     """The LLVM IR of a function that runs a segment.
 
@@ -57,9 +60,14 @@ def emit_segment(
         totals: for each sum over the lanes the scalar in which it ends; if these are all lanes it goes there at once.
         constants, is_constant: for each scalar whether it is one, and its value.
         in_place: which inputs and outputs are no scalars.
+        parts: how many threads share a block.
+        anyhow: they do so even where it does not pay.
 
     Returns:
         The module, and how many slots the frame has in all.
+
+    Raises:
+        NotImplementedError: it is not worth it that threads share this.
     """
     lanes, single = BLOCK // (8 if target.dtype == "float64" else 4), what == "one lane"
     kernels = [in_place.applied(k) if isinstance(k, Kernel) else k for k in kernels]
@@ -69,29 +77,66 @@ def emit_segment(
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(target, single, slots, places)
-    loops.are_all = what == "one block"
+    loops.are_all = what in ("one block", "shared block")
     loops.apart = {g: apart for g, (_, _, apart) in held.items()}
     used = slots + (-(-end // lanes) if single else end)
     loops.rooms_at = used * BLOCK
-    names = []
+    sharing = Sharing(parts, loops.space, loops.item) if what == "shared block" else None
+    calls: list[str] = []
     for i, kernel in enumerate(kernels):
         if what != "blocks":
             columns: Any = [_total(column, kernel.members, totals) for column in kernel.columns]  # of the kernel's kind
             kernel = replace(kernel, columns=columns)
         if isinstance(kernel, Kernel):
             kernel = _with_tables(loops, f"{name}_{i}", kernel, constants, is_constant)
-            for j, nest in enumerate(nests_of(kernel)):
-                names.append(f"{name}_{i}_{j}")
-                loops.function(names[-1], nest)
+            calls += _nests(loops, f"{name}_{i}", kernel, sharing)
         else:
-            names.append(f"{name}_{i}")
-            loops.begin()
-            ordered_loop(loops, names[-1], kernel)
-            loops.end(names[-1])
-    calls = [f"  call void @{nest}({ARGUMENTS.replace(' noalias', '')})" for nest in names]
-    main = [f"define void @{name}({ARGUMENTS}) #0 {{", *calls, "  ret void", "}"]
+            calls += _ordered(loops, f"{name}_{i}", kernel, sharing)
+    if sharing is None:
+        head, rooms = [f"define void @{name}({ARGUMENTS}) #0 {{"], 1
+    elif anyhow or sharing.is_worth_it():
+        others = ARGUMENTS.replace(" noalias", "")  # the other threads write there
+        head, rooms = [f"define void @{name}({others}, {PARTS}, ptr %meeting) #0 {{", MEET], parts
+        loops.tables.append(f"@rooms_size = private unnamed_addr constant i64 {loops.rooms_size}")
+    else:
+        raise NotImplementedError("threads would wait for each other")
+    main = [*head, *calls, "  ret void", "}"]
     text = "\n".join([*sorted(loops.declared), *loops.tables, *loops.written, *main, ATTRIBUTES])
-    return text, used + loops.rooms_size // BLOCK
+    return text, used + rooms * loops.rooms_size // BLOCK
+
+
+CALL_ARGUMENTS = ARGUMENTS.replace(" noalias", "")
+MEET = "  %meet = load ptr, ptr %meeting"  # the first member of VgMeeting of _crew.h
+MEETS = "  call void %meet(ptr %meeting, i64 %first)"
+
+
+def _nests(loops: Loops, name: str, kernel: Kernel, sharing: Sharing | None) -> list[str]:
+    """Write the functions of a kernel's nests; what calls them."""
+    calls = []
+    for j, nest in enumerate(nests_of(kernel)):
+        if sharing is None:
+            loops.function(f"{name}_{j}", nest)
+            calls.append(f"  call void @{name}_{j}({CALL_ARGUMENTS})")
+            continue
+        for s, share in enumerate(sharing.shares(nest)):
+            loops.function(f"{name}_{j}_{s}", share.nest, share.begins)
+            calls += [MEETS] if share.meets else []
+            calls.append(f"  call void @{name}_{j}_{s}({CALL_ARGUMENTS}, {PARTS})")
+    return calls
+
+
+def _ordered(loops: Loops, name: str, kernel: Sequence | Chain, sharing: Sharing | None) -> list[str]:
+    """Write the function of an ordered loop; what calls it, on one thread."""
+    loops.begin()
+    ordered_loop(loops, name, kernel)
+    loops.end(name)
+    call = f"  call void @{name}({CALL_ARGUMENTS})"
+    if sharing is None:
+        return [call]
+    sharing.whole(float(kernel.members * len(kernel.bodies)))
+    is_mine = f"%mine_{name} = icmp eq i64 %first, 0"
+    branch = f"br i1 %mine_{name}, label %do_{name}, label %done_{name}"
+    return [MEETS, f"  {is_mine}", f"  {branch}", f"do_{name}:", call, f"  br label %done_{name}", f"done_{name}:"]
 
 
 def _with_tables(

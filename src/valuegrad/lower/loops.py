@@ -15,14 +15,15 @@ Where to start reading: ``Loops.function``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from valuegrad.lower.access import Access
-from valuegrad.lower.boxes import BOXES, MOST, Box, Rows, Together, least, shared_columns, together_of
+from valuegrad.lower.across import tile_across, write_across
+from valuegrad.lower.boxes import BOXES, Box, Rows, together_of
 from valuegrad.lower.inplace import INPUT, OUTPUT
 from valuegrad.lower.lane_sums import cycles_of_totals, store_totals
 from valuegrad.lower.packing import ALL_BYTES, NEAR_BYTES, STRETCH_BYTES, Far, Packed, far_columns, is_far, pack
@@ -53,7 +54,7 @@ class Loops(Vectors):
     Attributes:
         apart: for groups whose members do not lie side by side how far they are apart.
         rooms_at: where in the frame, in bytes, the functions have room of their own.
-        rooms_size: how many bytes they need there.
+        rooms_size: how many bytes they need there, each part of a shared nest.
         tables: constants that the functions read.
         written: the functions.
     """
@@ -69,14 +70,22 @@ class Loops(Vectors):
         self.tables: list[str] = []
         self.written: list[str] = []
 
-    def function(self, name: str, nest: Nest) -> None:
-        """Write the function that runs a nest."""
+    def function(self, name: str, nest: Nest, begins: Sequence[int] = ()) -> None:
+        """Write the function that runs a nest.
+
+        Args:
+            name: of the function.
+            nest: what it runs.
+            begins: of each part of a shared nest its first box, and how many there are in all; then it runs the parts
+                from %first on, before %end.
+        """
         self.nest, self.kernel = nest, nest.kernel
-        self.begin()
+        self.begin(is_shared=bool(begins))
         found = [self.space(column.space, column.group) for column in self.kernel.columns]
         self.memory, self.units = [memory for memory, _, _ in found], [unit for _, unit, _ in found]
         begin = [first for _, _, first in found]
-        self._boxes(name, Rows(nest, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64)))
+        rows = Rows(nest, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64))
+        self._boxes(name, rows, begins)
         self.end(name)
 
     def space(self, space: str, group: int) -> tuple[str, int, int]:
@@ -104,19 +113,22 @@ class Loops(Vectors):
         self.tables.append(f"@{name} = private unnamed_addr constant {kind} [{entries}], align {BLOCK}")
         return f"@{name}"
 
-    def begin(self) -> None:
+    def begin(self, is_shared: bool = False) -> None:
         """Begin a function."""
+        self.is_shared = is_shared
         self.w = Writer()
         self.w.at("body")
         self.counts_lanes = self.calls = False
         self.packed: dict[int, Packed] = {}
         self.memory = []
-        self.taken = 0
+        self.taken = self.taken_most = 0
 
     def room(self, size: int) -> str:
         """The address of so many bytes, until the function ends."""
-        at = self.w(f"getelementptr i8, ptr %frame, i64 {self.rooms_at + self.taken}")
+        memory, begin = ("%rooms", 0) if self.is_shared else ("%frame", self.rooms_at)
+        at = self.w(f"getelementptr i8, ptr {memory}, i64 {begin + self.taken}")
         self.taken += -(-size // BLOCK) * BLOCK
+        self.taken_most = max(self.taken_most, self.taken)
         self.rooms_size = max(self.rooms_size, self.taken)
         return at
 
@@ -131,23 +143,26 @@ class Loops(Vectors):
             if f"%{name_of}" in self.memory:
                 head.append(f"  %at_{name_of} = getelementptr ptr, ptr %uniform, i64 {k - 2}")
                 head.append(f"  %{name_of} = load ptr, ptr %at_{name_of}, align 8")
+        if self.is_shared and self.taken_most:  # each part has its own
+            head.append("  %size = load i64, ptr @rooms_size")
+            head.append("  %before = mul i64 %first, %size")
+            head.append(f"  %begin = add i64 %before, {self.rooms_at}")
+            head.append("  %rooms = getelementptr i8, ptr %frame, i64 %begin")
         for room in ("a", "b", "out") if self.calls else ():
             head.append(f"  %{room} = alloca [{self.lanes} x {self.scalar}], align {BLOCK}")
             head.append(f"  store [{self.lanes} x {self.scalar}] zeroinitializer, ptr %{room}, align {BLOCK}")
-        lines = [f"define internal void @{name}({ARGUMENTS}) #0 {{", *head, "  br label %body", *self.w.lines, "}"]
+        arguments = f"{ARGUMENTS}, {PARTS}" if self.is_shared else ARGUMENTS
+        lines = [f"define internal void @{name}({arguments}) #0 {{", *head, "  br label %body", *self.w.lines, "}"]
         self.written.append("\n".join(lines))
 
-    def _boxes(self, name: str, rows: Rows) -> None:
+    def _boxes(self, name: str, rows: Rows, begins: Sequence[int]) -> None:
         """The loops over the boxes: over those that go together, and over the others."""
-        w, tile = self.w, self._tile_across(rows)
-        if tile is None:
-            together = Together(0, 1, rows, np.zeros(rows.count, dtype=np.int64))
-        else:
-            together = together_of(rows, *shared_columns(rows), tile[BOXES])
-        numbers, groups, boxes = together.rows.numbers(), together.groups, together.boxes
-        numbers = np.concatenate([numbers, together.leads[:, None]], 1)
+        w, tile = self.w, tile_across(self, rows)
+        together = together_of(rows, tile[BOXES] if tile else 1, begins or (0, rows.count))
+        rows, boxes = together.rows, together.boxes
+        numbers = np.concatenate([rows.numbers(), together.leads[:, None]], 1)
         differs = (numbers != numbers[0]).any(0)
-        inside = numbers[: groups * boxes].reshape(groups, boxes, numbers.shape[1])
+        inside = numbers[: together.groups[-1] * boxes].reshape(together.groups[-1], boxes, numbers.shape[1])
         apart = (inside != inside[:, :1]).any((0, 1))
         width, position = int(differs.sum()), np.cumsum(differs) - 1
         if width:
@@ -162,7 +177,7 @@ class Loops(Vectors):
                 known.append(w(f"load i64, ptr {w(at)}") if differs[i] else int(number))
             return known
 
-        def several(g: Whole, _: list[str]) -> list[str]:
+        def several(g: Whole) -> None:
             first = read(w.mul(g, boxes))
             found = [first]
             for i in range(1, boxes):
@@ -170,66 +185,41 @@ class Loops(Vectors):
                 found.append([y if differs else x for x, y, differs in zip(first, other, apart)])
             beside = [replace(rows.box(known.__getitem__), lead=known[-1]) for known in found]
             assert tile is not None
-            self._across(replace(beside[0], beside=beside), tile)
+            write_across(self, replace(beside[0], beside=beside), tile)
+
+        def one(b: Whole) -> None:
+            self._vector(rows.box(read(b).__getitem__))
+
+        for kind, firsts, write in (("g", together.groups, several), ("b", together.alone, one)):
+            if firsts[-1] > firsts[0]:
+                self._loop_of_parts(f"@{kind}_{name}", firsts, write)
+
+    def _loop_of_parts(self, table: str, firsts: Sequence[int], write: Callable[[Whole], None]) -> None:
+        """A loop over the boxes, or groups of them, of all parts or of some.
+
+        Args:
+            table: a name for the numbers of these.
+            firsts: of each part the first one, and the end of them.
+            write: writes one.
+        """
+        w = self.w
+        first: Whole
+        end: Whole
+        first, end = firsts[0], firsts[-1]
+        if self.is_shared:
+            numbers = ", ".join(f"i64 {b}" for b in firsts)
+            self.tables.append(f"{table} = private unnamed_addr constant [{len(firsts)} x i64] [{numbers}]")
+            first, end = (
+                w(f"load i64, ptr {w(f'getelementptr i64, ptr {table}, i64 {part}')}") for part in ("%first", "%end")
+            )
+
+        def inside(b: Whole, _: list[str]) -> list[str]:
+            write(w.add(first, b))
             return []
 
-        def one(b: Whole, _: list[str]) -> list[str]:
-            self._vector(rows.box(read(w.add(b, groups * boxes)).__getitem__))
-            return []
+        w.loop(w.sub(end, first), [], inside)
 
-        w.loop(groups, [], several)
-        w.loop(rows.count - groups * boxes, [], one)
-
-    # ------------------------------------------------------------------------------------- across boxes
-    def _tile_across(self, rows: Rows) -> Place | None:
-        """Of a list how many members of a dimension, and in how many boxes, are side by side; None: boxes are alone."""
-        lists = [body for body in self.kernel.bodies if body.variants]
-        if self.single or len(lists) != 1 or lists[0].op == GATHER or len(rows.pieces) != 1:
-            return None
-        uneven = (rows.extents != rows.extents[0]).any(0)
-        if lists[0].variants[0][0].feed or uneven.sum() > 1 or not (uneven.any() or np.ptp(rows.lengths)):
-            return None
-        shared, at_end = shared_columns(rows)
-        if not shared or (at_end and uneven.any()):
-            return None
-        self._lanes()
-        sizes = {BOXES: MOST, **{d: int(rows.extents[:, d].mean()) for d in range(rows.rank)}}
-        operands = []
-        for c in rows.pieces[0]:
-            along = {d for d in range(rows.rank) if rows.strides[:, d, c].any()} | (set() if c in shared else {BOXES})
-            if c >= 0:
-                operands.append(
-                    Operand(1.0, frozenset(along), self.item if self.along[c] == BROADCAST else BLOCK, False)
-                )
-        tile = best_tile(sizes, operands, float(rows.lengths.mean()), self.target.registers)
-        return tile if tile.get(BOXES, 1) > 1 else None
-
-    def _across(self, box: Box, tile: Place) -> None:
-        """The members of boxes that go together: tiles across them as far as they all go, then what is left of each."""
-        w, everything = self.w, list(range(len(box.extents)))
-        order = sorted(everything, key=lambda d: d in tile)
-        extents = [least(w, [one.extents[d] for one in box.beside]) for d in everything]
-
-        def level(k: int, box: Box, shape: Place) -> None:
-            if k == len(order):
-                self._members(box, shape)
-                return
-            d = order[k]
-
-            def part(i: Whole, unit: int, size: int) -> None:
-                level(k + 1, box.moved(w, d, i, unit), {**shape, d: size} if size > 1 else shape)
-
-            self._in_parts(extents[d], tile.get(d, 1), part)
-
-        self._lanes()
-        level(0, box, {BOXES: len(box.beside)})
-        for d, done in enumerate(extents):
-            for one in box.beside:
-                if one.extents[d] != done:
-                    left = [w.sub(one.extents[d], done) if e == d else extent for e, extent in enumerate(one.extents)]
-                    self._tiles(replace(one.moved(w, d, done), extents=left), everything)
-
-    def _in_parts(self, extent: Whole, size: int, part: Callable[[Whole, int, int], None]) -> None:
+    def in_parts(self, extent: Whole, size: int, part: Callable[[Whole, int, int], None]) -> None:
         """Loops over members, so many at a time, then over those that are left.
 
         Args:
@@ -255,7 +245,7 @@ class Loops(Vectors):
         elif isinstance(extent, int) and extent % size:
             part(full, size, extent % size)
 
-    def _lanes(self) -> None:
+    def along_lanes(self) -> None:
         """Vectors are lanes."""
         self.width, self.mask = self.lanes, None
         alike = "@", "%uniform", "%inputs"
@@ -269,14 +259,14 @@ class Loops(Vectors):
         self.rows = 0
         self.by_terms = False
         if not self.single:
-            self._lanes()
-            return self._tiles(box, everything)
+            self.along_lanes()
+            return self.tiles(box, everything)
         d = self._dimension(box)
         self.by_terms = d is None and along_terms(self, self.kernel, box)
         if d is None:
             self.width = 1
             self.along = [BROADCAST] * len(self.memory)
-            return self._tiles(box, everything)
+            return self.tiles(box, everything)
         self.width = v = self.lanes
         strides, extent = box.strides[d], box.extents[d]
         self.along = [BROADCAST if s == 0 else SIDE_BY_SIDE if s == self.item else s for s in strides]
@@ -292,17 +282,17 @@ class Loops(Vectors):
             full, rest = divmod(extent, v)
             self.rows = v
             if full:
-                self._tiles(of(full, 0), everything)
+                self.tiles(of(full, 0), everything)
             self.rows = rest
             if rest:
                 self.mask = "<" + ", ".join(f"i1 {int(i < rest)}" for i in range(v)) + ">"
-                self._tiles(of(1, full * v), everything)
+                self.tiles(of(1, full * v), everything)
             return None
 
         def part(i: Whole, _: list[str]) -> list[str]:
             left = w(f"sub i64 {extent}, {w.mul(i, v)}")
             self.mask = w(f"icmp slt {self.type('i64')} {self.iota()}, {self.splat('i64', left)}")
-            self._tiles(of(1, w.mul(i, v)), [x for x in everything if x != d])
+            self.tiles(of(1, w.mul(i, v)), [x for x in everything if x != d])
             return []
 
         w.loop(w(f"lshr i64 {w.add(extent, v - 1)}, {v.bit_length() - 1}"), [], part)
@@ -341,7 +331,7 @@ class Loops(Vectors):
         ]
 
     # ------------------------------------------------------------------------------------------------- tiles
-    def _tiles(self, box: Box, dimensions: list[int]) -> None:
+    def tiles(self, box: Box, dimensions: list[int]) -> None:
         """Loops over dimensions, those that are tiled innermost."""
         w = self.w
         sizes = {d: e for d in dimensions if isinstance(e := box.extents[d], int) and e > 1}
@@ -364,7 +354,7 @@ class Loops(Vectors):
 
         def level(k: int, box: Box, shape: Place) -> None:
             if k == len(order):
-                self._members(box, shape)
+                self.members(box, shape)
                 return
             d = order[k]
             t, extent = tile.get(d, 1), box.extents[d]
@@ -381,7 +371,7 @@ class Loops(Vectors):
                 for far in far_outer if d == outer else ():
                     assert isinstance(members, int)
                     self.packed = {**self.packed, far.column: pack(self, box, far, d, t, members)}
-                self._in_parts(members, t, lambda i, _, size: one(box, i, size))
+                self.in_parts(members, t, lambda i, _, size: one(box, i, size))
                 self.packed, self.taken = outside
 
             def one(box: Box, i: Whole, size: int) -> None:
@@ -395,7 +385,7 @@ class Loops(Vectors):
             if d == outer and far_outer and isinstance(extent, int):
                 size = max(far.length * far.unit for far in far_outer)
                 most = t if extent * size <= NEAR_BYTES else t * max(1, STRETCH_BYTES // (t * size))
-                self._in_parts(extent, most, lambda i, _, size: stretch(box.moved(w, d, i, most), size))
+                self.in_parts(extent, most, lambda i, _, size: stretch(box.moved(w, d, i, most), size))
             else:
                 stretch(box, extent)
             self.packed, self.taken = before
@@ -427,7 +417,7 @@ class Loops(Vectors):
         return best_tile(sizes, operands, float(self.nest.lengths[:, p].mean()), registers, end)
 
     # ------------------------------------------------------------------------------------------- the members
-    def _members(self, box: Box, shape: Place) -> None:
+    def members(self, box: Box, shape: Place) -> None:
         """All bodies for the members of a tile."""
         places: list[Place] = [{}]
         for d, size in sorted(shape.items(), key=lambda entry: -entry[1]):
@@ -482,3 +472,6 @@ def _even(extent: int, most: int) -> int:
 
 ARGUMENTS = "ptr noalias %frame, ptr noalias %uniform, ptr noalias %sums, ptr noalias %failed, i64 %valid"
 """Of each function, as VgSegmentFunction of _machine.h has them."""
+
+PARTS = "i64 %first, i64 %end"
+"""Beside them of what is shared, as VgSharedFunction has them."""

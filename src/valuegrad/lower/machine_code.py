@@ -26,9 +26,10 @@ __all__ = ["LAST", "MAIN", "POST", "PRE", "STREAM", "What", "Written", "function
 PRE, MAIN, POST, LAST, STREAM = range(5)
 """The functions: of the segments, and the one that runs the lanes on the arrays themselves."""
 
-What = Literal["blocks", "one lane", "one block"]
+What = Literal["blocks", "one lane", "one block", "shared block"]
 """What a segment's function computes: V lanes of perhaps many, whose sums go on with the next ones; one lane; or V,
-which are all there are, or more than there are.  In the last two sums over the lanes are totals at once."""
+which are all there are, or more than there are, on one thread or several.  In the last three sums over the lanes are
+totals at once."""
 
 Written = Mapping[int, tuple[str, int]]
 """For each function its LLVM IR, in which it is called ``function_name``, and how many slots of the frame it needs."""

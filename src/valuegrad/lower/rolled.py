@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Rolled", "rolled_code", "stream", "why_not"]
 
 LONG = 4000  # operations of a recording that may be worth it
+SHARED = 40000  # instructions of a program whose block of lanes threads may share
 
 
 def why_not(operations: int) -> str:
@@ -78,13 +79,22 @@ class Rolled:
 
     def build(self, code: Any, what: What, segments: tuple[int, ...] = (MAIN,)) -> None:
         """Make the functions of segments and install them in the code."""
+        parts = code.parts if what == "shared block" else 1
 
         def write() -> Written:
             found = self.segments(code)
-            return {k: found.written(code, k, function_name(k), what) for k in segments}
+            return {k: found.written(code, k, function_name(k), what, parts) for k in segments}
 
-        entry = None if self.entry is None else self.entry.part(f"{what} {segments}")
-        install(code, segments, write, what=what, strict=self.strict, entry=entry)
+        entry = None if self.entry is None else self.entry.part(f"{what} {parts} {segments}")
+        is_long = self._anyhow or sum(code.instructions[0]) >= SHARED
+        try:
+            if what == "shared block" and not is_long:
+                raise NotImplementedError("threads would wait for each other")
+            install(code, segments, write, what=what, strict=self.strict, entry=entry)
+        except NotImplementedError:
+            if what != "shared block":
+                raise
+            code.refuse_parts()
 
     def loops(self, code: Any, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Loop]:
         """The loops as a person would write them.

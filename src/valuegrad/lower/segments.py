@@ -48,7 +48,7 @@ class Segments:
     """
 
     def __init__(self, code: Any, strict: bool, anyhow: bool) -> None:
-        self.target = target_of(code, strict)
+        self.target, self.anyhow = target_of(code, strict), anyhow
         self.layout, self.totals = Layout(*code.layout), code.totals
         segments = [Segment(*code.segment(k)) for k in range(4)]
         self.constants = _constants(self.layout, self.totals, segments)
@@ -72,7 +72,7 @@ class Segments:
         self.in_place = in_place(segments, [kernels for kernels, _ in self.kernels], code.runs, self.totals)
         code.leave_in_place(*self.in_place.runs)
 
-    def written(self, code: Any, k: int, name: str, what: What) -> tuple[str, int]:
+    def written(self, code: Any, k: int, name: str, what: What, parts: int = 1) -> tuple[str, int]:
         """The LLVM IR of the function that runs segment k, and how many slots of the frame it needs.
 
         Args:
@@ -80,6 +80,7 @@ class Segments:
             k: which one.
             name: of the function.
             what: it computes.
+            parts: how many threads share a block.
         """
         kernels, sizes = self.kernels[k] if what == "one lane" or k != MAIN else self._of_lanes(code)
         return emit_segment(
@@ -93,6 +94,8 @@ class Segments:
             constants=np.where(self.constants, self.layout.scalars, np.nan),
             is_constant=self.constants,
             in_place=self.in_place,
+            parts=parts,
+            anyhow=self.anyhow,
         )
 
     def _of_lanes(self, code: Any) -> tuple[list[Kernel | OrderedLoop | Chain], list[int]]:
