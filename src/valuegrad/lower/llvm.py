@@ -19,9 +19,9 @@ __all__ = ["HAS_LLVM", "PREFIX", "engine", "objects", "version"]
 PREFIX = "vg_"
 """What the names of elementary functions begin with in IR; the operation's number follows."""
 
-SHORT = 2000
-"""Characters of a module whose object file is remembered: most are segments with nothing to do, which each program has,
-and for which LLVM takes 4 ms as well."""
+SHORT = 20_000
+"""Characters of a module whose object file is remembered: segments with nothing to do above all, which each program
+has, and for which LLVM takes 4 ms as well; and programs that are made anew from the same function."""
 
 HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
 
@@ -71,7 +71,7 @@ def _object(text: str) -> bytes:
     return found
 
 
-_short_object = lru_cache(maxsize=256)(_object)
+_short_object = lru_cache(maxsize=128)(_object)  # with what LLVM makes of them 4 MB at most
 
 
 def engine(texts: list[str], address: Callable[[str], int]) -> Any:
