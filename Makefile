@@ -77,6 +77,10 @@ lint: $(VENV)/.installed-test
 types: $(VENV)/.installed-test
 	$(BIN)/mypy
 
+# Each worker gets a part of the tests from the list, and takes from the other's when it has done it.  What long programs
+# were compiled to is kept for all runs (`kept_code` in tests/conftest.py).
+WORKERS := -n $(JOBS) --dist worksteal
+
 # Once more with every program in loops, which is otherwise for long ones: what compiles, in a selection of the random ones.
 ROLLED = tests/test_compile.py tests/test_compile_iterate.py tests/test_compile_lanes.py tests/test_compile_paths.py \
 	tests/test_compile_threads.py tests/test_gpt_compiled.py tests/test_replaying.py tests/test_sparse.py tests/test_saving.py \
@@ -84,15 +88,15 @@ ROLLED = tests/test_compile.py tests/test_compile_iterate.py tests/test_compile_
 		strict_programs_are_the_readable_engine_to_the_last_bit[$(first)] default_programs_are_within_four_ulp_an_operation[$(first)]))
 
 tests: $(VENV)/.installed-test
-	@set -e; failed=0; \
+	@set -e; failed=0; kept=$$(mktemp -d); trap 'rm -rf "$$kept"' EXIT; export VALUEGRAD_TEST_CACHE="$$kept"; \
 	engines=$$($(BIN)/python -c "import valuegrad as vg; print('readable native' if vg.engine == 'native' else 'readable')"); \
 	for engine in $$engines; do \
 		echo "== the $$engine engine"; \
-		VALUEGRAD_ENGINE=$$engine $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS) || failed=1; \
+		VALUEGRAD_ENGINE=$$engine $(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS) || failed=1; \
 	done; \
 	case $$engines in *native*) \
 		echo "== the native engine, all programs rolled"; \
-		VALUEGRAD_ENGINE=native VALUEGRAD_ROLL=on $(BIN)/python -m pytest -n $(JOBS) $(PYTEST_ARGS) $(ROLLED) || failed=1;; \
+		VALUEGRAD_ENGINE=native VALUEGRAD_ROLL=on $(BIN)/python -m pytest $(WORKERS) $(PYTEST_ARGS) $(ROLLED) || failed=1;; \
 	*) \
 		$(BIN)/python -c "import valuegrad as vg; print('the native engine was not tested:', vg.engine_reason)";; esac; \
 	exit $$failed
@@ -119,7 +123,7 @@ sanitize: $(VENV)/.installed-test
 		ASAN_OPTIONS=detect_leaks=0:log_path=$(SANITIZED)/report \
 		UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$(SANITIZED)/report \
 		LD_PRELOAD="$$($${CC:-cc} -print-file-name=libasan.so) $$($${CC:-cc} -print-file-name=libstdc++.so)" \
-		$(BIN)/python -m pytest -n $(JOBS) -p no:cacheprovider $(PYTEST_ARGS); \
+		$(BIN)/python -m pytest $(WORKERS) -p no:cacheprovider $(PYTEST_ARGS); \
 	status=$$?; cat $(SANITIZED)/report* 2>/dev/null | head -40; exit $$status
 
 clean:

@@ -1,7 +1,10 @@
 """What all tests share: how hypothesis draws, that they neither use nor fill the user's cache, and the playground with
 a person who looks at it."""
 
+import atexit
 import os
+import shutil
+import tempfile
 
 import pytest
 from browser import Server, browser
@@ -13,9 +16,27 @@ settings.load_profile("valuegrad")
 
 os.environ["VALUEGRAD_CACHE"] = ""  # for the processes that tests start, too
 
+KEPT = "VALUEGRAD_TEST_CACHE"
+"""The folder of ``kept_code``: one for all runs of ``make test``, which names it; else one for this run's workers."""
+if KEPT not in os.environ:
+    os.environ[KEPT] = tempfile.mkdtemp(prefix="valuegrad-tests-")
+    atexit.register(shutil.rmtree, os.environ[KEPT], ignore_errors=True)
+
 
 @pytest.fixture(scope="module")
-def server():
+def kept_code():
+    """A disk cache that tests share.
+
+    For modules whose tests compile the same long programs again and again (a small GPT's step) in order to look at
+    something else.  Not where the compiler is the subject or is patched: code of an earlier test would hide that.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VALUEGRAD_CACHE", os.environ[KEPT])
+        yield
+
+
+@pytest.fixture(scope="module")
+def server(kept_code):
     """A playground that runs; it ends cleanly when the module's tests are done."""
     started = Server()
     yield started

@@ -19,9 +19,10 @@ import pytest
 import valuegrad as vg
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
-pytestmark = pytest.mark.skipif(
-    vg.engine == "readable", reason="each script starts both engines by itself: once is enough"
-)
+pytestmark = [
+    pytest.mark.skipif(vg.engine == "readable", reason="each script starts both engines by itself: once is enough"),
+    pytest.mark.usefixtures("kept_code"),
+]
 
 
 def module(name: str) -> ModuleType:

@@ -9,8 +9,11 @@ import sys
 
 import pytest
 from click.testing import CliRunner
+from engines import ONCE
 
 from valuegrad.cli import main
+
+pytestmark = ONCE
 
 
 def test_without_nicegui_it_says_how_to_install_it(monkeypatch):

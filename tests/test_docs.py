@@ -13,6 +13,7 @@ from trees import ROOT, needs_source_tree
 import valuegrad as vg
 from valuegrad.primitives import TABLE, formulas
 
+pytestmark = pytest.mark.usefixtures("kept_code")
 # adding-an-operation.md is about an operation that is not there yet; test_adding_an_operation.py runs it.
 PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if path.name != "adding-an-operation.md")
 WITH_EXAMPLES = [path for path in PAGES if ">>> " in path.read_text(encoding="utf-8")]

@@ -7,7 +7,7 @@ import pytest
 from trees import ROOT, needs_source_tree
 
 PROGRAMS = sorted((ROOT / "examples").glob("*.py"))
-pytestmark = needs_source_tree
+pytestmark = [needs_source_tree, pytest.mark.usefixtures("kept_code")]
 
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)

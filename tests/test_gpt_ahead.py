@@ -17,6 +17,7 @@ from valuegrad.gpt.tokenizer import Tokenizer
 
 needs_programs = pytest.mark.skipif(not compiled.built(), reason="the modules that run programs were not built")
 DOCUMENTS = ["anna", "bob", "carla", "dora", "emil", "fritz", "gustav", "hanna", "ida", "jakob", "klara", "al"]
+pytestmark = pytest.mark.usefixtures("kept_code")
 SMALL = gpt.ModelSettings(n_embd=4, n_head=2, block_size=8)
 
 

@@ -21,6 +21,7 @@ from valuegrad.gpt.compiled import Steps
 from valuegrad.gpt.predicting import PAYS_AFTER_DOCUMENTS, PAYS_AFTER_TEXTS, CompiledWriter, Writer, predictor_of
 
 needs_programs = pytest.mark.skipif(not compiled.built(), reason="the modules that run programs were not built")
+pytestmark = pytest.mark.usefixtures("kept_code")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "names.txt"
 DOCUMENTS = ["anna", "bob", "carla", "dora", "emil", "fritz", "gustav", "hanna", "ida", "jakob", "klara", "al"]

@@ -14,6 +14,7 @@ import valuegrad as vg
 from valuegrad import gpt
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+pytestmark = pytest.mark.usefixtures("kept_code")
 N_EMBD, N_HEAD, BLOCK = 16, 4, 16
 SIZE = N_EMBD // N_HEAD
 

@@ -18,6 +18,7 @@ from valuegrad.gpt.train import running_mean
 
 DOCUMENTS = ["anna", "bob", "carla", "dora", "emil", "fritz", "gustav", "hanna", "ida", "jakob", "klara", "lea"]
 SMALL = gpt.ModelSettings(n_embd=8, n_head=2, block_size=8)
+pytestmark = pytest.mark.usefixtures("kept_code")
 
 
 def trainer(steps=12, documents=DOCUMENTS, **settings):

@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from engines import ONCE
 
+pytestmark = ONCE
 PROJECT = Path(__file__).resolve().parent.parent
 SOURCE = PROJECT / "src"
 # From the bottom up; a module imports only what stands in a line above its own, or is part of its own package.

@@ -364,6 +364,16 @@ def test_what_cannot_be_linked_here_is_loaded_by_llvm_to_the_same_bits_and_not_k
     assert not entries(tmp_path)
 
 
+def test_a_short_module_goes_to_llvm_once_and_a_long_one_is_not_remembered() -> None:
+    nothing = "define void @nothing() {\n  ret void\n}\n"
+    first, second = (llvm.objects([text]) for text in [nothing] * 2)
+    assert first[0] is second[0]  # type: ignore[index]
+    long = f"; {'x' * llvm.SHORT}\n{nothing}"
+    first, second = (llvm.objects([text]) for text in [long] * 2)
+    assert first == second
+    assert first[0] is not second[0]  # type: ignore[index]
+
+
 def test_objects_with_what_is_not_known_are_not_linked() -> None:
     [data] = llvm.objects([IR])  # type: ignore[misc]
     image = linked([data])

@@ -13,7 +13,7 @@ FOLDER = ROOT / "docs" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 COMPILED = {"from_scalars_to_a_gpt": [needs_native, needs_replay]}  # a minute's training without compiled code
 MOST_BYTES = 300_000
-pytestmark = [ONCE, needs_source_tree]
+pytestmark = [ONCE, needs_source_tree, pytest.mark.usefixtures("kept_code")]
 
 
 def run(*arguments):

@@ -9,8 +9,9 @@ import urllib.request
 
 import pytest
 from browser import Server, browser, needs_browser
+from engines import ONCE
 
-pytestmark = needs_browser
+pytestmark = [ONCE, needs_browser]  # pages show the same on either engine
 
 PAGES = ("/", "/train", "/generate", "/inside")
 LEARNING = 60.0  # seconds for a small model to learn, on a busy machine

@@ -6,8 +6,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from browser import browser, needs_browser
+from engines import ONCE
 
-pytestmark = needs_browser
+pytestmark = [ONCE, needs_browser]  # pages show the same on either engine
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from browser import browser, needs_browser
+from engines import ONCE
 
 from valuegrad.gpt.compiled import built
 
-pytestmark = needs_browser
+pytestmark = [ONCE, needs_browser]  # pages show the same on either engine
 
 SMALL = {"n_embd": 8, "n_head": 2, "block_size": 8, "steps": 40}
 TRAINED = 60.0  # seconds that a small run may take on a busy machine

@@ -19,6 +19,7 @@ from valuegrad.playground.snapshots import Snapshots
 from valuegrad.playground.watching import read
 from valuegrad.value import Value
 
+pytestmark = pytest.mark.usefixtures("kept_code")
 TOKENIZER = Tokenizer("abc")
 
 

@@ -16,6 +16,7 @@ from valuegrad.playground import charts, runs, uploads
 from valuegrad.playground.runs import Run, Runs
 from valuegrad.playground.settings import BOUNDS, RunSettings, in_words
 
+pytestmark = pytest.mark.usefixtures("kept_code")
 DEADLINE = 60.0
 TINY = {"n_embd": 4, "n_head": 2, "block_size": 4}
 SMALL = RunSettings(**TINY, steps=60, batch=2)

@@ -16,6 +16,7 @@ from valuegrad.errors import CheckpointError, DatasetError
 from valuegrad.gpt.settings import ModelSettings, TrainingSettings
 from valuegrad.playground import uploads
 
+pytestmark = pytest.mark.usefixtures("kept_code")
 SIZES = ModelSettings(n_embd=4, n_head=2, block_size=4)
 
 

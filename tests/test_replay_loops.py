@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -222,22 +223,21 @@ def long_program(length: int, sums: int) -> tuple[Graph, list[int]]:
     return nodes.graph([nodes.add("batch_sum", [node]) for node in picked] + [last]), [0, 1]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("length", "sums"), [(600, 30), (LONG_PROGRAM - 2, 30), (LONG_PROGRAM + 100, 30), (LONG_PROGRAM + 100, 400)]
 )
-def test_sums_of_long_and_short_programs_are_one_tree(length: int, sums: int, dtype: str, backend: str) -> None:
+def test_sums_of_long_and_short_programs_are_one_tree(length: int, sums: int, dtype: str) -> None:
     graph, uniform = long_program(length, sums)
     rng = np.random.default_rng(4)
-    code = code_of(graph, uniform, dtype=dtype, strict=True, backend=backend)
+    codes = [code_of(graph, uniform, dtype=dtype, strict=True, backend=backend) for backend in BACKENDS]
     plain = readable(graph, uniform, dtype)
     for n in (1, 9, 64, 300) if length > 1000 else (9, 1040, 2100):
         numbers, lanes = rng.normal(size=1).astype(dtype), [rng.normal(size=n).astype(dtype)]
         want_own, _, _ = packed(plain, n, numbers, lanes)
-        for threads in (1, 2, 3, 16):
+        for code, threads in product(codes, (1, 2, 3, 16)):
             own, _, _ = packed(code, n, numbers, lanes, threads)
-            assert bits(own, dtype) == bits(want_own, dtype), (n, threads)
+            assert bits(own, dtype) == bits(want_own, dtype), (code.backend, n, threads)
 
 
 def test_many_python_threads_share_the_helping_ones() -> None:

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from engines import ONCE
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from valuegrad.lower import rolled, segments
 from valuegrad.roll.packs import packs_of
 from valuegrad.roll.sequences import Chain, Sequence
 
-pytestmark = pytest.mark.skipif(not rolled.HAS_LLVM, reason="loops need llvmlite")
+pytestmark = [ONCE, pytest.mark.skipif(not rolled.HAS_LLVM, reason="loops need llvmlite")]
 
 DT = 0.01
 

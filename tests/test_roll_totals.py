@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from engines import ONCE
 
 import valuegrad as vg
 from valuegrad.lower import emit, segments
@@ -10,6 +11,7 @@ pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
 pytest.importorskip("llvmlite")
 
+pytestmark = ONCE
 DTYPES = ["float64", "float32"]
 LANES = {"float64": 8, "float32": 16}
 

@@ -149,6 +149,12 @@ def _arity(op: str) -> int:
 ARITY: NDArray[np.int32] = np.array([_arity(op) for op in OPS], dtype=np.int32)
 """How many operands each operation has, by its number."""
 
+MAY_BE_EMPTY: NDArray[np.bool_] = np.array([op in TABLE and TABLE[op].allows_empty for op in OPS])
+"""Which operations on lists take an empty one, by their numbers."""
+
+INDEXED = ("softmax", "log_softmax", "cross_entropy")
+"""Operations whose number is an index of their list."""
+
 
 def check(graph: Graph, who: str = "graph") -> None:
     """Raise GraphError unless the arrays are a graph: what everything that walks one relies on.
@@ -170,32 +176,33 @@ def check(graph: Graph, who: str = "graph") -> None:
     kinds = {"ops": np.uint16, "starts": np.int32, "operands": np.int32, "numbers": np.float64, "outputs": np.int32}
     for name, kind in kinds.items():
         array = getattr(graph, name)
-        require(isinstance(array, np.ndarray) and array.dtype == kind and array.ndim == 1, f"{name} is no {kind}[]")
+        if not (isinstance(array, np.ndarray) and array.dtype == kind and array.ndim == 1):
+            require(False, f"{name} is no {kind}[]")
     require(len(graph.starts) == n + 1 and len(graph.numbers) == n, f"{n} operations with arrays of other lengths")
     require(graph.starts[0] == 0 and graph.starts[-1] == len(graph.operands), "its operands do not begin and end")
     # Not by the signs of the differences: those of int32 may wrap around.
-    require(bool(np.all(graph.starts[1:] >= graph.starts[:-1])), "a node has fewer than no operands")
+    require((graph.starts[1:] >= graph.starts[:-1]).all(), "a node has fewer than no operands")
     counts = np.diff(graph.starts)
-    require(bool(np.all(graph.ops < len(OPS))), f"an operation's number is {graph.ops.max(initial=0)}")
+    require((graph.ops < len(OPS)).all(), f"an operation's number is {graph.ops.max(initial=0)}")
     require(0 <= graph.inputs <= n, f"it says it has {graph.inputs} inputs and {n} nodes")
     is_input = graph.ops == OPCODE["input"]
-    require(bool(np.all(is_input[: graph.inputs]) and not np.any(is_input[graph.inputs :])), "inputs must come first")
+    require(is_input[: graph.inputs].all() and not is_input[graph.inputs :].any(), "inputs must come first")
     arity = ARITY[graph.ops]
-    require(
-        bool(np.all((counts == arity) | (arity < 0))) and not np.any(counts[arity == -2] % 2),
-        "a node has a wrong number of operands",
-    )
-    may_be_empty = np.isin(graph.ops, [OPCODE[row.name] for row in TABLE.values() if row.allows_empty])
-    require(bool(np.all((counts > 0) | (arity >= 0) | may_be_empty)), "an operation on a list has no operands")
+    fits = ((counts == arity) | (arity < 0)).all() and not (counts[arity == -2] % 2).any()
+    require(fits, "a node has a wrong number of operands")
+    require(((counts > 0) | (arity >= 0) | MAY_BE_EMPTY[graph.ops]).all(), "an operation on a list has no operands")
     nodes = np.repeat(np.arange(n, dtype=np.int32), counts)
-    require(bool(np.all((graph.operands >= 0) & (graph.operands < nodes))), "an operand is not an earlier node")
-    require(bool(np.all((graph.outputs >= 0) & (graph.outputs < n))), "an output is no node")
+    require(((graph.operands >= 0) & (graph.operands < nodes)).all(), "an operand is not an earlier node")
+    require(((graph.outputs >= 0) & (graph.outputs < n)).all(), "an output is no node")
     for guard in graph.guards:
         require(0 <= guard.node < n, "a guard is no node")
     which = graph.numbers[graph.ops == OPCODE["call"]]
-    require(bool(np.all((which >= 0) & (which < len(graph.calls)) & (which == np.floor(which)))), "an unknown call")
-    for op in ("softmax", "log_softmax", "cross_entropy"):
+    require(((which >= 0) & (which < len(graph.calls)) & (which == np.floor(which))).all(), "an unknown call")
+    there = np.bincount(graph.ops, minlength=len(OPS))
+    for op in INDEXED:
+        if not there[OPCODE[op]]:
+            continue
         here = graph.ops == OPCODE[op]
         index = graph.numbers[here]
         inside = (index >= 0) & (index < counts[here]) & (index == np.floor(index))
-        require(bool(np.all(inside)), f"an index of {op} points outside its list")
+        require(inside.all(), f"an index of {op} points outside its list")

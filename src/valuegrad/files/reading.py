@@ -28,7 +28,7 @@ from valuegrad.errors import GraphError, ProgramFileError
 from valuegrad.files.container import ARRAYS, MEMBERS, unpack
 from valuegrad.graph import Graph, Guard, check
 from valuegrad.primitives import TABLE
-from valuegrad.primitives.opcodes import OPCODE
+from valuegrad.primitives.opcodes import OPCODE, OPS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -277,8 +277,9 @@ def _integer_uses(data: Any, integers: Sequence[bool]) -> tuple[tuple[int, int],
 
 def _check_numbers(graph: Graph, uses: Sequence[tuple[int, int]]) -> None:
     """What ``check`` leaves to whoever made the graph: static arguments, indices, the shape of "custom"."""
+    there = np.bincount(graph.ops, minlength=len(OPS))
     for row in TABLE.values():
-        if row.static and not row.family:
+        if row.static and not row.family and there[OPCODE[row.name]]:
             numbers = graph.numbers[graph.ops == OPCODE[row.name]]
             _require(not row.integer_static or np.all(numbers == np.floor(numbers)), f"{row.name} has no integer")
             _require(not row.integer_static or np.all(np.isfinite(numbers)), f"{row.name} has no finite integer")

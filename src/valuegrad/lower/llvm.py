@@ -19,6 +19,10 @@ __all__ = ["HAS_LLVM", "PREFIX", "engine", "objects", "version"]
 PREFIX = "vg_"
 """What the names of elementary functions begin with in IR; the operation's number follows."""
 
+SHORT = 20_000
+"""Characters of a module whose object file is remembered: segments with nothing to do above all, which each program
+has, and for which LLVM takes 4 ms as well; and programs that are made anew from the same function."""
+
 HAS_LLVM = importlib.util.find_spec("llvmlite") is not None
 
 
@@ -52,13 +56,22 @@ def objects(texts: list[str]) -> list[bytes] | None:
     Raises:
         ImportError, OSError: llvmlite cannot be imported.
     """
+    target, _ = _host()
+    if not target.triple.startswith("x86_64-") or "linux" not in target.triple:
+        return None
+    return [(_short_object if len(text) < SHORT else _object)(text) for text in texts]
+
+
+def _object(text: str) -> bytes:
     import llvmlite.binding as llvm
 
     target, processor = _host()
-    if not target.triple.startswith("x86_64-") or "linux" not in target.triple:
-        return None
-    machine = target.create_target_machine(**processor, reloc="pic", codemodel="small")
-    return [machine.emit_object(llvm.parse_assembly(text)) for text in texts]
+    machine = target.create_target_machine(**processor, reloc="pic", codemodel="small")  # none is safe among threads
+    found: bytes = machine.emit_object(llvm.parse_assembly(text))
+    return found
+
+
+_short_object = lru_cache(maxsize=128)(_object)  # with what LLVM makes of them 4 MB at most
 
 
 def engine(texts: list[str], address: Callable[[str], int]) -> Any:
