@@ -18,7 +18,8 @@ from valuegrad.lower.loops import ARGUMENTS, Loops
 from valuegrad.lower.machine_code import What
 from valuegrad.lower.sequential import ordered_loop
 from valuegrad.lower.vectors import ATTRIBUTES, BLOCK, Target, is_call
-from valuegrad.roll.feeding import fed
+from valuegrad.roll.again import computed_again
+from valuegrad.roll.feeding import counting, fed
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
 from valuegrad.roll.packs import packs_of
@@ -65,7 +66,10 @@ def emit_segment(
     kernels = [in_place.applied(k) if isinstance(k, Kernel) else k for k in kernels]
     if single:
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
+    kernels = computed_again(kernels, BLOCK // lanes if single else BLOCK)
     kernels = fed(kernels, lanes, is_call, single=single)
+    exact = 2.0**53 if target.dtype == "float64" else 2.0**24
+    kernels = [counting(k, constants, exact) if isinstance(k, Kernel) else k for k in kernels]
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(target, single, slots, places)
