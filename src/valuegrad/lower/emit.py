@@ -63,6 +63,7 @@ def emit_segment(
         The module, and how many slots the frame has in all.
     """
     lanes, single = BLOCK // (8 if target.dtype == "float64" else 4), what == "one lane"
+    vectors = 2 if what == "two blocks" else 1
     kernels = [in_place.applied(k) if isinstance(k, Kernel) else k for k in kernels]
     if single:
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
@@ -72,11 +73,11 @@ def emit_segment(
     kernels = [counting(k, constants, exact) if isinstance(k, Kernel) else k for k in kernels]
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
-    loops = Loops(target, single, slots, places)
+    loops = Loops(target, single, slots, places, vectors)
     loops.are_all = what == "one block"
     loops.apart = {g: apart for g, (_, _, apart) in held.items()}
     used = slots + (-(-end // lanes) if single else end)
-    loops.rooms_at = used * BLOCK
+    loops.rooms_at = used * loops.block
     names = []
     for i, kernel in enumerate(kernels):
         if what != "blocks":
@@ -95,7 +96,7 @@ def emit_segment(
     calls = [f"  call void @{nest}({ARGUMENTS.replace(' noalias', '')})" for nest in names]
     main = [f"define void @{name}({ARGUMENTS}) #0 {{", *calls, "  ret void", "}"]
     text = "\n".join([*sorted(loops.declared), *loops.tables, *loops.written, *main, ATTRIBUTES])
-    return text, used + loops.rooms_size // BLOCK
+    return text, used + -(-loops.rooms_size // loops.block)
 
 
 def _with_tables(

@@ -20,7 +20,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from valuegrad.lower.llvm import HAS_LLVM
-from valuegrad.lower.machine_code import LAST, MAIN, POST, PRE, STREAM, What, Written, function_name, install, target_of
+from valuegrad.lower.machine_code import (
+    LAST,
+    MAIN,
+    POST,
+    PRE,
+    STREAM,
+    WIDE,
+    What,
+    Written,
+    function_name,
+    install,
+    target_of,
+)
 from valuegrad.lower.stored import Entry, stream_entry
 from valuegrad.primitives.opcodes import OPS
 
@@ -81,7 +93,10 @@ class Rolled:
 
         def write() -> Written:
             found = self.segments(code)
-            return {k: found.written(code, k, function_name(k), what) for k in segments}
+            written = {k: found.written(code, k, function_name(k), what) for k in segments}
+            if what == "blocks" and found.two_vectors_pay(code):
+                written[WIDE] = found.written(code, MAIN, function_name(WIDE), "two blocks")
+            return written
 
         entry = None if self.entry is None else self.entry.part(f"{what} {segments}")
         install(code, segments, write, what=what, strict=self.strict, entry=entry)
