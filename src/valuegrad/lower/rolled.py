@@ -123,12 +123,21 @@ def rolled_code(make: Callable[..., Any], strict: bool, entry: Entry | None = No
         strict: whether it is to be exact.
         entry: the program's place in the disk cache; None: there is none.
     """
+    refused = (
+        None if entry is None else entry.part(f"why not, VALUEGRAD_ROLL={os.environ.get('VALUEGRAD_ROLL', 'auto')}")
+    )
+    known = None if refused is None else refused.get()
+    if known:
+        return known.decode(errors="replace")
     code = make(backend="rolled")
     rolled = Rolled(strict, entry)
     try:
         rolled.build(code, "one lane", (PRE, POST, LAST))
     except NotImplementedError as error:
-        return f"loops do not know {error}" if str(error) in OPS else str(error)
+        why = f"loops do not know {error}" if str(error) in OPS else str(error)
+        if refused is not None:
+            refused.put(why.encode())
+        return why
     except (ImportError, OSError) as error:
         return f"llvmlite cannot be imported: {error}"
     code.build_with(rolled.build)
