@@ -14,7 +14,7 @@ import pytest
 from engines import NATIVE, ONCE, needs_native
 
 import valuegrad as vg
-from valuegrad import arguments, errors, reference
+from valuegrad import arguments, errors, optim, reference
 from valuegrad import value as chosen
 from valuegrad.value import NAMES
 
@@ -211,3 +211,48 @@ def test_a_list_that_shrinks_while_another_is_read_does_no_harm() -> None:
 
 def test_long_things_are_shown_short() -> None:
     assert len(arguments.shown(list(range(10_000)))) < 80
+
+
+MASKED = np.ma.masked_array([1.0, 2.0, 4.0], mask=[False, True, False])
+ONE = np.ma.masked
+MASKED_NUMBERS = {
+    "a lane": lambda: vg.compile(lambda x: x * x)(MASKED),
+    "a vector": lambda: vg.compile(_total, vectors="xs")(MASKED),
+    "a vector of objects": lambda: vg.compile(_total, vectors="xs")(MASKED.astype(object)),
+    "a vector in a list": lambda: vg.compile(lambda rows: _total(rows[0]), vectors="rows")([MASKED]),
+    "a vector like the one before": lambda: [f := vg.compile(_total, vectors="xs"), f(MASKED.data), f(MASKED)],
+    "an entry of a list": lambda: vg.compile(_total)(list(MASKED)),
+    "a list like the one before": lambda: [f := vg.compile(_total), f([1.0, 2.0, 4.0]), f(list(MASKED))],
+    "inputs of steps": lambda: vg.compile(lambda s, x: s + x).iterate(0.0, (MASKED,)),
+    "the first state": lambda: vg.compile(lambda s, x: s + x).iterate(MASKED, (1.0,), steps=2),
+    "a result": lambda: vg.compile(lambda x: [x, ONE])(2.0),
+    "an array of results": lambda: vg.compile(lambda x: np.ma.array([x, x], mask=[False, True]))(2.0),
+    "a constant": lambda: vg.compile(lambda x: x * ONE)(2.0),
+    "grad": lambda: vg.grad(_total)(MASKED),
+    "grad by one": lambda: vg.grad(lambda x: x * x)(ONE),
+    "grad by a list": lambda: vg.grad(_total)([1.0, ONE]),
+    "grad of one": lambda: vg.grad(lambda x: (x * MASKED)[1])(2.0),
+    "tangents": lambda: vg.jvp(_total)(([1.0, 1.0],), ([1.0, ONE],)),
+    "a sparse derivative": lambda: vg.sparse_jacobian(lambda x: [a * a for a in x])(MASKED),
+    "Value": lambda: vg.Value(ONE),
+    "data": lambda: setattr(vg.Value(1.0), "data", ONE),
+    "a sum": lambda: vg.Value(1.0) + ONE,
+    "a comparison": lambda: vg.Value(1.0) < ONE,
+    "a function": lambda: vg.exp(ONE),
+    "a list": lambda: vg.sum(MASKED),
+    "a static number": lambda: vg.Value(2.0) ** ONE,
+    "an entry": lambda: vg.take(MASKED, 1),
+    "many at a time": lambda: chosen.write_data([vg.Value(1.0)] * 3, MASKED),
+    "an optimiser's state": lambda: optim.SGD([vg.Value(1.0)], 0.1).load_state({"steps": 0, "velocity": MASKED}),
+}
+
+
+def _total(xs):
+    return vg.sum(list(xs))
+
+
+@ONCE
+@pytest.mark.parametrize("entering", MASKED_NUMBERS.values(), ids=MASKED_NUMBERS)
+def test_a_masked_number_is_refused_wherever_numbers_enter(entering):
+    with pytest.raises(vg.ValueTypeError, match="mask would be lost"):
+        entering()

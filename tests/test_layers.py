@@ -25,7 +25,7 @@ LAYERS = [
     ["value"],
     ["transforms", "roll"],
     ["valuegrad"],  # __init__.py: the public names; what lies higher it imports when it is asked for
-    ["batch", "comparison", "custom", "structures", "cache", "descriptions", "listing", "loops"],
+    ["batch", "comparison", "custom", "flattening", "structures", "cache", "descriptions", "listing", "loops"],
     ["higher", "math", "drawing", "files", "replaying"],
     ["differentiating"],
     ["functional", "recorder"],  # functional and custom find the recorder through modes

@@ -194,3 +194,32 @@ def test_a_graph_that_is_kept_is_the_graph_of_the_pass(tmp_path: Path) -> None:
         found = machine_graph(graph, False, lowering._MACHINE, graph_entry(graph, False, tmp_path, False))
         assert stored._packed(found) == stored._packed(plain)
         assert (found.calls, found.inputs, found.guards) == (plain.calls, plain.inputs, plain.guards)
+
+
+def test_that_a_program_is_not_worth_rolling_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    segments = pytest.importorskip("valuegrad.lower.segments")
+    pytest.importorskip("llvmlite")
+    looked: list[bool] = []
+    before = segments.Segments.__init__
+
+    def counted(self: Any, *args: Any) -> None:
+        looked.append(True)
+        before(self, *args)
+
+    def mixed(x: Any, y: Any) -> Any:
+        for k in range(2500):
+            x, y = 0.5 * x - y / (1.5 + k), abs(y) * 0.3 + x
+        return x * y
+
+    monkeypatch.setattr(segments.Segments, "__init__", counted)
+    monkeypatch.setattr(segments, "RATIO", 10**9)
+    monkeypatch.setenv("VALUEGRAD_ROLL", "auto")
+    found, why = [], []
+    for _ in range(3):
+        program = vg.compile(mixed, cache=str(tmp_path))
+        found.append(program(X, 0.3).tolist())
+        why.append(str(program.graph.loops))
+    assert len(looked) == 1
+    assert found[0] == found[1] == found[2]
+    assert why[0] == why[1] == why[2]
+    assert "too few are alike" in why[0]

@@ -1,10 +1,13 @@
-"""Calls on vectors that are like the one before: quicker, and otherwise the same."""
+"""Calls on vectors and lists that are like the one before: quicker, and otherwise the same."""
 
 import numpy as np
+import optree
 import pytest
 from engines import ONCE
 
 import valuegrad as vg
+from valuegrad.calls import Slot
+from valuegrad.flattening import Definitions
 
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
@@ -95,3 +98,115 @@ def test_a_value_from_outside_is_read_at_each_call():
     first = program(np.array([3.0]))
     outside.data = 5.0
     assert [first, program(np.array([3.0]))] == [6.0, 15.0]
+
+
+# --------------------------------------------------------------------------------------------------- lists
+class Box:
+    """A nesting of the user's, which counts how often it is looked into."""
+
+    looked = 0
+
+    def __init__(self, entries):
+        self.entries = entries
+
+    def flat(self):
+        Box.looked += 1
+        return self.entries, None
+
+
+GLOBAL = optree.registry.__GLOBAL_NAMESPACE
+optree.register_pytree_node(Box, Box.flat, lambda _, entries: Box(list(entries)), namespace=GLOBAL)
+
+
+@pytest.mark.parametrize("n", [3, 300])
+def test_a_nesting_is_walked_a_few_times_however_long_it_is(n):
+    Box.looked = 0
+    program = vg.compile(lambda box: vg.sum(box.entries))
+    assert program(Box([1.0] * n)) == n
+    assert Box.looked <= 3
+
+
+def norm(xs, scale):
+    return scale * vg.sum([x * x for x in xs])
+
+
+NESTS = {
+    "list": (norm, ([1.0, 2.0, 3.0], 2.0)),
+    "tuple": (norm, ((1.0, 2.0), 0.5)),
+    "empty": (lambda xs, scale: scale + len(xs), ([], 2.0)),
+    "rows": (lambda rows: [vg.sum(row) for row in rows], ([[1.0, 2.0], [3.0], (4.0, 5.0)],)),
+    "nested": (lambda x: x[0] * x[1][0][0] + x[1][1], ((2.0, ([3.0], 4.0)),)),
+    "vector beside it": (lambda x, ys: [a * b for a, b in zip(x, ys)], (np.array([2.0, 3.0]), [4.0, 5.0])),
+}
+
+
+@pytest.mark.parametrize(("f", "args"), NESTS.values(), ids=NESTS)
+def test_lists_like_those_before_are_not_taken_apart_again(f, args, monkeypatch):
+    program = vg.compile(f, vectors="x" if len(args) == 2 and type(args[0]) is np.ndarray else ())
+    first = program(*args)
+    monkeypatch.setattr(type(program), "taken_apart", None)
+    assert program(*args) == first
+
+
+OTHERS = {
+    "longer": [1.0, 2.0, 3.0, 4.0],
+    "shorter": [1.0],
+    "tuple": (1.0, 2.0, 3.0),
+    "integers": [1, 2, 3],
+    "one integer": [1.0, 2, 3.0],
+    "scalars of NumPy": list(X[:3]),
+    "deeper": [[1.0, 2.0, 3.0]],
+}
+
+
+@pytest.mark.parametrize("xs", OTHERS.values(), ids=OTHERS)
+def test_other_lists_than_the_one_before_give_what_they_always_did(xs):
+    def squares(xs):
+        if isinstance(xs[0], list):
+            return squares(xs[0])
+        return tuple(x * x for x in xs) if isinstance(xs, tuple) else [x * x for x in xs]
+
+    program = vg.compile(squares)
+    program([5.0, 6.0, 7.0])
+    assert program(xs) == squares(xs)
+    assert type(program(xs)) is type(squares(xs))
+
+
+def test_values_in_a_list_like_the_one_before_remember():
+    program = vg.compile(norm)
+    program([1.0, 2.0], 3.0)
+    xs = [vg.Value(1.0), vg.Value(2.0)]
+    program(xs, 3.0).backward()
+    assert [x.grad for x in xs] == [6.0, 12.0]
+
+
+def test_gradients_by_a_list_are_those_of_its_numbers_now():
+    program = vg.compile(norm).value_and_grad
+    for xs in ([1.0, 2.0], [3.0, 5.0], [0.0, -0.0]):
+        assert program(xs, 2.0) == (norm(xs, 2.0), ([4.0 * x for x in xs], sum(x * x for x in xs)))
+
+
+def test_lists_beside_lanes_are_the_same_for_all_lanes():
+    program = vg.compile(lambda w, x, k: [w[0] * x + w[1] * k[0], w[2]])
+    w, x = [2.0, 3, 5.0], np.array([1.0, 10.0])
+    for _ in range(2):
+        found = program(w, x, [7.0])
+        assert [y.tolist() for y in found] == [[23.0, 41.0], [5.0, 5.0]]
+
+
+NESTINGS = [
+    ((), {}),
+    ((1.0, [2.0, 3, True, "text"], ([], (4.0, [np.ones(2)]))), {}),
+    (([None, 1.0], {"b": 1.0, "a": [2.0]}), {}),
+    (([vg.Value(1.0), Slot(1, 1)],), {"k": [1.0]}),
+]
+
+
+@pytest.mark.parametrize("tree", NESTINGS)
+def test_nestings_are_taken_apart_as_optree_does(tree):
+    definitions = Definitions(Slot)
+    for _ in range(2):
+        leaves, definition = definitions.flatten(tree)
+        expected, other = optree.tree_flatten(tree)
+        assert [id(x) for x in leaves] == [id(x) for x in expected]
+        assert definition == other

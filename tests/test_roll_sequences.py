@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 
 import valuegrad as vg
 from valuegrad.lower import rolled, segments
+from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.packs import packs_of
 from valuegrad.roll.sequences import Chain, Sequence
 
 pytestmark = [ONCE, pytest.mark.skipif(not rolled.HAS_LLVM, reason="loops need llvmlite")]
+try:
+    from valuegrad._replay import Code
+
+    REGISTER = Code.register_function(OPCODE["exp"], "float64", False)[1]
+except ImportError:
+    REGISTER = 0
 
 DT = 0.01
 
@@ -446,3 +453,80 @@ def test_any_body_is_the_same_to_the_bit(body, dtype, strict, uniform, n):
         expected = results(f, some, "off", gradient, strict=strict, dtype=dtype)
         found = results(f, some, "on", gradient, strict=strict, dtype=dtype)
         np.testing.assert_array_equal(found, expected)
+
+
+# --------------------------------------------------------------------------------- two vectors of lanes in a loop
+needs_512_bits = pytest.mark.skipif(
+    REGISTER != 8,
+    reason="a vector of lanes is one register with AVX-512 alone",
+)
+
+
+def block(f, inputs, **options):
+    """How many lanes a program computes at a time, in vectors."""
+    with rolling("on"):
+        program = vg.compile(f, cache=False, **options)
+        program(*inputs)
+        (code,) = [lowered.code for path in program.graph.paths for lowered in path.lowered.values()]
+        return code.block * (8 if options.get("dtype", "float64") == "float64" else 4) // 64
+
+
+@needs_512_bits
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_loop_that_waits_for_its_own_results_runs_two_vectors_of_lanes(dtype):
+    assert block(lorenz(30), lanes(6), dtype=dtype) == 2
+
+
+@needs_512_bits
+@pytest.mark.parametrize("n", [2, 7, 8, 9, 15, 16, 17, 31, 32, 33, 200])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_two_vectors_of_lanes_give_the_same_bits_as_one(n, dtype):
+    for threads in (1, 2):
+        agree(lorenz(30), lanes(6, n), gradient=False, dtype=dtype, threads=threads)
+
+
+@needs_512_bits
+def test_a_loop_that_stores_its_results_for_the_way_back_runs_one_vector_of_lanes():
+    f = vg.compile(lorenz(30)).value_and_grad
+    with rolling("on"):
+        f(*lanes(6))
+    assert {lowered.code.block for path in f.graph.paths for lowered in path.lowered.values()} == {8}
+
+
+@needs_512_bits
+def test_a_loop_whose_operations_do_not_wait_runs_one_vector_of_lanes():
+    def f(*x):
+        x = list(x)
+        for _ in range(40):
+            x = [a * 0.9 + 0.1 for a in x]
+        return vg.sum(x)
+
+    assert block(f, lanes(12)) == 1
+
+
+@needs_512_bits
+def test_guards_and_exponentials_of_two_vectors_of_lanes():
+    def f(x, y):
+        for _ in range(40):
+            x = x + 0.1 * (vg.exp(-x * y) - x)
+        return x if x < 0.83 else -x
+
+    with rolling("on"):
+        assert block(f, lanes(2)) == 2
+        for n in (9, 16, 43, 100):
+            x, y = lanes(2, n)
+            both = vg.compile(f, cache=False)(x, y)
+            one_by_one = vg.compile(f, cache=False)
+            assert both.tolist() == [one_by_one(a, b) for a, b in zip(x.tolist(), y.tolist())]
+
+
+@needs_512_bits
+def test_two_vectors_of_lanes_come_back_from_the_disk_cache(tmp_path):
+    with rolling("on"):
+        found, blocks = [], []
+        for _ in range(2):
+            program = vg.compile(lorenz(30), cache=str(tmp_path))
+            found.append(program(*lanes(6)).tolist())
+            blocks += [lowered.code.block for path in program.graph.paths for lowered in path.lowered.values()]
+    assert found[0] == found[1]
+    assert blocks == [16, 16]

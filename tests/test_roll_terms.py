@@ -17,6 +17,8 @@ from test_roll import agree, same
 import valuegrad as vg
 from valuegrad.lower import emit, inplace
 from valuegrad.lower.recycled import Recycled
+from valuegrad.roll import again
+from valuegrad.roll.kernels import Kernel
 
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
@@ -204,6 +206,102 @@ def test_of_equal_zeros_the_first_is_the_largest_and_a_nan_stays(n: int, edges: 
 def test_the_largest_of_nothing_but_infinities() -> None:
     for x in (np.full(70, -np.inf), np.full(70, np.inf), np.full(70, np.nan), np.full(70, -0.0)):
         agree(lambda x: [vg.maximum(*x), vg.minimum(*x)], x, vectors=("x",))
+
+
+# ------------------------------------------------------------------------------- cheap results, and counts
+@pytest.fixture
+def again_everywhere(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """What is cheap is always computed again; how many numbers each segment kept, before and after."""
+    monkeypatch.setattr(again, "LEAST", 8)
+    found: list[tuple[int, int]] = []
+    before = emit.computed_again
+
+    def kept(kernels: Any) -> int:
+        return sum(k.members for k in kernels for body in k.bodies if isinstance(k, Kernel) and k.keeps(body))
+
+    def watched(kernels: Any, *rest: Any) -> Any:
+        after = before(kernels, *rest)
+        found.append((kept(kernels), kept(after)))
+        return after
+
+    monkeypatch.setattr(emit, "computed_again", watched)
+    return found
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize("n", [5, 64, 71, 300])
+def test_what_is_computed_again_is_the_same(n: int, strict: bool, dtype: str, again_everywhere: Any) -> None:
+    agree(gradient(softly), numbers(n), vectors=("x",), dtype=dtype, strict=strict)
+    agree(gradient(lambda x: softly([xi * xi for xi in x])), numbers(n), vectors=("x",), dtype=dtype, strict=strict)
+
+
+def test_a_product_that_two_loops_read_is_not_kept(again_everywhere: list[tuple[int, int]]) -> None:
+    agree(gradient(softly), numbers(300), vectors=("x",))
+    assert any(after <= before - 300 for before, after in again_everywhere)
+
+
+def test_what_is_computed_again_in_lanes_is_the_same(again_everywhere: Any) -> None:
+    rng = np.random.default_rng(1)
+    for lanes in (1, 7, 8, 70):
+        agree(lambda x: [*gradient(softly)(x)], [rng.normal(size=lanes) for _ in range(50)])
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """For each list of computed terms whether they are counted."""
+    found: list[bool] = []
+    before = emit.counting
+
+    def watched(kernel: Any, *rest: Any) -> Any:
+        after = before(kernel, *rest)
+        pieces = [piece for body in after.bodies for variant in body.variants for piece in variant]
+        found.extend(piece.feed.counts for piece in pieces if piece.feed)
+        return after
+
+    monkeypatch.setattr(emit, "counting", watched)
+    return found
+
+
+def count(x: Any, yes: float, no: float, start: float = 0.0) -> Any:
+    total = start
+    for xi in x[1:]:
+        total = total + vg.where(xi < x[0], yes, no)
+    return total
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [130, 137, 200])
+@pytest.mark.parametrize(
+    ("yes", "no", "start"), [(1.0, 0.0, 0.0), (0.0, -1.0, 0.0), (3.0, -2.0, 7.0), (0.0, 0.0, -0.0)]
+)
+def test_a_count_is_the_same_in_any_order(
+    n: int, yes: float, no: float, start: float, dtype: str, counts: list[bool]
+) -> None:
+    x = numbers(n)
+    for value in (0.0, -9.0, 9.0, math.nan):
+        x[0] = value
+        agree(lambda x: [count(x, yes, no, start)], x, vectors=("x",), dtype=dtype)
+    assert True in counts or yes == no
+
+
+@pytest.mark.parametrize(
+    ("yes", "no", "start"), [(0.5, 0.0, 0.0), (1.0, 0.1, 0.0), (1.0, -0.0, 0.0), (1.0, 0.0, 0.1), (2.0**50, 1.0, 0.0)]
+)
+def test_other_sums_of_choices_keep_their_order(yes: float, no: float, start: float, counts: list[bool]) -> None:
+    agree(lambda x: [count(x, yes, no, start)], numbers(200), vectors=("x",))
+    assert True not in counts
+
+
+def test_a_count_that_begins_with_a_number_of_the_user_s_keeps_its_order(counts: list[bool]) -> None:
+    agree(lambda x: [count(x, 1.0, 0.0, x[0])], numbers(200), vectors=("x",))
+    assert True not in counts
+
+
+@pytest.mark.parametrize("n", [33, 64, 200])
+def test_ties_share_the_gradient_of_the_largest(n: int) -> None:
+    x = np.round(numbers(n))
+    agree(gradient(softly), x, vectors=("x",))
 
 
 # ------------------------------------------------------------------------------------------ arrays in place

@@ -369,4 +369,13 @@ static void vg_install(VgCode *code, int k, VgSegmentFunction function, int what
     code->idle = NULL;
 }
 
+/* Likewise a function that runs `main` on two vectors of lanes.  Nothing reads `block` before there is one for a vector. */
+static void vg_install_wide(VgCode *code, VgSegmentFunction function, int32_t slots) {
+    code->whole_block = function;
+    code->block = 2 * code->vector;
+    code->slots = (slots > code->slots ? slots : code->slots) + 1; /* one more, so that workspaces of before are too small */
+    vg_free_workspace(code->idle);
+    code->idle = NULL;
+}
+
 #endif

@@ -93,6 +93,7 @@ cdef extern from "_iterate.h":
     int vg_made_for(const VgCode *code, Py_ssize_t n, int threads)
     bint vg_is_made(const VgCode *code, int what)
     void vg_install(VgCode *code, int k, VgSegmentFunction function, int what, int32_t slots)
+    void vg_install_wide(VgCode *code, VgSegmentFunction function, int32_t slots)
     VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,
                         int32_t *where)
     int vg_has_fma()

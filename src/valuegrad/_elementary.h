@@ -3,8 +3,9 @@
  *
  * Why: a function of the C library computes one number; glibc's libmvec computes eight at once, several times as
  * fast.  It is found when the program runs (dlopen), so a machine without it has the C library's functions, lane by
- * lane.  libmvec is always called with full vectors, so a result depends on its lane's operands alone, not on where
- * the lane stands.  Strict programs never use it: they compute what _ieee.h computes, to the last bit.
+ * lane.  (exp of doubles is our own with AVX-512: _exponential.h.)  All are always called with full vectors, so a result
+ * depends on its lane's operands alone, not on where the lane stands.  Strict programs never use them: they compute what
+ * _ieee.h computes, to the last bit.
  *
  * Accuracy: every libmvec function of the lists below was compared with the long double functions of the C library
  * (the float ones with the double ones) on a million numbers each and more: uniform ones, random bit patterns,
@@ -179,8 +180,11 @@ enum {
 
 static void *vg_libmvec_exp_f64, *vg_libmvec_exp_f32; /* libmvec's; vg_mvec has those that follow in their place */
 
-/* `vector` is the register's type and `width` how many lanes it holds; `below` says whether any is less than a limit. */
-#define VG_EXP_FUNCTION(T, suffix, level, target, vector, width, load, store, below)                                  \
+#include "_exponential.h"
+
+/* `vector` is the register's type and `width` how many lanes it holds; `below` says whether any is less than a limit;
+ * `one` computes a register of which none is. */
+#define VG_EXP_FUNCTION(T, suffix, level, target, vector, width, load, store, below, one)                             \
     static target __attribute__((noinline)) vector vg_exp_##suffix##_##level##_small(vector x) {                      \
         T before[width], after[width];                                                                                \
         store(before, x);                                                                                             \
@@ -188,7 +192,7 @@ static void *vg_libmvec_exp_f64, *vg_libmvec_exp_f32; /* libmvec's; vg_mvec has 
             const T y = before[i];                                                                                    \
             after[i] = y < VG_EXP_GONE_##suffix ? 0 : y < VG_EXP_SMALL_##suffix ? y / 2 : y;                          \
         }                                                                                                             \
-        store(after, ((vector(*)(vector))vg_libmvec_exp_##suffix)(load(after)));                                      \
+        store(after, one(load(after)));                                                                               \
         for (int i = 0; i < width; i++) {                                                                             \
             const T y = before[i], z = after[i];                                                                      \
             after[i] = y < VG_EXP_GONE_##suffix ? 0 : y < VG_EXP_SMALL_##suffix ? z * z : z;                          \
@@ -197,16 +201,23 @@ static void *vg_libmvec_exp_f64, *vg_libmvec_exp_f32; /* libmvec's; vg_mvec has 
     }                                                                                                                 \
     static target vector vg_exp_##suffix##_##level##_register(vector x) {                                             \
         if (below(x, VG_EXP_SMALL_##suffix)) return vg_exp_##suffix##_##level##_small(x);                             \
-        return ((vector(*)(vector))vg_libmvec_exp_##suffix)(x);                                                       \
+        return one(x);                                                                                                \
     }
 #define VG_BELOW_PD4(x, limit) _mm256_movemask_pd(_mm256_cmp_pd(x, _mm256_set1_pd(limit), _CMP_LT_OQ))
 #define VG_BELOW_PD8(x, limit) _mm512_cmp_pd_mask(x, _mm512_set1_pd(limit), _CMP_LT_OQ)
 #define VG_BELOW_PS8(x, limit) _mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_set1_ps(limit), _CMP_LT_OQ))
 #define VG_BELOW_PS16(x, limit) _mm512_cmp_ps_mask(x, _mm512_set1_ps(limit), _CMP_LT_OQ)
-VG_EXP_FUNCTION(double, f64, avx2, VG_TARGET_AVX2, __m256d, 4, _mm256_loadu_pd, _mm256_storeu_pd, VG_BELOW_PD4)
-VG_EXP_FUNCTION(double, f64, avx512, VG_TARGET_AVX512, __m512d, 8, _mm512_loadu_pd, _mm512_storeu_pd, VG_BELOW_PD8)
-VG_EXP_FUNCTION(float, f32, avx2, VG_TARGET_AVX2, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, VG_BELOW_PS8)
-VG_EXP_FUNCTION(float, f32, avx512, VG_TARGET_AVX512, __m512, 16, _mm512_loadu_ps, _mm512_storeu_ps, VG_BELOW_PS16)
+#define VG_LIBMVEC_PD4(x) ((__m256d(*)(__m256d))vg_libmvec_exp_f64)(x)
+#define VG_LIBMVEC_PS8(x) ((__m256(*)(__m256))vg_libmvec_exp_f32)(x)
+#define VG_LIBMVEC_PS16(x) ((__m512(*)(__m512))vg_libmvec_exp_f32)(x)
+VG_EXP_FUNCTION(double, f64, avx2, VG_TARGET_AVX2, __m256d, 4, _mm256_loadu_pd, _mm256_storeu_pd, VG_BELOW_PD4,
+                VG_LIBMVEC_PD4)
+VG_EXP_FUNCTION(double, f64, avx512, VG_TARGET_AVX512, __m512d, 8, _mm512_loadu_pd, _mm512_storeu_pd, VG_BELOW_PD8,
+                vg_exp8)
+VG_EXP_FUNCTION(float, f32, avx2, VG_TARGET_AVX2, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, VG_BELOW_PS8,
+                VG_LIBMVEC_PS8)
+VG_EXP_FUNCTION(float, f32, avx512, VG_TARGET_AVX512, __m512, 16, _mm512_loadu_ps, _mm512_storeu_ps, VG_BELOW_PS16,
+                VG_LIBMVEC_PS16)
 
 /* The copies are for pow alone (out may be a or b), whose three exact exponents are those of floats.pow. */
 #define VG_MVEC_FUNCTION(name, T, suffix, lanes, level, target, vector, width, load, store, operands)                 \

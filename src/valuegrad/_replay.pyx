@@ -207,6 +207,15 @@ cdef class Code:
         self.kept.append(keep)
         vg_install(self.made(), k, <VgSegmentFunction>address, WHAT.index(what), slots)
 
+    def install_wide(self, uintptr_t address, int32_t slots, keep):
+        """Run two blocks of V lanes at a time by the function at this address, in a frame of so many slots that are twice
+        as wide; installed before the one for a block.  `keep` owns the function's memory."""
+        cdef VgCode *code = self.made()
+        if code.lowered.accumulators or not code.is_rolled or vg_is_made(code, 0):
+            raise ValueArgumentError("Code.install_wide() got a program with sums over lanes, or one that runs already")
+        self.kept.append(keep)
+        vg_install_wide(code, <VgSegmentFunction>address, slots)
+
     @property
     def runs(self):
         """int32[k, 3] of uniform inputs, likewise of uniform outputs: where numbers lie side by side among the scalars

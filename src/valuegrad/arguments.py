@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Iterable, Sequence
 from numbers import Real
 from typing import Any
@@ -32,6 +33,23 @@ def shown(x: Any) -> str:
     return f"{text if len(text) <= 60 else text[:57] + '...'} ({type(x).__name__})"
 
 
+def is_masked(x: Any) -> bool:
+    """Whether x is one of NumPy's masked arrays, or a masked entry of one."""
+    masked = sys.modules.get("numpy.ma")  # where there is a masked array, this has been imported
+    return masked is not None and isinstance(x, masked.MaskedArray)
+
+
+def unmasked(x: Any, who: str) -> Any:
+    """x, or ValueTypeError if it is a masked array: what NumPy makes of one has the numbers under the mask."""
+    if is_masked(x):
+        what = "a masked array" if x.ndim else "an entry of a masked array"
+        raise ValueTypeError(
+            f"{who} got {what}, whose mask would be lost; give its numbers alone, x.compressed(), or say what stands "
+            "in the place of the others: x.filled(0.0)"
+        )
+    return x
+
+
 def number(x: Any, who: str) -> float:
     """x as a float64, or ValueTypeError; ``who`` begins the message."""
     if type(x) is float:
@@ -44,7 +62,7 @@ def number(x: Any, who: str) -> float:
                 f"{who} got {shown(x)}, which is larger than any float64; give a number up to 1.8e308"
             ) from None
     if getattr(x, "ndim", None) == 0 and hasattr(x, "item"):  # an array of no dimensions is one number
-        return number(x.item(), who)
+        return number(unmasked(x, who).item(), who)
     if type(x).__name__ == "Value":
         raise ValueTypeError(
             f"{who} got {shown(x)}, which is a Value already; use it as it is, or its number alone: v.data"
@@ -78,7 +96,7 @@ def vector(xs: Any, row: Row) -> Sequence[Any]:
     if type(xs) in (list, tuple):
         return xs  # type: ignore[no-any-return]
     if hasattr(xs, "tolist") and getattr(xs, "ndim", 0) == 1:
-        return xs.tolist()  # type: ignore[no-any-return]
+        return unmasked(xs, f"{row.name}()").tolist()  # type: ignore[no-any-return]
     if isinstance(xs, Iterable) and not isinstance(xs, (str, bytes)) and getattr(xs, "ndim", 1) == 1:
         return list(xs)
     raise ValueTypeError(f"{row.name}() got {shown(xs)}; expected a list of numbers and Values")

@@ -29,6 +29,7 @@ import optree
 
 from valuegrad import arguments
 from valuegrad.errors import IndexRangeError, ShapeError, ValueArgumentError, ValueTypeError
+from valuegrad.flattening import Definitions, Names
 from valuegrad.value import Value
 
 __all__ = ["Call", "Signature", "Slot", "Vector"]
@@ -88,7 +89,7 @@ class Call:
         build: gives the positional and keyword arguments for a list of leaves.
         leaves: floats, ints, arrays, Vectors.
         integer: for each leaf whether it is an integer, or an array of integers.
-        where: how the user would write a leaf.
+        where: how the user would write the leaves.
     """
 
     shape: tuple[int, ...] | None  # of the batch; None: there are no lanes, every leaf is a number or a Vector
@@ -102,7 +103,7 @@ class Call:
         build: Callable[[Sequence[Any]], tuple[tuple[Any, ...], dict[str, Any]]],
         leaves: list[Leaf],
         integer: tuple[bool, ...],
-        where: Callable[[int], str],
+        where: Names,
     ) -> None:
         self.name = name
         self.key = key
@@ -110,8 +111,10 @@ class Call:
         self.integer = integer
         self._build = build
         self.where = where
-        self.vectors = any(type(leaf) is Vector for leaf in leaves)
-        shapes = {leaf.shape for leaf in leaves if type(leaf) is np.ndarray}
+        kinds = set(map(type, leaves))
+        self.vectors = Vector in kinds
+        self._others = [i for i, leaf in enumerate(leaves) if type(leaf) is not float] if kinds != {float} else []
+        shapes = {leaf.shape for leaf in leaves if type(leaf) is np.ndarray} if np.ndarray in kinds else set()
         if not shapes:
             self.shape, self.lanes, self.uniform = None, 1, b"\1" * len(leaves)
             return
@@ -120,7 +123,10 @@ class Call:
         except ValueError:
             raise ShapeError(self._disagreement()) from None
         self.lanes = prod(self.shape)
-        self.uniform = bytes(type(leaf) is not np.ndarray or leaf.size == 1 for leaf in leaves)
+        uniform = bytearray(b"\1" * len(leaves))
+        for i in self._others:
+            uniform[i] = type(leaves[i]) is not np.ndarray or leaves[i].size == 1
+        self.uniform = bytes(uniform)
 
     def _disagreement(self) -> str:
         """Which two arguments do not broadcast."""
@@ -136,12 +142,16 @@ class Call:
         return f"{self.name}() got {shapes}, which do not broadcast together; give arrays that do, or one number"
 
     def _shown(self, leaf: int, shape: tuple[int, ...]) -> str:
-        return f"{self.where(leaf)} of {f'length {shape[0]}' if len(shape) == 1 else f'shape {shape}'}"
+        return f"{self.where[leaf]} of {f'length {shape[0]}' if len(shape) == 1 else f'shape {shape}'}"
 
     # ----------------------------------------------------------------------------------- leaves and inputs
     def sizes(self) -> list[int]:
         """How many inputs each leaf is."""
-        return [leaf.array.size if type(leaf) is Vector else 1 for leaf in self.leaves]
+        sizes = [1] * len(self.leaves)
+        for i in self._others if self.vectors else ():
+            if type(self.leaves[i]) is Vector:
+                sizes[i] = self.leaves[i].array.size
+        return sizes
 
     def names(self) -> tuple[str, ...]:
         """For each input how the user would write it; none where they are too many to be read."""
@@ -149,7 +159,7 @@ class Call:
             return ()
         names: list[str] = []
         for i, leaf in enumerate(self.leaves):
-            name = self.where(i)
+            name = self.where[i]
             if type(leaf) is Vector:
                 size = leaf.array.size
                 names += [f"{name}[{j}]" for j in range(min(size, 1000))] + [name] * max(0, size - 1000)
@@ -157,13 +167,14 @@ class Call:
                 names.append(name)
         return tuple(names)
 
-    def shapes(self) -> list[tuple[str, tuple[int, ...] | None]]:
-        """For each leaf how the user would write it, and the shape of an array that each lane gets as a whole."""
-        leaves = enumerate(self.leaves)
-        return [(self.where(i), leaf.array.shape if type(leaf) is Vector else None) for i, leaf in leaves]
+    def shapes(self) -> dict[int, tuple[int, ...]]:
+        """The shapes of the leaves that are arrays which each lane gets as a whole."""
+        return {i: self.leaves[i].array.shape for i in self._others if type(self.leaves[i]) is Vector}
 
     def integers(self) -> list[bool]:
         """For each input whether it is an integer."""
+        if not self.vectors:
+            return list(self.integer)
         return [*chain.from_iterable(repeat(*pair) for pair in zip(self.integer, self.sizes()))]
 
     def build(self, inputs: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -186,13 +197,17 @@ class Call:
         """The inputs that are the same for all lanes, as one array."""
         pieces: list[Any] = []
         numbers: list[Any] = []
-        for leaf, uniform in zip(self.leaves, self.uniform):
-            if uniform:
-                if type(leaf) is Vector:
-                    pieces += [numbers, leaf.array.reshape(-1)] if numbers else [leaf.array.reshape(-1)]
-                    numbers = []
-                else:
-                    numbers.append(leaf.item() if type(leaf) is np.ndarray else leaf)
+        done = 0
+        for i in self._others:
+            leaf = self.leaves[i]
+            numbers += self.leaves[done:i]
+            done = i + 1
+            if type(leaf) is Vector:
+                pieces += [numbers, leaf.array.reshape(-1)] if numbers else [leaf.array.reshape(-1)]
+                numbers = []
+            elif self.uniform[i]:
+                numbers.append(leaf.item() if type(leaf) is np.ndarray else leaf)
+        numbers += self.leaves[done:]
         if numbers or not pieces:
             pieces.append(numbers)
         found = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
@@ -204,8 +219,9 @@ class Call:
         An array that has just that, in the right dtype, is used as it is.
         """
         result = []
-        for leaf, uniform in zip(self.leaves, self.uniform):
-            if not uniform:
+        for i in self._others:
+            if not self.uniform[i]:
+                leaf = self.leaves[i]
                 full = leaf if leaf.shape == self.shape else np.broadcast_to(leaf, self.shape or ())
                 result.append(np.require(full.reshape(-1), dtype, ("C", "A")))
         return result
@@ -214,15 +230,19 @@ class Call:
         """One lane's inputs; ones where the batch has no lanes."""
         result: list[float | int] = []
         where = np.unravel_index(lane, self.shape) if self.shape and self.lanes else ()
-        for leaf, integer in zip(self.leaves, self.integer):
+        done = 0
+        for i in self._others:
+            leaf = self.leaves[i]
+            result += self.leaves[done:i]
+            done = i + 1
             if type(leaf) is Vector:
                 result += leaf.array.reshape(-1).tolist()
             elif type(leaf) is np.ndarray:
                 x = np.broadcast_to(leaf, self.shape or ())[where].item() if self.lanes else 1
-                result.append(int(x) if integer else float(x))
+                result.append(int(x) if self.integer[i] else float(x))
             else:
                 result.append(leaf)
-        return result
+        return result + self.leaves[done:]
 
     def inputs_of(self, leaf: int, lanes: Any) -> Any:
         """A leaf's numbers in some lanes; None: in all."""
@@ -260,6 +280,8 @@ class Call:
 
 
 def _vector(leaf: Any) -> Any:
+    if arguments.is_masked(leaf):
+        return leaf  # refused as any other
     if isinstance(leaf, np.ndarray) or (hasattr(leaf, "__array__") and not isinstance(leaf, np.generic)):
         array = np.asarray(leaf)
         return Vector(array) if array.ndim else array
@@ -290,6 +312,7 @@ class Signature:
         self._simple = len(self.names) == len(parameters)
         self.static = self._marked("static", static, parameters)
         self.vectors = self._marked("vectors", vectors, parameters)
+        self._definitions = Definitions(Slot, Vector)
 
     def _marked(
         self, option: str, wanted: Sequence[str | int], parameters: Sequence[inspect.Parameter]
@@ -338,21 +361,24 @@ class Signature:
         if self.static or self.vectors:
             args = tuple(self._prepared(x, i) for i, x in enumerate(args))
             kwargs = {name: self._prepared(x, name) for name, x in kwargs.items()}
-        tree: Any = (args, kwargs)
-        found, definition = optree.tree_flatten(tree)
+        found, definition = self._definitions.flatten((args, kwargs))
         kinds = set(map(type, found))
         if kinds <= {float}:
-            return self._finished(found, definition, [], (False,) * len(found), args, kwargs)
+            return self._finished(found, definition, [], (False,) * len(found))
         if Value in kinds:
             return None
         leaves: list[Leaf] = []
         integer: list[bool] = []
         static: list[tuple[int, Slot]] = []
         shapes: list[tuple[int, tuple[int, ...]]] = []  # of the vectors
-        for i, x in enumerate(found):
-            leaf = x if type(x) is float else self._leaf(x, i, args, kwargs)
+        done = 0
+        for i in [i for i, x in enumerate(found) if type(x) is not float]:
+            leaf = self._leaf(found[i], i, args, kwargs)
             if leaf is None:
                 return None
+            leaves += found[done:i]
+            integer += [False] * (i - done)
+            done = i + 1
             if type(leaf) is Slot:
                 static.append((i, leaf))
             else:
@@ -361,7 +387,9 @@ class Signature:
                 integer.append(array.dtype.kind == "i" if type(array) is np.ndarray else type(leaf) is int)
                 if type(leaf) is Vector:
                     shapes.append((len(leaves), array.shape))
-        return self._finished(leaves, definition, static, tuple(integer), args, kwargs, tuple(shapes))
+        leaves += found[done:]
+        integer += [False] * (len(found) - done)
+        return self._finished(leaves, definition, static, tuple(integer), tuple(shapes))
 
     def _finished(
         self,
@@ -369,8 +397,6 @@ class Signature:
         definition: Any,
         static: list[tuple[int, Slot]],
         integer: tuple[bool, ...],
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
         shapes: tuple[tuple[int, tuple[int, ...]], ...] = (),
     ) -> Call:
         def build(numbers: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -379,12 +405,8 @@ class Signature:
                 everything.insert(i, slot.thing)
             return optree.tree_unflatten(definition, everything)  # type: ignore[return-value]
 
-        def path(leaf: int) -> str:
-            for i, _ in static:
-                leaf += i <= leaf
-            return self._path(leaf, args, kwargs)
-
-        return Call(self.name, (definition, tuple(static), integer, shapes), build, leaves, integer, path)
+        names = Names(self.names, definition, [i for i, _ in static])
+        return Call(self.name, (definition, tuple(static), integer, shapes), build, leaves, integer, names)
 
     def _prepared(self, x: Any, where: int | str) -> Any:
         """An argument, with static ones and vectors marked."""
@@ -407,12 +429,9 @@ class Signature:
         return Slot(x, key)
 
     def _path(self, leaf: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        """How the user would write a leaf: ``spots``, ``params['w'][0]``."""
+        """How the user would write a leaf, static ones counted."""
         tree: Any = (args, kwargs)
-        which, first, *rest = optree.tree_paths(tree)[leaf]
-        name = first if which or first >= len(self.names) else self.names[first]
-        text = name if isinstance(name, str) else f"argument {name}"
-        return text + "".join(f"[{entry!r}]" for entry in rest)
+        return Names(self.names, optree.tree_structure(tree))[leaf]
 
     def _leaf(self, x: Any, i: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """A leaf as a float, an int, an array of floats or integers, a Vector, or a Slot; None for a Value."""
@@ -430,6 +449,8 @@ class Signature:
         elif not isinstance(x, np.ndarray) and hasattr(x, "__array__"):
             x = np.asarray(x)  # another library's array
         if isinstance(x, np.ndarray):
+            if arguments.is_masked(x):
+                arguments.unmasked(x, f"{self.name}(), {self._path(i, args, kwargs)}")
             if x.dtype.kind == "O":
                 entries = x.ravel().tolist()
                 if any(type(entry) is Value for entry in entries):
@@ -438,8 +459,6 @@ class Signature:
                     x = np.array([arguments.number(entry, self.name) for entry in entries]).reshape(x.shape)
             if x.dtype.kind not in "fiub":
                 raise self._refused(x, i, args, kwargs, f"an array of {x.dtype}")
-            if type(x) is not np.ndarray and isinstance(x, np.ma.MaskedArray):
-                raise self._refused(x, i, args, kwargs, "a masked array, whose mask would be lost")
             if not x.ndim:
                 return float(x) if x.dtype.kind == "f" else int(x)
             if x.dtype.kind == "u" and x.dtype.itemsize == 8 and x.size and x.max() >= 2**63:

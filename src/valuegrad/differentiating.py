@@ -89,8 +89,9 @@ class DifferentiatedCall:
         if type(y) is Value:
             return y
         if arguments.is_number(y, Value):
-            y = y.item() if getattr(y, "ndim", None) == 0 else y
-            return y if type(y) is Value else arguments.number(y, f"{self.who}, the output")
+            who = f"{self.who}, the output"
+            y = arguments.unmasked(y, who).item() if getattr(y, "ndim", None) == 0 else y
+            return y if type(y) is Value else arguments.number(y, who)
         expected = "expected one number"
         if y is None:
             raise ValueTypeError(f"{self.who} got a function that gave None; {expected}: does it lack a return?")

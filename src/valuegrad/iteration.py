@@ -35,6 +35,7 @@ class _Inputs:
     def __init__(self, name: str, inputs: Any, steps: int | None) -> None:
         tree: Any = inputs if type(inputs) is tuple else (inputs,)
         found, self.definition = optree.tree_flatten(tree)
+        found = [arguments.unmasked(x, f"{name}.iterate(), inputs") for x in found]
         self.leaves: list[Any] = [np.asarray(x) if hasattr(x, "__array__") and np.ndim(x) else x for x in found]
         lengths = {len(x) for x in self.leaves if type(x) is np.ndarray}
         if steps is not None:
@@ -272,7 +273,7 @@ class _Loop:
             if type(x) is np.ndarray and end > step:
                 for index in (x[step:end].min().item(), x[step:end].max().item()):
                     if not -entries <= index < entries:
-                        arguments.position(index, entries, f"{self.paths.name}(), {self.call.where(leaf)}")
+                        arguments.position(index, entries, f"{self.paths.name}(), {self.call.where[leaf]}")
 
     def _gathered(self, uniform: Any, arrays: Any) -> list[Any]:
         """The state's numbers and arrays in order."""

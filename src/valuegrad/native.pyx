@@ -983,7 +983,7 @@ def write_data(values, numbers):
     for value in entries:
         if node(value).count:
             raise ComputedValueError(arguments.computed_data(value))
-    PyObject_GetBuffer(numbers, &buffer, PyBUF_SIMPLE)
+    PyObject_GetBuffer(arguments.unmasked(numbers, "write_data()"), &buffer, PyBUF_SIMPLE)
     try:
         if buffer.len != n * <Py_ssize_t>sizeof(double):
             raise ShapeError(arguments.unequal_write(n, buffer.len // sizeof(double)))

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from valuegrad.arguments import integer, number, shown
+from valuegrad.arguments import integer, number, shown, unmasked
 from valuegrad.errors import ShapeError, ValueArgumentError, ValueTypeError
 from valuegrad.value import Value, read_data, read_grads, write_data, zero_grads
 
@@ -205,7 +205,8 @@ class Optimizer:
                 f"expected {', '.join(sorted(['steps', *self.remembers]))}"
             )
         for name in self.remembers:
-            array = np.asarray(state[name], dtype=np.float64)
+            who = f"{type(self).__name__}.load_state(), {name}"
+            array = np.asarray(unmasked(state[name], who), dtype=np.float64)
             if array.shape != (len(self.parameters),):
                 raise ShapeError(
                     f"{type(self).__name__}.load_state() got {name} of shape {array.shape}; "

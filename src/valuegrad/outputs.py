@@ -40,6 +40,7 @@ class Structure:
         numbers: the numbers and Values of the result, in order.
         definition: optree's description of the nesting.
         shapes: for each leaf the shape of a NumPy array of Values, or None for a number.
+        arrays: whether any leaf is an array.
     """
 
     def __init__(self, name: str, result: Any) -> None:
@@ -56,14 +57,14 @@ class Structure:
                 self.numbers.append(leaf)
                 shapes.append(None)
             elif isinstance(leaf, np.ndarray) and leaf.ndim and leaf.dtype.kind in "Ofiub":
-                entries = leaf.ravel().tolist()
+                entries = arguments.unmasked(leaf, f"{name}(), its result").ravel().tolist()
                 self.numbers += entries if set(map(type, entries)) <= PLAIN else [_number(x, name) for x in entries]
                 shapes.append(leaf.shape)
             else:
                 self.numbers.append(_number(leaf, name))
                 shapes.append(None)
         self.shapes = tuple(shapes)
-        self._arrays = any(shape is not None for shape in shapes)
+        self.arrays = any(shape is not None for shape in shapes)
 
     def taken(self) -> list[Any]:
         """The numbers, which are not kept: they would keep the whole graph."""
@@ -93,7 +94,7 @@ class Structure:
 
     def build(self, numbers: Sequence[Any]) -> Any:
         """The result with these numbers."""
-        if not self._arrays:
+        if not self.arrays:
             return self.definition.unflatten(numbers)
         leaves = [
             numbers[start] if shape is None else np.array(numbers[start : start + prod(shape)]).reshape(shape)
@@ -108,7 +109,7 @@ class Structure:
     def quick(self) -> Callable[[tuple[float, ...]], Any]:
         """The fastest function there is that puts together plain floats."""
         count = len(self.shapes)
-        if not self._arrays:
+        if not self.arrays:
             if self.definition == _LEAF:
                 return _only
             if self.definition == _tuple(count):

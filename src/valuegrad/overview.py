@@ -74,8 +74,8 @@ class Overview:
         self._names = [
             recording.names for recording in recordings if recording.root is not None for _ in recording.root.walk()
         ]
-        self._shapes = [
-            recording.shapes for recording in recordings if recording.root is not None for _ in recording.root.walk()
+        self._recordings = [
+            recording for recording in recordings if recording.root is not None for _ in recording.root.walk()
         ]
         self.structures = sum(recording.root is not None for recording in recordings)
 
@@ -121,8 +121,8 @@ class Overview:
             lanes are not rolled: 3 operations are too few for loops to pay (with VALUEGRAD_ROLL=on all are rolled)
         """
         parts = []
-        for path, shapes in zip(self.paths, self._shapes):
-            names = [*shapes, *[(value.name or "captured", None) for value in path.captured]]
+        for path, recording in zip(self.paths, self._recordings):
+            names = [*recording.leaves(), *[(value.name or "captured", None) for value in path.captured]]
             parts += [Part.of(lowered.code, lowered.rolled, names) for lowered in path.lowered.values()]
         return Loops(parts)
 

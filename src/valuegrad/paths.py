@@ -31,6 +31,7 @@ from valuegrad import arguments
 from valuegrad.batch import one_lane_of_many
 from valuegrad.calls import Call
 from valuegrad.errors import PathsError, PathsWarning, ShapeError, ValueTypeError
+from valuegrad.flattening import Names
 from valuegrad.lines import caller_depth
 from valuegrad.lower.lowering import HAS_PASSES, Lowered, lower, run_once
 from valuegrad.modes import no_grad
@@ -89,11 +90,17 @@ class Paths:
         self.build: Callable[[tuple[float, ...]], Any] | None = None
         self.count = 0
         self.names: tuple[str, ...] = ()  # of the inputs, for pictures
-        self.shapes: list[tuple[str, tuple[int, ...] | None]] = []  # the arguments' leaves: names, shapes of vectors
+        self.where: Names | None = None  # the names of the arguments' leaves, where there are any
+        self.shapes: dict[int, tuple[int, ...]] = {}  # of the leaves that are vectors
         self.latest: Path | None = None  # the path of the latest call on numbers: the first to be tried
         self._sums: dict[bytes, Any] = {}  # for each layout which outputs are summed
         self._lock = lock
         self._warned = warned
+
+    def leaves(self) -> list[tuple[str, tuple[int, ...] | None]]:
+        """For each leaf of the arguments how the user would write it, and a vector's shape."""
+        names = self.where.all() if self.where is not None else []
+        return [(name, self.shapes.get(i)) for i, name in enumerate(names)]
 
     # -------------------------------------------------------------------------------------- recording, lowering
     def _record(self, call: Call, lane: int, outcomes: list[bool]) -> Path:
@@ -245,7 +252,7 @@ class Paths:
                 continue
             for x in (lowest, highest):
                 if not -entries <= x < entries:
-                    arguments.position(x, entries, f"{self.name}(), {call.where(leaf)}")
+                    arguments.position(x, entries, f"{self.name}(), {call.where[leaf]}")
 
     def eager(self, call: Call, lane: int) -> list[float]:
         """The plain function for one lane."""

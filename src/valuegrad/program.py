@@ -152,7 +152,7 @@ class Program:
         gradients = gradient_leaves(call, positions) if derivative and derivative.reduces else ()
         paths = Paths(self.__name__, function, self._gives_numbers, self.options, self._lock, self._warned, gradients)
         paths.names = call.names()
-        paths.shapes = call.shapes()
+        paths.where, paths.shapes = call.where, call.shapes()
         return paths
 
     @property

@@ -50,7 +50,7 @@ class Tree:
     def _add(self, leaf: Any, who: str, i: int, tree: Any) -> tuple[int, ...] | None:
         numpy = sys.modules.get("numpy")  # where there is an array, NumPy has been imported
         if numpy is not None and isinstance(leaf, numpy.ndarray) and leaf.ndim:
-            entries = leaf.ravel().tolist()
+            entries = arguments.unmasked(leaf, who).ravel().tolist()
             if not set(map(type, entries)) <= PLAIN:
                 entries = [self._number(x, who, i, tree) for x in entries]
             self.numbers += entries
@@ -62,7 +62,7 @@ class Tree:
     def _number(x: Any, who: str, i: int, tree: Any) -> Any:
         if type(x) is Value or type(x) is float:
             return x
-        if getattr(x, "ndim", None) == 0 and type(x.item()) is Value:
+        if getattr(x, "ndim", None) == 0 and type(arguments.unmasked(x, who).item()) is Value:
             return x.item()
         if not arguments.is_number(x, Value):
             import optree
@@ -88,6 +88,8 @@ class Tree:
 
         With lead None there is one row, and numbers stay numbers.
         """
+        if lead is None and not any(self.shapes):  # numbers alone
+            return self.build_leaves(rows[0])
         leaves = []
         start = 0
         for shape in self.shapes:

@@ -19,7 +19,8 @@ from valuegrad.lower.machine_code import What
 from valuegrad.lower.sequential import ordered_loop
 from valuegrad.lower.sharing import Sharing
 from valuegrad.lower.vectors import ATTRIBUTES, BLOCK, Target, is_call
-from valuegrad.roll.feeding import fed
+from valuegrad.roll.again import computed_again
+from valuegrad.roll.feeding import counting, fed
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
 from valuegrad.roll.packs import packs_of
@@ -70,17 +71,21 @@ def emit_segment(
         NotImplementedError: it is not worth it that threads share this.
     """
     lanes, single = BLOCK // (8 if target.dtype == "float64" else 4), what == "one lane"
+    vectors = 2 if what == "two blocks" else 1
     kernels = [in_place.applied(k) if isinstance(k, Kernel) else k for k in kernels]
     if single:
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
+    kernels = computed_again(kernels, BLOCK // lanes if single else BLOCK)
     kernels = fed(kernels, lanes, is_call, single=single)
+    exact = 2.0**53 if target.dtype == "float64" else 2.0**24
+    kernels = [counting(k, constants, exact) if isinstance(k, Kernel) else k for k in kernels]
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
-    loops = Loops(target, single, slots, places)
+    loops = Loops(target, single, slots, places, vectors)
     loops.are_all = what in ("one block", "shared block")
     loops.apart = {g: apart for g, (_, _, apart) in held.items()}
     used = slots + (-(-end // lanes) if single else end)
-    loops.rooms_at = used * BLOCK
+    loops.rooms_at = used * loops.block
     sharing = Sharing(parts, loops.space, loops.item) if what == "shared block" else None
     calls: list[str] = []
     for i, kernel in enumerate(kernels):
@@ -102,7 +107,7 @@ def emit_segment(
         raise NotImplementedError("threads would wait for each other")
     main = [*head, *calls, "  ret void", "}"]
     text = "\n".join([*sorted(loops.declared), *loops.tables, *loops.written, *main, ATTRIBUTES])
-    return text, used + rooms * loops.rooms_size // BLOCK
+    return text, used + -(-rooms * loops.rooms_size // loops.block)
 
 
 CALL_ARGUMENTS = ARGUMENTS.replace(" noalias", "")

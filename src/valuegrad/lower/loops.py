@@ -59,8 +59,8 @@ class Loops(Vectors):
         written: the functions.
     """
 
-    def __init__(self, target: Target, single: bool, frame: int, storage: dict[int, int]) -> None:
-        super().__init__(target, single)
+    def __init__(self, target: Target, single: bool, frame: int, storage: dict[int, int], vectors: int = 1) -> None:
+        super().__init__(target, single, vectors)
         self.frame, self.storage = frame, storage
         self.apart: dict[int, int] = {}
         self.rows = 0  # of a vector so many members, if that is known
@@ -90,16 +90,16 @@ class Loops(Vectors):
 
     def space(self, space: str, group: int) -> tuple[str, int, int]:
         """Of a column's space the pointer, how many bytes its elements are apart, and where it begins."""
-        wide = self.item if self.single else BLOCK
+        wide = self.item if self.single else self.block
         if space.startswith("@"):
             return space, self.item, 0
         if space == "group":
-            return "%frame", wide * self.apart.get(group, 1), self.frame * BLOCK + self.storage[group] * wide
+            return "%frame", wide * self.apart.get(group, 1), self.frame * self.block + self.storage[group] * wide
         memory, unit = {
             "uniform": ("%uniform", self.item),
             INPUT: ("%inputs", self.item),
             OUTPUT: ("%outputs", self.item),
-            "slot": ("%frame", BLOCK),
+            "slot": ("%frame", self.block),
             "sum": ("%sums", BLOCK),
             "number": ("", 1),
         }[space]

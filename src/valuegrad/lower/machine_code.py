@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LAST", "MAIN", "POST", "PRE", "STREAM", "What", "Written", "function_name", "install", "target_of"]
 
-PRE, MAIN, POST, LAST, STREAM = range(5)
-"""The functions: of the segments, and the one that runs the lanes on the arrays themselves."""
+PRE, MAIN, POST, LAST, STREAM, WIDE = range(6)
+"""The functions: of the segments, the one that runs the lanes on the arrays themselves, and one that runs two blocks of
+lanes side by side."""
 
-What = Literal["blocks", "one lane", "one block", "shared block"]
+What = Literal["blocks", "one lane", "one block", "shared block", "two blocks"]
 """What a segment's function computes: V lanes of perhaps many, whose sums go on with the next ones; one lane; or V,
-which are all there are, or more than there are, on one thread or several.  In the last three sums over the lanes are
-totals at once."""
+which are all there are, or more than there are, on one thread or several.  In these three sums over the lanes are
+totals at once.  Two blocks are 2 V lanes without such sums."""
 
 Written = Mapping[int, tuple[str, int]]
 """For each function its LLVM IR, in which it is called ``function_name``, and how many slots of the frame it needs."""
@@ -87,7 +88,7 @@ class MachineCode(NamedTuple):
 
 def function_name(which: int) -> str:
     """What a function is called in LLVM IR."""
-    return "stream" if which == STREAM else f"segment{which}"
+    return {STREAM: "stream", WIDE: "wide"}.get(which, f"segment{which}")
 
 
 def target_of(code: Any, strict: bool) -> Target:
@@ -121,7 +122,7 @@ def install(
     Args:
         code: the program, a Code.
         which: the functions that are wanted.
-        write: gives them, where they are not in the cache.
+        write: gives them, where they are not in the cache, and perhaps WIDE beside MAIN.
         what: they compute.
         strict: whether elementary functions are the exact ones.
         entry: the place of these functions in the cache; None: there is none.
@@ -132,7 +133,7 @@ def install(
     """
     data = None if entry is None else entry.get()
     kept = None if data is None else MachineCode.unpacked(data)
-    is_known = kept is not None and sorted(which) == sorted(k for k, _, _ in kept.functions)
+    is_known = kept is not None and sorted(which) == sorted(k for k, _, _ in kept.functions if k != WIDE)
     if kept is not None and is_known and _put_in_place(kept, code, what, strict):
         return
     from valuegrad.lower.linking import linked
@@ -141,15 +142,20 @@ def install(
     texts = [text for text, _ in written.values()]
     image = linked(objects(texts))
     if image is not None and all(name.startswith(PREFIX) for name in image.calls):  # LLVM may call the C library
-        functions = tuple((k, image.functions[function_name(k)], slots) for k, (_, slots) in written.items())
+        functions = tuple((k, image.functions[function_name(k)], slots) for k, (_, slots) in _in_order(written))
         made = MachineCode(image.code, functions, tuple(map(_operation, image.calls)), code.in_place)
         if _put_in_place(made, code, what, strict):
             if entry is not None:
                 entry.put(made.packed())
             return
     loaded = engine(texts, lambda name: _address(code, _operation(name), strict))
-    for k, (_, slots) in written.items():
+    for k, (_, slots) in _in_order(written):
         _install(code, k, loaded.get_function_address(function_name(k)), what, slots, loaded)
+
+
+def _in_order(written: Written) -> list[tuple[int, tuple[str, int]]]:
+    """WIDE first, as a run may begin as soon as MAIN is there."""
+    return sorted(written.items(), key=lambda item: item[0] != WIDE)
 
 
 def _put_in_place(made: MachineCode, code: Any, what: What, strict: bool) -> bool:
@@ -171,6 +177,8 @@ def _put_in_place(made: MachineCode, code: Any, what: What, strict: bool) -> boo
 def _install(code: Any, which: int, address: int, what: What, slots: int, keep: Any) -> None:
     if which == STREAM:
         code.install_stream(address, keep)
+    elif which == WIDE:
+        code.install_wide(address, slots, keep)
     else:
         code.install(which, address, what, slots, keep)
 

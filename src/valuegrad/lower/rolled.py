@@ -20,7 +20,19 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from valuegrad.lower.llvm import HAS_LLVM
-from valuegrad.lower.machine_code import LAST, MAIN, POST, PRE, STREAM, What, Written, function_name, install, target_of
+from valuegrad.lower.machine_code import (
+    LAST,
+    MAIN,
+    POST,
+    PRE,
+    STREAM,
+    WIDE,
+    What,
+    Written,
+    function_name,
+    install,
+    target_of,
+)
 from valuegrad.lower.stored import Entry, stream_entry
 from valuegrad.primitives.opcodes import OPS
 
@@ -83,7 +95,10 @@ class Rolled:
 
         def write() -> Written:
             found = self.segments(code)
-            return {k: found.written(code, k, function_name(k), what, parts) for k in segments}
+            written = {k: found.written(code, k, function_name(k), what, parts) for k in segments}
+            if what == "blocks" and found.two_vectors_pay(code):
+                written[WIDE] = found.written(code, MAIN, function_name(WIDE), "two blocks")
+            return written
 
         entry = None if self.entry is None else self.entry.part(f"{what} {parts} {segments}")
         is_long = self._anyhow or sum(code.instructions[0]) >= SHARED
@@ -118,12 +133,21 @@ def rolled_code(make: Callable[..., Any], strict: bool, entry: Entry | None = No
         strict: whether it is to be exact.
         entry: the program's place in the disk cache; None: there is none.
     """
+    refused = (
+        None if entry is None else entry.part(f"why not, VALUEGRAD_ROLL={os.environ.get('VALUEGRAD_ROLL', 'auto')}")
+    )
+    known = None if refused is None else refused.get()
+    if known:
+        return known.decode(errors="replace")
     code = make(backend="rolled")
     rolled = Rolled(strict, entry)
     try:
         rolled.build(code, "one lane", (PRE, POST, LAST))
     except NotImplementedError as error:
-        return f"loops do not know {error}" if str(error) in OPS else str(error)
+        why = f"loops do not know {error}" if str(error) in OPS else str(error)
+        if refused is not None:
+            refused.put(why.encode())
+        return why
     except (ImportError, OSError) as error:
         return f"llvmlite cannot be imported: {error}"
     code.build_with(rolled.build)

@@ -14,8 +14,9 @@ import numpy as np
 from valuegrad.lower.emit import emit_segment
 from valuegrad.lower.inplace import in_place
 from valuegrad.lower.machine_code import MAIN, What, target_of
-from valuegrad.lower.vectors import is_call
-from valuegrad.primitives.opcodes import OPS
+from valuegrad.lower.vectors import BLOCK, is_call
+from valuegrad.lower.waiting import two_vectors_pay
+from valuegrad.primitives.opcodes import OPCODE, OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
 from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
 from valuegrad.roll.kernels import WHOLE, Kernel, kernels_of
@@ -49,6 +50,7 @@ class Segments:
 
     def __init__(self, code: Any, strict: bool, anyhow: bool) -> None:
         self.target, self.anyhow = target_of(code, strict), anyhow
+        self.width = 8 if code.dtype == "float64" else 4  # bytes of a number
         self.layout, self.totals = Layout(*code.layout), code.totals
         segments = [Segment(*code.segment(k)) for k in range(4)]
         self.constants = _constants(self.layout, self.totals, segments)
@@ -97,6 +99,13 @@ class Segments:
             parts=parts,
             anyhow=self.anyhow,
         )
+
+    def two_vectors_pay(self, code: Any) -> bool:
+        """Whether the lanes are to be run two vectors at a time, if a vector is one register."""
+        if code.register_function(OPCODE["exp"], code.dtype, False)[1] * self.width != BLOCK:
+            return False
+        kernels, _ = self._of_lanes(code)
+        return two_vectors_pay(kernels, lambda op: bool(self.target.function(op)[1]))
 
     def _of_lanes(self, code: Any) -> tuple[list[Kernel | OrderedLoop | Chain], list[int]]:
         """The kernels that compute V lanes: those of short iterations compute them as a whole."""

@@ -5,8 +5,8 @@ totals of other members, side by side, or the next terms themselves, where they 
 
 How: members' totals run side by side, a vector of members or lanes each.  A single member's terms are computed a vector
 at a time (``along_terms``) and added one by one, which costs nothing while the processor is at the next vector's
-exponentials.  A largest number has no order: it has several running ones, and only where it may matter which of equals
-came first (zeros have signs), or where there was a nan, it is found again in order.
+exponentials.  A count is exact in any order, and a largest number has none: it has several running ones, and only where
+it may matter which of equals came first (zeros have signs), or where there was a nan, it is found again in order.
 
 Where to start reading: ``totals_of``, then ``_Terms.one``.
 """
@@ -36,7 +36,7 @@ __all__ = ["along_terms", "totals_of"]
 
 UNROLLED = 4  # a piece of so many terms is no loop
 LEAST_VECTORS = 2  # of terms, that are worth it
-RUNNING = 4  # largest numbers side by side
+RUNNING = 4  # largest numbers, or counts, side by side
 EXTREMES = frozenset((OPCODE["maximum"], OPCODE["minimum"]))
 
 
@@ -207,6 +207,8 @@ class _Terms:
         loops, w, op = self.loops, self.w, self.body.op
         total = total or loops.beginning(op)
         self.prepare()
+        if self.feed and self.feed.counts:
+            return loops.joined(op, total, self.counted(), None)
         if op not in EXTREMES:
             return self.in_order(total)
         best, doubtful = self.extreme()
@@ -233,6 +235,36 @@ class _Terms:
         full, rest = divmod(self.length, v)
         (total,) = w.loop(full, [(t, total)], lambda i, now: [several(w.mul(i, v), now[0], v)])
         return several(full * v, total, rest) if rest else total
+
+    def counted(self) -> str:
+        """The sum of terms that are whole numbers."""
+        loops, w, v, t = self.loops, self.w, self.loops.lanes, self.loops.type()
+        assert isinstance(self.length, int)
+
+        def step(first: Whole, now: list[str], count: int, last: int) -> list[str]:
+            """So many vectors of terms, the last of them with so many terms."""
+            for r in range(count):
+                with self.vector(last if r == count - 1 else v):
+                    x, _ = self.one(w.add(first, r * v), self.places[0], {})
+                    kind = loops.type()
+                    if loops.mask is not None:
+                        x = w(f"select {loops.type('i1')} {loops.mask}, {kind} {x}, {kind} {loops.constant(-0.0)}")
+                    now[r] = w(f"fadd {kind} {now[r]}, {x}")
+            return now
+
+        with self.vector(v):
+            wide, nothing = loops.type(), loops.constant(-0.0)
+        size = RUNNING * v
+        begin = [(wide, nothing)] * RUNNING
+        now = [*w.loop(self.length // size, begin, lambda i, now: step(w.mul(i, size), [*now], RUNNING, v))]
+        if rest := self.length % size:
+            now = step(self.length - rest, now, -(-rest // v), rest % v or v)
+        while len(now) > 1:
+            now = [w(f"fadd {wide} {a}, {b}") for a, b in zip(now[::2], now[1::2])]
+        parts = [w(f"extractelement {wide} {now[0]}, i64 {i}") for i in range(v)]
+        while len(parts) > 1:
+            parts = [w(f"fadd {t} {a}, {b}") for a, b in zip(parts[::2], parts[1::2])]
+        return parts[0]
 
     def extreme(self) -> tuple[str, str]:
         """The largest, or smallest, of all terms, and whether it must be found again in order."""

@@ -86,6 +86,7 @@ class Vectors:
     Args:
         target: what it is written for.
         single: one lane, and vectors run along members; else vectors are V lanes.
+        vectors: so many times V lanes, of which LLVM makes as many registers.
 
     Attributes:
         w: the function being written.
@@ -95,11 +96,12 @@ class Vectors:
         are_all: there are no lanes but these: sums over them are totals.
     """
 
-    def __init__(self, target: Target, single: bool) -> None:
+    def __init__(self, target: Target, single: bool, vectors: int = 1) -> None:
         self.scalar = "double" if target.dtype == "float64" else "float"
         self.bits = 64 if target.dtype == "float64" else 32
         self.item = self.bits // 8
-        self.lanes = BLOCK // self.item
+        self.vectors, self.block = vectors, BLOCK * vectors
+        self.lanes = self.block // self.item
         self.target, self.single = target, single
         self.declared: set[str] = set()
         self.w = Writer()
@@ -289,6 +291,8 @@ class Vectors:
     def call(self, op: int, number: float, numbers: list[str]) -> str:
         """An elementary function."""
         function, size = self.target.function(op)
+        if not size and self.vectors > 1:
+            raise NotImplementedError(f"{OPS[op]} on several vectors")
         if size:
             return self._call_in_registers(function, size, numbers)
         if not function:

@@ -110,7 +110,7 @@ def read_grads(values: Sequence[Value]) -> bytearray:
 def write_data(values: Sequence[Value], numbers: Any) -> None:
     """Set the numbers of many leaves from a buffer of float64s."""
     arguments.refuse_while_recording("write_data()", values)
-    numbers = memoryview(numbers).cast("B").cast("d")
+    numbers = memoryview(arguments.unmasked(numbers, "write_data()")).cast("B").cast("d")
     if len(numbers) != len(values):
         raise ShapeError(arguments.unequal_write(len(values), len(numbers)))
     for value, number in zip(values, numbers):

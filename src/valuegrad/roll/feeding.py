@@ -6,6 +6,8 @@ read them.  A person writes one loop: a term is computed, kept if others want it
 How: a kernel without a list whose every member is a term of one list, once, becomes a part of that: what it reads are
 pieces like the list's own, as long as they lie at constant steps from term to term.
 
+A sum of choices between whole numbers (how many are as large as the largest) is a count: it is exact in any order.
+
 Data structures: ``kernels.Feed``, what computes a piece's terms.
 
 Where to start reading: ``fed``.
@@ -18,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.groups import GUARD, LISTS, REDUCE
 from valuegrad.roll.kernels import Body, Feed, Kernel, Piece
 
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from valuegrad.roll.kernels import Column
     from valuegrad.roll.sequences import Chain, Sequence
 
-__all__ = ["fed"]
+__all__ = ["counting", "fed"]
 
 LEAST_TERMS = 2
 LEAST_VECTORS = 8  # of terms, where they are added one after the other
@@ -59,8 +62,7 @@ def fed(
         for column in kernel.columns:
             if column.group >= 0:
                 readers.setdefault(column.group, set()).add(k)
-        for body in kernel.bodies:
-            maker[body.group] = k
+        maker.update((body.group, k) for body in kernel.bodies if body.group >= 0)
     for k, kernel in enumerate(kernels):
         which = _list_of(kernel)
         if which is None:
@@ -82,6 +84,51 @@ def fed(
             if joined is not None and (by_terms or not single or _are_side_by_side(joined[0])):
                 result[k], result[source] = joined
     return [kernel for kernel in result if kernel is not None]
+
+
+def counting(kernel: Kernel, constants: NDArray[Any], most: float) -> Kernel:
+    """The kernel, with a mark where the terms of a sum are computed that are whole numbers.
+
+    Args:
+        kernel: after ``fed``.
+        constants: for each scalar its value, nan where it is no constant.
+        most: up to where all whole numbers are exact.
+    """
+    bodies = list(kernel.bodies)
+    for i, body in enumerate(bodies):
+        if body.op != OPCODE["sum"] or len(body.variants) != 1:
+            continue
+        (pieces,) = body.variants
+        inside = {q for piece in pieces if piece.feed for q in piece.feed.pieces}
+        largest = 0.0  # of all sums on the way
+        marked = list(pieces)
+        for p in [p for p in range(len(pieces)) if p not in inside]:
+            piece = pieces[p]
+            terms = _choices(kernel, pieces, piece.feed) if piece.feed else [piece]
+            found = [_constants(kernel, term, constants) for term in terms]
+            whole = found and all((x == np.rint(x)).all() and not np.signbit(x[x == 0]).any() for x in found)
+            largest += max(float(abs(x).max()) for x in found) * int(piece.length.max()) if whole else np.inf
+            if piece.feed and largest <= most:
+                marked[p] = replace(piece, feed=replace(piece.feed, counts=True))
+        bodies[i] = replace(body, variants=[marked])
+    return replace(kernel, bodies=bodies)
+
+
+def _choices(kernel: Kernel, pieces: list[Piece], feed: Feed) -> list[Piece]:
+    """The pieces between which a computed term chooses; none where it is something else."""
+    body = feed.bodies[feed.x]
+    if body.op != OPCODE["select"] or any(kind != "term" for kind, _ in body.args[1:]):
+        return []
+    return [pieces[feed.pieces[x]] for _, x in body.args[1:]]
+
+
+def _constants(kernel: Kernel, piece: Piece, constants: NDArray[Any]) -> NDArray[Any]:
+    """What a piece is for each member, if that is the same constant for all its terms; else nan."""
+    column = kernel.columns[piece.x] if piece.x >= 0 else None
+    if column is None or column.space != "uniform" or ((piece.length > 1) & (piece.strides[:, 0] != 0)).any():
+        return np.full(1, np.nan)
+    found: NDArray[Any] = constants[column.at]
+    return found
 
 
 def _list_of(kernel: Kernel | Sequence | Chain) -> int | None:

@@ -91,12 +91,14 @@ class Feed:
             result goes to the piece `out` of these.
         pieces: which of the list's pieces these are.
         x, y: the bodies that are the term's x and y; y is -1 where that is a column, or nothing.
+        counts: the terms are whole numbers, so few and small that their sum is exact in any order.
     """
 
     bodies: list[Body]
     pieces: list[int]
     x: int
     y: int
+    counts: bool = False
 
 
 @dataclass
