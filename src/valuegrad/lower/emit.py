@@ -178,7 +178,8 @@ def place_groups(
     Args:
         kernels: in order.
         sizes: for each group how many members it has.
-        whole: each group's storage is a multiple of so many elements.
+        whole: each group's storage is a multiple of so many elements; of more than one parts of vectors are stored, and
+            no group lies over another one: to load what follows such a part would have to wait for it.
         held: groups that lie in the storage of another one (``sequences.storage``).
 
     Returns:
@@ -201,7 +202,7 @@ def place_groups(
     places: dict[int, int] = {}
     holders = {holder for holder, _, _ in (held or {}).values()}
     for i, kernel in enumerate(kernels):
-        alone = [g for g in after[i] if g not in holders and g not in at[i]]
+        alone = [g for g in after[i] if whole == 1 and g not in holders and g not in at[i]]
         for g in at[i]:
             size = -(-sizes[g] // whole) * whole
             instead = next(

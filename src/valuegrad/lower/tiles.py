@@ -31,6 +31,7 @@ FIRST = 32 * 1024  # bytes of the first cache
 SECOND = 1024 * 1024  # and of the second one
 FROM_SECOND = 1 / 64  # cycles a byte that a tile reads from there, beside what it computes meanwhile
 FROM_BEYOND = 1 / 10  # and from further away
+LONE = 16  # members of one dimension side by side, at most: more hide no latency
 ASIDE = 20.0  # cycles that a tile takes beside its terms
 
 NONE = -2  # a dimension of one member, beside a lone one
@@ -87,7 +88,7 @@ def best_tile(
 def _tiles(outer: int, inner: int, sizes: Mapping[int, int], registers: int) -> dict[int, Counts]:
     """All tiles of two dimensions whose totals and operands fit the registers."""
     t, u = np.meshgrid(*(np.arange(1.0, min(sizes[d], registers) + 1) for d in (outer, inner)), indexing="ij")
-    most = registers // 2 if NONE in (outer, inner) else registers - 2 - np.minimum(t, u)
+    most = min(LONE, registers - 4) if NONE in (outer, inner) else registers - 2 - np.minimum(t, u)
     fits = (t * u <= most) | (t * u == 1)
     return {outer: t[fits], inner: u[fits]}
 
