@@ -113,3 +113,9 @@ cdef extern from "_group.h":
 
 cdef extern from "_call.h":
     object vg_call(VgCode *code, tuple arguments)
+
+cdef extern from *:
+    """
+    static PyObject *vg_raise_current(void) { return NULL; }
+    """
+    object vg_raise_current()

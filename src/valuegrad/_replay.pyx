@@ -264,8 +264,8 @@ cdef class Code:
     cdef int ensure(self, Py_ssize_t n, int threads) except -1:
         """Have a rolled program's functions for n lanes on so many threads made."""
         cdef VgCode *code = self.code
-        cdef int what = vg_made_for(code, n, threads)
-        if what == VG_FOR_SHARED_BLOCK and code.is_rolled and self.builder is not None:
+        cdef int what = vg_made_for(code, n, 1 if self.builder is None else threads)
+        if what == VG_FOR_SHARED_BLOCK and code.is_rolled:
             if code.parts == 0:
                 code.parts = min(threads, VG_MOST_PARTS)
                 self.builder(self, WHAT[what])
@@ -489,13 +489,6 @@ cdef class Code:
         if code.is_rolled:
             self.ensure(1, 1)
         return vg_call(code, args)
-
-
-cdef extern from *:
-    """
-    static PyObject *vg_raise_current(void) { return NULL; }
-    """
-    object vg_raise_current()
 
 
 cdef object raise_current():
