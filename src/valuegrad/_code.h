@@ -357,25 +357,28 @@ static int vg_is_made(const VgCode *code, int what) {
     return code->piece[VG_MAIN].function != NULL || (what == VG_FOR_ONE_BLOCK && code->one_block != NULL);
 }
 
-/* Let a function made elsewhere run segment k.  The frame grows to its slots; workspaces of before, some of which
- * threads use at this moment, are too small, and are not taken again (vg_first_of, vg_release). */
+/* Let the frame have so many slots.  Workspaces of before, some of which threads use at this moment, are too small then,
+ * and are not taken again (vg_first_of, vg_release). */
+static void vg_grow_frame(VgCode *code, int32_t slots) {
+    if (slots > code->slots) code->slots = slots;
+    vg_free_workspace(code->idle);
+    code->idle = NULL;
+}
+
+/* Let a function made elsewhere run segment k. */
 static void vg_install(VgCode *code, int k, VgSegmentFunction function, int what, int32_t slots) {
     if (k == VG_MAIN && what == VG_FOR_ONE_LANE) code->single = function;
     else if (k == VG_MAIN && what == VG_FOR_ONE_BLOCK) code->one_block = function;
     else if (k == VG_MAIN && what == VG_FOR_SHARED_BLOCK) code->shared = (VgSharedFunction)(void (*)(void))function;
     else code->piece[k].function = function;
-    if (slots > code->slots) code->slots = slots;
-    vg_free_workspace(code->idle);
-    code->idle = NULL;
+    vg_grow_frame(code, slots);
 }
 
 /* Likewise a function that runs `main` on two vectors of lanes.  Nothing reads `block` before there is one for a vector. */
 static void vg_install_wide(VgCode *code, VgSegmentFunction function, int32_t slots) {
     code->whole_block = function;
     code->block = 2 * code->vector;
-    code->slots = (slots > code->slots ? slots : code->slots) + 1; /* one more, so that workspaces of before are too small */
-    vg_free_workspace(code->idle);
-    code->idle = NULL;
+    vg_grow_frame(code, (slots > code->slots ? slots : code->slots) + 1); /* one more, so that those of before are too small */
 }
 
 #endif

@@ -206,7 +206,7 @@ static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
     VgCrew crew, *const others = threads > 1 ? &crew : NULL;
     if (others) {
         vg_begin_crew(others, threads, 1);
-        vg_await_crew(others, threads, 10 * VG_WAKING);
+        if (most < threads) vg_await_crew(others, threads, 10 * VG_WAKING); /* parts of a block need them all */
     }
     const unsigned before = vg_flush_subnormals();
     while (*done < d->steps && vg_descend_step(d, *done, others, threads)) ++*done;

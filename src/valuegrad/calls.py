@@ -16,7 +16,7 @@ Where to start reading: ``Signature.call``, then ``Call``.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from enum import Enum
@@ -197,17 +197,14 @@ class Call:
         """The inputs that are the same for all lanes, as one array."""
         pieces: list[Any] = []
         numbers: list[Any] = []
-        done = 0
-        for i in self._others:
-            leaf = self.leaves[i]
-            numbers += self.leaves[done:i]
-            done = i + 1
+        for floats, i in _stretches(self.leaves, self._others):
+            numbers += floats
+            leaf = self.leaves[i] if i >= 0 else None
             if type(leaf) is Vector:
                 pieces += [numbers, leaf.array.reshape(-1)] if numbers else [leaf.array.reshape(-1)]
                 numbers = []
-            elif self.uniform[i]:
+            elif leaf is not None and self.uniform[i]:
                 numbers.append(leaf.item() if type(leaf) is np.ndarray else leaf)
-        numbers += self.leaves[done:]
         if numbers or not pieces:
             pieces.append(numbers)
         found = np.concatenate(pieces) if len(pieces) > 1 else pieces[0]
@@ -230,19 +227,17 @@ class Call:
         """One lane's inputs; ones where the batch has no lanes."""
         result: list[float | int] = []
         where = np.unravel_index(lane, self.shape) if self.shape and self.lanes else ()
-        done = 0
-        for i in self._others:
-            leaf = self.leaves[i]
-            result += self.leaves[done:i]
-            done = i + 1
+        for floats, i in _stretches(self.leaves, self._others):
+            result += floats
+            leaf = self.leaves[i] if i >= 0 else None
             if type(leaf) is Vector:
                 result += leaf.array.reshape(-1).tolist()
             elif type(leaf) is np.ndarray:
                 x = np.broadcast_to(leaf, self.shape or ())[where].item() if self.lanes else 1
                 result.append(int(x) if self.integer[i] else float(x))
-            else:
+            elif leaf is not None:
                 result.append(leaf)
-        return result + self.leaves[done:]
+        return result
 
     def inputs_of(self, leaf: int, lanes: Any) -> Any:
         """A leaf's numbers in some lanes; None: in all."""
@@ -277,6 +272,15 @@ class Call:
         if not axes:
             return full.reshape(own.shape)
         return (full.mean(axis=axes) if mean else full.sum(axis=axes)).reshape(own.shape)
+
+
+def _stretches(leaves: Sequence[Any], others: Sequence[int]) -> Iterator[tuple[Sequence[Any], int]]:
+    """The floats before each of the other leaves, and which leaf that is; then those after all, and -1."""
+    done = 0
+    for i in others:
+        yield leaves[done:i], i
+        done = i + 1
+    yield leaves[done:], -1
 
 
 def _vector(leaf: Any) -> Any:
@@ -371,14 +375,14 @@ class Signature:
         integer: list[bool] = []
         static: list[tuple[int, Slot]] = []
         shapes: list[tuple[int, tuple[int, ...]]] = []  # of the vectors
-        done = 0
-        for i in [i for i, x in enumerate(found) if type(x) is not float]:
+        for floats, i in _stretches(found, [i for i, x in enumerate(found) if type(x) is not float]):
+            leaves += floats
+            integer += [False] * len(floats)
+            if i < 0:
+                break
             leaf = self._leaf(found[i], i, args, kwargs)
             if leaf is None:
                 return None
-            leaves += found[done:i]
-            integer += [False] * (i - done)
-            done = i + 1
             if type(leaf) is Slot:
                 static.append((i, leaf))
             else:
@@ -387,8 +391,6 @@ class Signature:
                 integer.append(array.dtype.kind == "i" if type(array) is np.ndarray else type(leaf) is int)
                 if type(leaf) is Vector:
                     shapes.append((len(leaves), array.shape))
-        leaves += found[done:]
-        integer += [False] * (len(found) - done)
         return self._finished(leaves, definition, static, tuple(integer), tuple(shapes))
 
     def _finished(

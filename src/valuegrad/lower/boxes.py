@@ -25,6 +25,7 @@ import numpy as np
 
 from valuegrad.lower.tiles import Place
 from valuegrad.lower.writer import Whole, Writer
+from valuegrad.roll.pieces import far_from_first
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,7 +120,7 @@ class Rows:
         for side, column in enumerate(self.pieces[0] if terms.any() else ()):
             step, bend = self.inner[:, 0, side], self.inner[:, 0, 2 + side]
             if column >= 0:
-                result.bases[:, column] += terms * step + terms * (terms - 1) // 2 * bend
+                result.bases[:, column] += far_from_first(terms, step, bend)
             result.inner[:, 0, side] += terms * bend
         return result
 

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["emit_segment", "place_groups"]
 
 LONGEST_TABLE = 1 << 14  # constants that a loop reads one after the other
+SHARED = ARGUMENTS.replace(" noalias", "")  # of calls, and where other threads write, too
+MEET = "  %meet = load ptr, ptr %meeting"  # the first member of VgMeeting of _crew.h
+MEETS = "  call void %meet(ptr %meeting, i64 %first)"
 
 
 def emit_segment(
@@ -70,7 +73,7 @@ def emit_segment(
     Raises:
         NotImplementedError: it is not worth it that threads share this.
     """
-    lanes, single = BLOCK // (8 if target.dtype == "float64" else 4), what == "one lane"
+    lanes, single = BLOCK // target.item, what == "one lane"
     vectors = 2 if what == "two blocks" else 1
     kernels = [in_place.applied(k) if isinstance(k, Kernel) else k for k in kernels]
     if single:
@@ -100,8 +103,7 @@ def emit_segment(
     if sharing is None:
         head, rooms = [f"define void @{name}({ARGUMENTS}) #0 {{"], 1
     elif anyhow or sharing.is_worth_it():
-        others = ARGUMENTS.replace(" noalias", "")  # the other threads write there
-        head, rooms = [f"define void @{name}({others}, {PARTS}, ptr %meeting) #0 {{", MEET], parts
+        head, rooms = [f"define void @{name}({SHARED}, {PARTS}, ptr %meeting) #0 {{", MEET], parts
         loops.tables.append(f"@rooms_size = private unnamed_addr constant i64 {loops.rooms_size}")
     else:
         raise NotImplementedError("threads would wait for each other")
@@ -110,23 +112,18 @@ def emit_segment(
     return text, used + -(-rooms * loops.rooms_size // loops.block)
 
 
-CALL_ARGUMENTS = ARGUMENTS.replace(" noalias", "")
-MEET = "  %meet = load ptr, ptr %meeting"  # the first member of VgMeeting of _crew.h
-MEETS = "  call void %meet(ptr %meeting, i64 %first)"
-
-
 def _nests(loops: Loops, name: str, kernel: Kernel, sharing: Sharing | None) -> list[str]:
     """Write the functions of a kernel's nests; what calls them."""
     calls = []
     for j, nest in enumerate(nests_of(kernel)):
         if sharing is None:
             loops.function(f"{name}_{j}", nest)
-            calls.append(f"  call void @{name}_{j}({CALL_ARGUMENTS})")
+            calls.append(f"  call void @{name}_{j}({SHARED})")
             continue
         for s, share in enumerate(sharing.shares(nest)):
             loops.function(f"{name}_{j}_{s}", share.nest, share.begins)
             calls += [MEETS] if share.meets else []
-            calls.append(f"  call void @{name}_{j}_{s}({CALL_ARGUMENTS}, {PARTS})")
+            calls.append(f"  call void @{name}_{j}_{s}({SHARED}, {PARTS})")
     return calls
 
 
@@ -135,7 +132,7 @@ def _ordered(loops: Loops, name: str, kernel: Sequence | Chain, sharing: Sharing
     loops.begin()
     ordered_loop(loops, name, kernel)
     loops.end(name)
-    call = f"  call void @{name}({CALL_ARGUMENTS})"
+    call = f"  call void @{name}({SHARED})"
     if sharing is None:
         return [call]
     sharing.whole(float(kernel.members * len(kernel.bodies)))
@@ -228,7 +225,7 @@ def _replaces(kernel: Kernel | Sequence | Chain, g: int, h: int) -> bool:
         return False
     out, *others = [c for c, column in enumerate(kernel.columns) if column.group == g]
     read, *more = [c for c, column in enumerate(kernel.columns) if column.group == h]
-    listed = [c for body in kernel.bodies for pieces in body.variants for piece in pieces for c in (piece.x, piece.y)]
+    listed = kernel.listed()
     if others or more or out in listed or read in listed:
         return False
     if not np.array_equal(kernel.columns[out].at, kernel.columns[read].at):

@@ -20,6 +20,7 @@ import numpy as np
 
 from valuegrad.roll.groups import STORE_UNIFORM, Segment
 from valuegrad.roll.kernels import Kernel, Piece
+from valuegrad.roll.pieces import far_from_first
 from valuegrad.roll.sequences import Chain
 
 if TYPE_CHECKING:
@@ -142,5 +143,5 @@ def _reach(piece: Piece, side: int, at: NDArray[np.int64]) -> tuple[NDArray[np.i
     turn = np.clip(np.where(bend != 0, (bend - 2 * step) // np.where(bend != 0, 2 * bend, 1), 0), 0, n - 1)
     places = [at, last]
     for k in (turn, np.minimum(turn + 1, n - 1)):
-        places.append(at + k * step + bend * (k * (k - 1) // 2))
+        places.append(at + far_from_first(k, step, bend))
     return np.minimum.reduce(places), np.maximum.reduce(places)

@@ -121,14 +121,13 @@ class Loops(Vectors):
         self.counts_lanes = self.calls = False
         self.packed: dict[int, Packed] = {}
         self.memory = []
-        self.taken = self.taken_most = 0
+        self.taken = 0
 
     def room(self, size: int) -> str:
         """The address of so many bytes, until the function ends."""
         memory, begin = ("%rooms", 0) if self.is_shared else ("%frame", self.rooms_at)
         at = self.w(f"getelementptr i8, ptr {memory}, i64 {begin + self.taken}")
         self.taken += -(-size // BLOCK) * BLOCK
-        self.taken_most = max(self.taken_most, self.taken)
         self.rooms_size = max(self.rooms_size, self.taken)
         return at
 
@@ -143,7 +142,7 @@ class Loops(Vectors):
             if f"%{name_of}" in self.memory:
                 head.append(f"  %at_{name_of} = getelementptr ptr, ptr %uniform, i64 {k - 2}")
                 head.append(f"  %{name_of} = load ptr, ptr %at_{name_of}, align 8")
-        if self.is_shared and self.taken_most:  # each part has its own
+        if self.is_shared:  # each part has its own rooms
             head.append("  %size = load i64, ptr @rooms_size")
             head.append("  %before = mul i64 %first, %size")
             head.append(f"  %begin = add i64 %before, {self.rooms_at}")
@@ -228,22 +227,26 @@ class Loops(Vectors):
             part: writes those from i * unit on, which are so many.
         """
         w = self.w
-        known = isinstance(extent, int)
-        full = extent // size if isinstance(extent, int) else extent if size == 1 else w(f"udiv i64 {extent}, {size}")
 
         def inside(i: Whole, _: list[str]) -> list[str]:
             part(i, size, size)
             return []
 
+        if isinstance(extent, int):
+            w.loop(extent // size, [], inside)
+            if extent % size:
+                part(extent // size, size, extent % size)
+            return
+        full = extent if size == 1 else w(f"udiv i64 {extent}, {size}")
+        done = w.mul(full, size)
+
         def one(i: Whole, _: list[str]) -> list[str]:
-            part(w.add(w.mul(full, size), i), 1, 1)
+            part(w.add(done, i), 1, 1)
             return []
 
         w.loop(full, [], inside)
-        if not known and size > 1:
-            w.loop(w.sub(extent, w.mul(full, size)), [], one)
-        elif isinstance(extent, int) and extent % size:
-            part(full, size, extent % size)
+        if size > 1:
+            w.loop(w.sub(extent, done), [], one)
 
     def along_lanes(self) -> None:
         """Vectors are lanes."""

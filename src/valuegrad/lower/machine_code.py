@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from valuegrad.lower.llvm import PREFIX, engine, objects
@@ -93,7 +94,7 @@ def function_name(which: int) -> str:
 
 def target_of(code: Any, strict: bool) -> Target:
     """What a program's functions are written for; it does not hold the code."""
-    from valuegrad.lower.vectors import BLOCK, Target  # who finds its functions on disk writes none
+    from valuegrad.lower.vectors import BLOCK, MOST_REGISTERS, Target  # who finds its functions on disk writes none
 
     dtype, in_memory, in_registers = code.dtype, code.function, code.register_function
 
@@ -103,9 +104,9 @@ def target_of(code: Any, strict: bool) -> Target:
             return f"{PREFIX}{op}{REGISTERS}", size
         return f"{PREFIX}{op}" if in_memory(op, dtype, strict) else "", 0
 
-    item = 8 if dtype == "float64" else 4
-    registers = 32 if in_registers(0, dtype, strict)[1] * item == BLOCK else 8  # AVX2 has 16 of half the size
-    return Target(dtype, strict, code.has_fma(), function, registers)
+    target = Target(dtype, strict, code.has_fma(), function)
+    _, lanes = in_registers(0, dtype, strict)
+    return replace(target, registers=MOST_REGISTERS) if lanes * target.item == BLOCK else target
 
 
 def install(

@@ -100,11 +100,11 @@ class Rolled:
                 written[WIDE] = found.written(code, MAIN, function_name(WIDE), "two blocks")
             return written
 
+        if what == "shared block" and not self._anyhow and sum(code.instructions[0]) < SHARED:
+            code.refuse_parts()
+            return
         entry = None if self.entry is None else self.entry.part(f"{what} {parts} {segments}")
-        is_long = self._anyhow or sum(code.instructions[0]) >= SHARED
         try:
-            if what == "shared block" and not is_long:
-                raise NotImplementedError("threads would wait for each other")
             install(code, segments, write, what=what, strict=self.strict, entry=entry)
         except NotImplementedError:
             if what != "shared block":

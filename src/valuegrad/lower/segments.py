@@ -14,9 +14,9 @@ import numpy as np
 from valuegrad.lower.emit import emit_segment
 from valuegrad.lower.inplace import in_place
 from valuegrad.lower.machine_code import MAIN, What, target_of
-from valuegrad.lower.vectors import BLOCK, is_call
+from valuegrad.lower.vectors import MOST_REGISTERS, is_call
 from valuegrad.lower.waiting import two_vectors_pay
-from valuegrad.primitives.opcodes import OPCODE, OPS
+from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
 from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
 from valuegrad.roll.kernels import WHOLE, Kernel, kernels_of
@@ -50,7 +50,6 @@ class Segments:
 
     def __init__(self, code: Any, strict: bool, anyhow: bool) -> None:
         self.target, self.anyhow = target_of(code, strict), anyhow
-        self.width = 8 if code.dtype == "float64" else 4  # bytes of a number
         self.layout, self.totals = Layout(*code.layout), code.totals
         segments = [Segment(*code.segment(k)) for k in range(4)]
         self.constants = _constants(self.layout, self.totals, segments)
@@ -102,7 +101,7 @@ class Segments:
 
     def two_vectors_pay(self, code: Any) -> bool:
         """Whether the lanes are to be run two vectors at a time, if a vector is one register."""
-        if code.register_function(OPCODE["exp"], code.dtype, False)[1] * self.width != BLOCK:
+        if self.target.registers < MOST_REGISTERS:
             return False
         kernels, _ = self._of_lanes(code)
         return two_vectors_pay(kernels, lambda op: bool(self.target.function(op)[1]))

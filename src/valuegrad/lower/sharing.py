@@ -28,6 +28,7 @@ from valuegrad.lower.vectors import BLOCK, is_call
 from valuegrad.roll.groups import GUARD
 from valuegrad.roll.kernels import Kernel
 from valuegrad.roll.nests import Nest
+from valuegrad.roll.pieces import far_from_first
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -244,7 +245,7 @@ def _accesses(nest: Nest, space: Space, item: int) -> Iterator[tuple[str, NDArra
             if c >= 0:
                 terms[c] = p, side
     written = {body.out for body in kernel.bodies if body.out >= 0} | _fed_columns(kernel)
-    lists = {c for body in kernel.bodies for pieces in body.variants for piece in pieces for c in (piece.x, piece.y)}
+    lists = kernel.listed()
     for c, column in enumerate(kernel.columns):
         if c in lists and c not in terms:  # of members with other lists
             continue
@@ -283,7 +284,7 @@ def _places(nest: Nest, c: int, term: tuple[int, int] | None) -> NDArray[np.int6
         if term:
             p, side = term
             i = np.arange(shape[-1])
-            far = nest.inner[mine, p, side][:, None] * i + nest.inner[mine, p, 2 + side][:, None] * (i * (i - 1) // 2)
+            far = far_from_first(i, nest.inner[mine, p, side][:, None], nest.inner[mine, p, 2 + side][:, None])
             at = (at[:, :, None] + far[:, None, :]).reshape(len(mine), -1)
         found.append(at.ravel())
     return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)

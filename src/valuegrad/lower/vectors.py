@@ -26,6 +26,7 @@ __all__ = [
     "BROADCAST",
     "INLINE",
     "LEAVES",
+    "MOST_REGISTERS",
     "SIDE_BY_SIDE",
     "Target",
     "Value",
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 BLOCK = 64  # bytes of a vector, VG_BLOCK_BYTES of _machine.h
+MOST_REGISTERS = 32  # of so many bytes, where there are any: AVX-512's
 COMPARE = {"lt": "olt", "le": "ole", "eq": "oeq"}
 ARITHMETIC = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv"}
 BEGIN = {"dot": -0.0, "sum": -0.0, "prod": 1.0, "maximum": -float("inf"), "minimum": float("inf")}
@@ -71,13 +73,19 @@ class Target:
         fma: dots are fused multiply-adds, where they are not strict.
         function: of an operation the name of the function that computes it, "" if there is none, and how many numbers
             it takes in a register; 0: it takes V numbers from memory.
+        registers: so many there are, of V numbers each: MOST_REGISTERS, or fewer where V numbers take several of them.
     """
 
     dtype: str
     strict: bool
     fma: bool
     function: Callable[[int], tuple[str, int]] = lambda op: ("", 0)
-    registers: int = 8
+    registers: int = 8  # AVX2 has 16 of half the size
+
+    @property
+    def item(self) -> int:
+        """Bytes of a number."""
+        return 8 if self.dtype == "float64" else 4
 
 
 class Vectors:
@@ -98,8 +106,7 @@ class Vectors:
 
     def __init__(self, target: Target, single: bool, vectors: int = 1) -> None:
         self.scalar = "double" if target.dtype == "float64" else "float"
-        self.bits = 64 if target.dtype == "float64" else 32
-        self.item = self.bits // 8
+        self.item, self.bits = target.item, 8 * target.item
         self.vectors, self.block = vectors, BLOCK * vectors
         self.lanes = self.block // self.item
         self.target, self.single = target, single

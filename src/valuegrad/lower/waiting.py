@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from valuegrad.lower.vectors import BLOCK, LEAVES, is_call
+from valuegrad.lower.vectors import BLOCK, LEAVES, MOST_REGISTERS, is_call
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.groups import REDUCE
 from valuegrad.roll.kernels import Kernel
@@ -31,8 +31,7 @@ SLOW = {OPCODE["div"]: (24.0, 16.0), OPCODE["sqrt"]: (31.0, 24.0)}
 tables, 2022)."""
 
 LEAST_GAIN = 1.2
-REGISTERS = 32
-MOST_LIVE = REGISTERS  # numbers of one vector at a time: of two vectors half of them lie in memory, which is near
+MOST_LIVE = MOST_REGISTERS  # numbers of one vector at a time: of two vectors half of them lie in memory, which is near
 MOST_KEPT = 1 << 15  # bytes of results that the loops leave for others: the first cache
 MOST_OF_OTHERS = 0.5  # members times operations outside of such loops, for each inside
 

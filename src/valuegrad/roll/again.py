@@ -98,7 +98,7 @@ def _with(reader: Any, group: int, kernel: Kernel, recipe: list[int]) -> Any:
     """A kernel that computes members of another one's group again, where it reads them one by one."""
     if not isinstance(reader, Kernel):
         return reader
-    in_lists = {c for body in reader.bodies for v in body.variants for piece in v for c in (piece.x, piece.y)}
+    in_lists = reader.listed()
     for c, column in enumerate(reader.columns):
         read = any(("column", c) in body.args for body in reader.bodies)
         if column.group == group and c not in in_lists and read:
@@ -156,9 +156,7 @@ def _without_unread(kernels: list[Any]) -> list[Any]:
 
 
 def _read(kernel: Kernel) -> set[int]:
-    pieces = [piece for body in kernel.bodies for variant in body.variants for piece in variant]
-    found = {c for piece in pieces for c in (piece.x, piece.y) if c >= 0}
-    return found | {x for body in kernel.bodies for kind, x in body.args if kind == "column"}
+    return kernel.listed() | {x for body in kernel.bodies for kind, x in body.args if kind == "column"}
 
 
 def _pruned(kernel: Kernel) -> Kernel:

@@ -23,6 +23,7 @@ import numpy as np
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.groups import GUARD, LISTS, REDUCE
 from valuegrad.roll.kernels import Body, Feed, Kernel, Piece
+from valuegrad.roll.pieces import far_from_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -219,7 +220,7 @@ def _places(kernel: Kernel, piece: Piece, side: int) -> NDArray[np.int64]:
     k = np.arange(n)
     at = kernel.columns[piece.y if side else piece.x].at
     step, bend = piece.strides[:, side], piece.strides[:, 2 + side]
-    places: NDArray[np.int64] = at[:, None] + step[:, None] * k + bend[:, None] * (k * (k - 1) // 2)
+    places: NDArray[np.int64] = at[:, None] + far_from_first(k, step[:, None], bend[:, None])
     return places
 
 

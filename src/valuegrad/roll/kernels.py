@@ -137,6 +137,11 @@ class Kernel:
         """Whether a body's result lies in memory for other kernels."""
         return body.out >= 0 and self.columns[body.out].group == body.group
 
+    def listed(self) -> set[int]:
+        """The columns that lists read."""
+        pieces = [piece for body in self.bodies for variant in body.variants for piece in variant]
+        return {c for piece in pieces for c in (piece.x, piece.y) if c >= 0}
+
     def lists(self) -> set[int]:
         """The columns that a list reads on from, to other members than the column's."""
         pieces = [piece for body in self.bodies for variant in body.variants for piece in variant]

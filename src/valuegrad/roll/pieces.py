@@ -18,11 +18,16 @@ if TYPE_CHECKING:
 
     from valuegrad.roll.groups import Groups
 
-__all__ = ["most_frequent", "pieces_of", "runs"]
+__all__ = ["far_from_first", "most_frequent", "pieces_of", "runs"]
 
 DOT, GATHER = OPCODE["dot"], OPCODE["gather"]
 BENT = 4  # steps that grow by a constant (the rows of a triangle) count where they make so many pieces one
 COMMON = 4  # a step is frequent if it is one in so many at least
+
+
+def far_from_first(k: Any, step: Any, bend: Any) -> Any:
+    """How far term k is from the first one: steps, each of which is longer than the one before by `bend`."""
+    return k * step + k * (k - 1) // 2 * bend
 
 
 def runs(changed: NDArray[np.bool_], hard: NDArray[np.bool_], free: int = 1) -> NDArray[np.bool_]:
