@@ -3,9 +3,11 @@
 A step takes the next N documents; the loss is the mean over them of each one's mean over its positions.
 Processor time a document, on one thread: forward, backward, Adam, and laying out the batch.
 
+- C by hand (``yardsticks/gpt.c``): gradients written out, all features of a position side by side.
 - C++ tape (``tape.cpp``): a scalar Value in C++, a node an operation.
 - PyTorch: tensors over the batch, padded to its longest document; Adam is the fused kernel.
 - valuegrad: all steps of a measurement run in one go, as in training; laying out their documents is part of it.
+  The two in C and C++ take theirs in one go as well.
 - JAX: the step is one jitted program, padded likewise and compiled for each length beforehand; "scan" runs all steps
   of a measurement inside one program, padded to 16 positions.
 
@@ -15,6 +17,7 @@ Where to start reading: ``prepare``, then ``Batches``, then a loader, for instan
 """
 
 import ctypes
+import platform
 import random
 import shutil
 import subprocess
@@ -28,10 +31,12 @@ import compilers
 import harness
 import numpy as np
 from documents import check_losses, documents
+from yardsticks import C_FLAGS, CPP_FLAGS, FOLDER
 
 METRICS = {"document": "µs a document", "compile": "compile, s", "memory": "peak memory, MB"}
 TOTAL_STEPS = 1000
 EMBD, HEADS, BLOCK = 16, 4, 16
+WIDEST = ["-mprefer-vector-width=512"] if platform.machine() in ("x86_64", "AMD64") else []
 BETA1, BETA2, EPSILON = 0.85, 0.99, 1e-8
 Train = Callable[[int], list[float]]  # trains so many steps; returns the losses
 
@@ -67,7 +72,7 @@ class Batches:
 
     def next(self) -> tuple[np.ndarray, float]:
         """The numbers of the next step's documents, and the learning rate."""
-        first, rate = self.step * self.size, 0.01 * (1 - self.step / TOTAL_STEPS)
+        first, rate = self.step * self.size, 0.01 * max(0.0, 1 - self.step / TOTAL_STEPS)
         self.step += 1
         return np.arange(first, first + self.size) % len(self.names), rate
 
@@ -142,28 +147,32 @@ def ours_eager(batches: Batches) -> tuple[str, Train]:
     return vg.__version__, steps_of(step)
 
 
-def tape(batches: Batches) -> tuple[str, Train]:
-    if shutil.which("g++") is None:
-        raise ImportError("no g++")
-    library = Path(tempfile.mkdtemp()) / "tape.so"
-    source = Path(__file__).with_name("tape.cpp")
-    flags = ["-O3", "-march=native", "-std=c++17", "-fPIC", "-shared"]
-    subprocess.run(["g++", *flags, str(source), "-o", str(library)], check=True)
-    code = ctypes.CDLL(str(library))
-    new, run = getattr(code, f"new_{batches.dtype}"), getattr(code, f"step_{batches.dtype}")
-    new.restype, run.restype = ctypes.c_void_p, ctypes.c_double
-    doubles = ctypes.POINTER(ctypes.c_double)
-    start = np.concatenate([matrix.ravel() for matrix in batches.weights.values()])
-    gpt = ctypes.c_void_p(new(start.ctypes.data_as(doubles), len(start), batches.vocabulary))
+def native(source: Path, compiler: str, flags: list[str]) -> Callable[[Batches], tuple[str, Train]]:
+    """What a source in C or C++ makes of it; like ours, it takes all steps of a measurement in one go."""
 
-    def step() -> float:
-        chosen, rate = batches.next()
-        tokens = np.concatenate([batches.tokens[i] for i in chosen], dtype=np.int32)
-        lengths = np.array([len(batches.tokens[i]) for i in chosen], np.int32)
-        pointers = [ctypes.c_void_p(array.ctypes.data) for array in (tokens, lengths)]
-        return run(gpt, *pointers, len(chosen), ctypes.c_double(rate))
+    def load(batches: Batches) -> tuple[str, Train]:
+        if shutil.which(compiler) is None:
+            raise ImportError(f"no {compiler}")
+        library = Path(tempfile.mkdtemp()) / "gpt.so"
+        real = {"float32": "float", "float64": "double"}[batches.dtype]
+        command = [compiler, *flags, f"-DREAL={real}", "-fPIC", "-shared", str(source), "-o", str(library), "-lm"]
+        subprocess.run(command, check=True)
+        code = ctypes.CDLL(str(library))
+        code.new_gpt.restype = ctypes.c_void_p
+        start = np.concatenate([matrix.ravel() for matrix in batches.weights.values()])
+        gpt = ctypes.c_void_p(code.new_gpt(ctypes.c_void_p(start.ctypes.data), len(start), batches.vocabulary))
 
-    return "tape.cpp", steps_of(step)
+        def train(count: int) -> list[float]:
+            chosen, rates = zip(*(batches.next() for _ in range(count)))
+            rows, losses = np.stack(chosen), np.zeros(count)
+            arrays = [batches.padded, batches.lengths, rows, np.array(rates), losses]
+            tokens, lengths, documents, each, out = (ctypes.c_void_p(array.ctypes.data) for array in arrays)
+            code.train(gpt, tokens, lengths, documents, batches.size, count, each, out)
+            return losses.tolist()
+
+        return source.name, train
+
+    return load
 
 
 def torch_steps(batches: Batches) -> tuple[str, Train]:
@@ -284,7 +293,8 @@ def jax_scan(batches: Batches) -> tuple[str, Train]:
 LOADERS: dict[str, Callable[[Batches], tuple[str, Train]]] = {
     "valuegrad": ours,
     "valuegrad, not compiled": ours_eager,
-    "C++ tape": tape,
+    "C by hand": native(FOLDER / "gpt.c", "gcc", [*C_FLAGS, *WIDEST]),
+    "C++ tape": native(Path(__file__).with_name("tape.cpp"), "g++", CPP_FLAGS),
     "PyTorch": torch_steps,
     "JAX": jax_steps,
     "JAX, scan": jax_scan,

@@ -258,8 +258,9 @@ def race(
             for process, run in zip(running, runs):
                 measured = process.measure()
                 checks[run.contestant] = check = measured.pop("check")
-                if not agree(check, next(iter(checks.values())), agree_within):
-                    raise SystemExit(f"round {number}: the contestants computed different numbers: {checks}")
+                other, expected = next(iter(checks.items()))
+                if not agree(check, expected, agree_within):
+                    raise SystemExit(f"round {number}: {difference(run.contestant, check, other, expected)}")
                 if number >= 0:
                     for metric, x in measured.items():
                         run.samples.setdefault(metric, []).append(x)
@@ -279,6 +280,15 @@ def agree(check: Any, expected: Any, within: float) -> bool:
         return abs(check - expected) <= within * abs(expected)
     largest = max(abs(x) for x in expected)
     return len(check) == len(expected) and all(abs(a - b) <= within * largest for a, b in zip(check, expected))
+
+
+def difference(one: str, x: Any, other: str, y: Any) -> str:
+    """What two contestants do not agree on: of lists the entries that are furthest apart."""
+    at = ""
+    if isinstance(x, list) and len(x) == len(y):
+        i = max(range(len(x)), key=lambda i: abs(x[i] - y[i]))
+        x, y, at = x[i], y[i], f" (number {i + 1} of {len(y)})"
+    return f"the contestants computed different numbers: {one} {x!r}, {other} {y!r}{at}"
 
 
 # ------------------------------------------------------------------------------------------ what is shown

@@ -5,7 +5,8 @@
 // document's nodes come after them and are dropped when its gradient is in the weights.  Every multiplication and
 // every addition is a node, as with any class of Value.
 //
-// Where to start reading: Tape, then GPT::loss.  compiled_gpt.py compiles it and calls the functions at the end.
+// Where to start reading: Tape, then GPT::loss.  compiled_gpt.py compiles it, for float or double, and calls the
+// functions at the end.
 
 #include <cmath>
 #include <cstdint>
@@ -141,12 +142,11 @@ struct GPT {
         return out;
     }
 
-    // The mean over the positions of -log of the probability of the token that follows.
-    V loss(const int32_t *tokens, int length) {
+    // The mean over the n positions of -log of the probability of the token that follows.
+    V loss(const int32_t *tokens, int n) {
         const int32_t wte = 0, wpe = wte + vocabulary * EMBD, head = wpe + BLOCK * EMBD;
         const int32_t wq = head + vocabulary * EMBD, wk = wq + EMBD * EMBD, wv = wk + EMBD * EMBD;
         const int32_t wo = wv + EMBD * EMBD, fc1 = wo + EMBD * EMBD, fc2 = fc1 + 4 * EMBD * EMBD;
-        const int n = std::min(BLOCK, length - 1);
         std::vector<Vector> keys, values;
         Vector losses;
         for (int position = 0; position < n; position++) {
@@ -183,11 +183,11 @@ struct GPT {
     }
 
     // A training step on a batch; returns its mean loss.
-    double step(const int32_t *tokens, const int32_t *lengths, int documents, double rate) {
+    double step(const int32_t *tokens, const int32_t *lengths, const int64_t *chosen, int documents, double rate) {
         V::tape = &tape;
         double total = 0;
-        for (int i = 0; i < documents; tokens += lengths[i++]) {
-            const V out = loss(tokens, lengths[i]);
+        for (int i = 0; i < documents; i++) {
+            const V out = loss(tokens + chosen[i] * (BLOCK + 1), lengths[chosen[i]]);
             total += out.data();
             tape.backward(weights, 1 / T(documents));
         }
@@ -208,13 +208,15 @@ struct GPT {
 
 }  // namespace
 
+// REAL is float or double.
 extern "C" {
-void *new_float64(const double *start, int count, int vocabulary) { return new GPT<double>(start, count, vocabulary); }
-void *new_float32(const double *start, int count, int vocabulary) { return new GPT<float>(start, count, vocabulary); }
-double step_float64(void *gpt, const int32_t *tokens, const int32_t *lengths, int documents, double rate) {
-    return static_cast<GPT<double> *>(gpt)->step(tokens, lengths, documents, rate);
-}
-double step_float32(void *gpt, const int32_t *tokens, const int32_t *lengths, int documents, double rate) {
-    return static_cast<GPT<float> *>(gpt)->step(tokens, lengths, documents, rate);
+void *new_gpt(const double *start, int count, int vocabulary) { return new GPT<REAL>(start, count, vocabulary); }
+
+// So many steps; `chosen` has the documents of each.  A document is a row of BLOCK + 1 tokens, of which lengths[i]
+// count as predictions.
+void train(void *gpt, const int32_t *tokens, const int32_t *lengths, const int64_t *chosen, int documents, int steps,
+           const double *rates, double *losses) {
+    for (int step = 0; step < steps; step++, chosen += documents)
+        losses[step] = static_cast<GPT<REAL> *>(gpt)->step(tokens, lengths, chosen, documents, rates[step]);
 }
 }

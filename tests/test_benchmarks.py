@@ -154,10 +154,10 @@ def test_compiled_training_loses_what_training_loses(tmp_path):
     assert list(measured) == names
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="the tape is C++")
+@pytest.mark.skipif(not (shutil.which("gcc") and shutil.which("g++")), reason="they are in C and C++")
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_tape_trains_in_batches_as_ours_does(tmp_path, dtype):
-    names = ["C++ tape", "valuegrad"]
+def test_tape_and_c_train_in_batches_as_ours_does(tmp_path, dtype):
+    names = ["C by hand", "C++ tape", "valuegrad"]
     arguments = ["--batch", "3", "--dtype", dtype, "--rounds", "1", "--steps", "50", "--only", *names]
     assert list(samples(tmp_path, "compiled_gpt.py", *arguments)) == names
 
@@ -224,8 +224,13 @@ def test_missing_package_is_said_and_the_others_run(tmp_path):
     runs, missing = harness.race(script, ["present", "absent"], 2, {}, agree_within=0.0)
     assert [(r.contestant, r.samples) for r in runs] == [("present", {"x": [2.0, 2.0]})]
     assert missing == {"absent": "No module named absent"}
-    with pytest.raises(SystemExit, match="different numbers"):
+    with pytest.raises(SystemExit, match=r"different numbers: other 8\.0, present 7\.0"):
         harness.race(script, ["present", "other"], 1, {}, agree_within=1e-9)
+
+
+def test_of_many_numbers_those_furthest_apart_are_shown():
+    message = module("harness").difference("a", [1.0, 2.0, 3.0], "b", [1.0, 2.5, 3.1])
+    assert message.endswith("a 2.0, b 2.5 (number 2 of 3)")
 
 
 def test_failing_contestant_stops_the_run(tmp_path):
