@@ -143,6 +143,17 @@ def test_a_power_that_is_the_same_in_all_lanes_is_that_of_a_lane_among_others(dt
         assert bits(same, dtype) == bits([other[0]] * 16, dtype), (base, exponent)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("exponent", [5.0, -5.0])
+def test_powers_of_zeros_of_both_signs_are_not_the_same(exponent: float, dtype: str) -> None:
+    nodes = Nodes(2)
+    graph = nodes.graph([nodes.add("power", [0, 1])])
+    zeros = [0.0, -0.0] * 32
+    (have,), _ = run(code_of(graph, [0, 0], dtype=dtype), [zeros, [exponent] * len(zeros)], len(zeros))
+    end = 0.0 if exponent > 0 else math.inf
+    assert bits(have, dtype) == bits([end, -end] * 32, dtype)
+
+
 @pytest.mark.parametrize("exponent", [2.0, 1.0, -1.0])
 def test_powers_that_floats_treats_apart_are_exact(exponent: float) -> None:
     nodes = Nodes(1)

@@ -223,28 +223,29 @@ VG_EXP_FUNCTION(float, f32, avx512, VG_TARGET_AVX512, __m512, 16, _mm512_loadu_p
 #define VG_MVEC_FUNCTION(name, T, suffix, lanes, level, target, vector, width, load, store, operands)                 \
     static target void vg_##name##_##suffix##_##level(const void *a, const void *b, void *out, double number) {       \
         void *const function = vg_mvec_##suffix[VG_MVEC_##name];                                                      \
-        T copy_a[lanes], copy_b[lanes], own_a[lanes], own_b[lanes];                                                   \
+        T copy_a[lanes], copy_b[lanes], own_a[width], own_b[width];                                                   \
         int same = 0;                                                                                                 \
         (void)b; (void)number;                                                                                        \
         if (VG_MVEC_##name == VG_MVEC_power) {                                                                        \
             memcpy(copy_a, a, sizeof copy_a), memcpy(copy_b, b, sizeof copy_b);                                       \
-            same = 1;                                                                                                 \
-            for (int i = 1; i < lanes; i++) same &= copy_a[i] == copy_a[0] && copy_b[i] == copy_b[0];                 \
+            same = !memcmp(copy_a, copy_a + 1, sizeof copy_a - sizeof(T)) /* to the bit: 0.0 is not -0.0 */           \
+                   && !memcmp(copy_b, copy_b + 1, sizeof copy_b - sizeof(T));                                         \
             if (same) {                                                                                               \
-                for (int i = 0; i < lanes; i++) own_a[i] = i ? 1 : copy_a[0], own_b[i] = i ? 1 : copy_b[0];           \
+                for (int i = 0; i < width; i++) own_a[i] = i ? 1 : copy_a[0], own_b[i] = i ? 1 : copy_b[0];           \
                 a = own_a, b = own_b;                                                                                 \
             }                                                                                                         \
         }                                                                                                             \
-        for (int i = 0; i < lanes; i += width) {                                                                      \
+        for (int i = 0; i < (same ? width : lanes); i += width) {                                                     \
             const vector x = load((const T *)a + i);                                                                  \
             store((T *)out + i, operands == 1 ? ((vector(*)(vector))function)(x)                                      \
                                               : ((vector(*)(vector, vector))function)(x, load((const T *)b + i)));    \
         }                                                                                                             \
         if (VG_MVEC_##name == VG_MVEC_power)                                                                          \
-            for (int i = 0; i < lanes; i++) {                                                                         \
-                const T x = copy_a[i], y = copy_b[i], z = ((const T *)out)[same ? 0 : i];                             \
+            for (int i = 0; i < (same ? 1 : lanes); i++) {                                                            \
+                const T x = copy_a[i], y = copy_b[i], z = ((const T *)out)[i];                                        \
                 ((T *)out)[i] = y == 2 ? x * x : y == 1 ? x : y == -1 ? 1 / x : z;                                    \
             }                                                                                                         \
+        for (int i = 1; same && i < lanes; i++) ((T *)out)[i] = ((const T *)out)[0];                                  \
     }
 #define X(name, symbol, operands)                                                                                     \
     VG_MVEC_FUNCTION(name, double, f64, VG_LANES_F64, avx2, VG_TARGET_AVX2, __m256d, 4, _mm256_loadu_pd,              \
