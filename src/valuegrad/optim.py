@@ -308,8 +308,8 @@ class Adam(Optimizer):
         """As the class says."""
         m = self.beta1 * memory["m"] + (1 - self.beta1) * grads
         v = self.beta2 * memory["v"] + (1 - self.beta2) * (grads * grads)
-        m_hat = m / (1 - self.beta1**t)
-        v_hat = v / (1 - self.beta2**t)
+        m_hat = m * (1 / (1 - self.beta1**t))  # one division for all parameters, and not one for each
+        v_hat = v * (1 / (1 - self.beta2**t))
         return data - rate * m_hat / (np.sqrt(v_hat) + self.epsilon), {"m": m, "v": v}
 
 

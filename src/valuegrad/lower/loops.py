@@ -288,7 +288,10 @@ class Loops(Vectors):
                 self.tiles(of(full, 0), everything)
             self.rows = rest
             if rest:
-                self.mask = "<" + ", ".join(f"i1 {int(i < rest)}" for i in range(v)) + ">"
+                calls = any(is_call(body.op) for body in self.kernel.bodies)
+                self.width = v if calls else max(TERMS, 1 << (rest - 1).bit_length())
+                if rest < self.width:
+                    self.mask = "<" + ", ".join(f"i1 {int(i < rest)}" for i in range(self.width)) + ">"
                 self.tiles(of(1, full * v), everything)
             return None
 
@@ -308,7 +311,7 @@ class Loops(Vectors):
             return None
         turns = {c for p in range(len(box.lengths)) for c in self.turned(box, p)}
         calls = sum(is_call(body.op) for body in self.kernel.bodies)
-        alone = 0.0 if box.lengths or calls else 1.0 / len(self.units)  # a member by itself loads each of its numbers
+        alone = 0.0 if calls else 1.0 / len(self.units)  # a member by itself loads each of its numbers
         for d, extent in enumerate(box.extents):
             members = extent if isinstance(extent, int) else max(2.0, float(self.nest.extents[:, d].mean()))
             if members < 2:
