@@ -16,7 +16,6 @@ from test_roll import agree, same
 
 import valuegrad as vg
 from valuegrad.lower import emit, inplace
-from valuegrad.lower.recycled import Recycled
 from valuegrad.roll import again
 from valuegrad.roll.kernels import Kernel
 
@@ -368,26 +367,3 @@ def test_a_program_that_writes_over_its_own_input(in_place: list[tuple[int, int]
     code.run_packed(1, array, [], array, [], 1)
     assert same(array, 2.0 * x + x[::-1])
     assert same(program.iterate(x, steps=3), np.array(step(step(step(list(x))))))
-
-
-# ---------------------------------------------------------------------------------------------- results' memory
-def test_a_result_that_is_held_is_not_written_over() -> None:
-    n = 70_000
-    program = vg.compile(lambda x: vg.sum([xi * xi for xi in x]), vectors=("x",)).value_and_grad
-    results = [program(np.full(n, float(k)))[1][0] for k in range(4)]
-    part = program(np.full(n, 9.0))[1][0][5:7]
-    for _ in range(3):
-        program(np.zeros(n))
-    assert [x[0] for x in results] == [0.0, 2.0, 4.0, 6.0]
-    assert part.tolist() == [18.0, 18.0]
-
-
-def test_memory_that_nobody_holds_is_given_again() -> None:
-    room, kind = Recycled(), np.dtype("float64")
-    first = room.array(100_000, kind)
-    second = room.array(100_000, kind)
-    third = room.array(100_000, kind)
-    assert len({x.ctypes.data for x in (first, second, third)}) == 3
-    address = third.ctypes.data
-    del third
-    assert room.array(100_000, kind).ctypes.data == address

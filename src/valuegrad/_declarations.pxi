@@ -17,7 +17,7 @@ cdef extern from "_iterate.h":
     ctypedef void (*VgStreamFunction)(char **columns, const void *uniform, int64_t count) noexcept
     ctypedef void (*VgSegmentFunction)(void *frame, void *uniform, void *accumulators, int32_t *failed,
                                        uint64_t valid_bits) noexcept
-    ctypedef void (*VgVectorFunction)(const void *a, const void *b, void *out, double number) noexcept
+    ctypedef void (*VgVectorFunction)(const void *a, const void *b, void *out, double number, int64_t blocks) noexcept
     VgVectorFunction vg_vector_function(uint16_t op, int is_float32, int strict)
     void *vg_register_function(uint16_t op, int is_float32, int strict)
     int vg_register_lanes(int is_float32)

@@ -25,7 +25,8 @@ static int32_t jit_argument(Jit *jit, int32_t p) {
     return slot;
 }
 
-/* The operands p to p + n are in slots; a slot for the result is taken, and no register is in use any more. */
+/* The operands p to p + n are in slots; a slot for the result is taken, and no register is in use any more.  The loop
+ * over the blocks ends. */
 static void jit_prepare_call(Jit *jit, int32_t i, int32_t p, int32_t n) {
     jit_spill_all(jit);
     jit->home[i] = jit_take_slot(jit);
@@ -33,15 +34,12 @@ static void jit_prepare_call(Jit *jit, int32_t i, int32_t p, int32_t n) {
     jit_settle(jit);
     jit_forget_all(jit);
     jit_end_loop(jit, jit->pass);
-    jit_begin_loop(jit, 1);
-    X86_PLAIN(&jit->code, "\xC5\xF8\x77"); /* vzeroupper: the function may be SSE code */
 }
 
 static void jit_call(Jit *jit, const void *function) {
+    X86_PLAIN(&jit->code, "\xC5\xF8\x77"); /* vzeroupper: the function may be SSE code */
     jit_constant_word(jit, function);
     X86_PLAIN(&jit->code, "\xFF\xD0"); /* call rax */
-    jit_end_loop(jit, 1);
-    jit_begin_loop(jit, jit->pass);
 }
 
 /* Code that is longer than the first cache for instructions runs for all blocks before the next stretch does: then it
@@ -56,7 +54,7 @@ static void jit_break_stretch(Jit *jit) {
     jit_begin_loop(jit, jit->pass);
 }
 
-/* An elementary function: function(a, b, out, number).  Without b: a twice. */
+/* An elementary function: function(a, b, out, number, blocks).  Without b: a twice. */
 static void jit_lower_call(Jit *jit, int32_t i, const JitLowering *how) {
     const int32_t p = jit->segment->start[i], n = jit->segment->start[i + 1] - p;
     const VgVectorFunction function = vg_vector_function(jit->segment->op[i], jit->float32, jit->strict);
@@ -71,7 +69,14 @@ static void jit_lower_call(Jit *jit, int32_t i, const JitLowering *how) {
     jit_lea(jit, X86_RDX, jit_home(jit, i));
     jit_constant_word(jit, &jit->segment->number[i]);
     X86_PLAIN(&jit->code, "\xC4\xE1\xF9\x6E\xC0"); /* vmovq xmm0, rax */
+    if (jit->blocks == 1) {
+        X86_PLAIN(&jit->code, "\xB9\x01\x00\x00\x00"); /* mov ecx, 1 */
+    } else {
+        X86_PLAIN(&jit->code, "\x8B\x4C\x24"); /* mov ecx, [rsp + JIT_BLOCKS] */
+        x86_byte(&jit->code, JIT_BLOCKS);
+    }
     jit_call(jit, &function);
+    jit_begin_loop(jit, jit->pass);
 }
 
 typedef void (*JitNorm)(const char *frame, const void *uniform, const char *table, void *out, int32_t n, int32_t slot);
@@ -121,6 +126,7 @@ static void jit_lower_norm(Jit *jit, int32_t i, const JitLowering *how) {
         jit_rest(jit);
     }
     jit_prepare_call(jit, i, p, n);
+    jit_begin_loop(jit, 1);
     X86_PLAIN(&jit->code, "\xE9\0\0\0\0"); /* jmp, over the table */
     at = jit->code.size;
     x86_room(&jit->code, 4 * (size_t)table.count);
@@ -136,6 +142,8 @@ static void jit_lower_norm(Jit *jit, int32_t i, const JitLowering *how) {
     X86_PLAIN(&jit->code, "\x41\xB9"); /* mov r9d, bytes of a slot */
     x86_word(&jit->code, (uint32_t)(jit->blocks * VG_BLOCK_BYTES));
     jit_call(jit, &function);
+    jit_end_loop(jit, 1);
+    jit_begin_loop(jit, jit->pass);
 }
 
 #endif

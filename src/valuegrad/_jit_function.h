@@ -5,8 +5,9 @@
  *
  * Data structures
  *   a loop     where the code computes more blocks than fit into registers at once.  There is one for each stretch of
- *              instructions between two calls, and one for each call: then the calls' latencies overlap.  Long stretches
- *              are cut, so that each is in the processor's first cache while all blocks run through it.
+ *              instructions between two calls; a function computes all blocks in one call, so that their latencies
+ *              overlap.  Long stretches are cut, so that each is in the processor's first cache while all blocks run
+ *              through it.
  *   JitFailing  a guard's rare way: one jump out of the code, and one back.
  *
  * Where to start reading: jit_begin_function. */

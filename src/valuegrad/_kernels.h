@@ -118,19 +118,19 @@ VG_KERNEL(select_ss) {
     VG_EACH out[i] = a[i] != 0 ? x : y;
 }
 
-/* The functions of _elementary.h, vector by vector. */
+/* The functions of _elementary.h. */
 VG_KERNEL(function1_v) {
     VG_COUNT;
     VG_OUT;
     VG_IN(a);
-    for (ptrdiff_t i = 0; i < n; i += VG_LANES) step->function(a + i, NULL, out + i, step->number);
+    step->function(a, NULL, out, step->number, n / VG_LANES);
 }
 VG_KERNEL(function2_vv) {
     VG_COUNT;
     VG_OUT;
     VG_IN(a);
     VG_IN(b);
-    for (ptrdiff_t i = 0; i < n; i += VG_LANES) step->function(a + i, b + i, out + i, step->number);
+    step->function(a, b, out, step->number, n / VG_LANES);
 }
 
 /* ------------------------------------------------------------------------- any number of operands, in their order

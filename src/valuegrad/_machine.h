@@ -52,7 +52,8 @@ typedef void (*VgSharedFunction)(void *frame, void *uniform, void *accumulators,
 /* A segment on arrays: `count` lanes of each column, of which there is one for each slot of the frame. */
 typedef void (*VgStreamFunction)(char *const *columns, const void *uniform, int64_t count);
 
-/* An elementary function on V lanes; b only where the operation has two operands, number where it is static. */
-typedef void (*VgVectorFunction)(const void *a, const void *b, void *out, double number);
+/* An elementary function on blocks of V lanes, one behind the other; b only where the operation has two operands, number
+ * where it is static. */
+typedef void (*VgVectorFunction)(const void *a, const void *b, void *out, double number, int64_t blocks);
 
 #endif

@@ -283,7 +283,7 @@ cdef class Code:
 
     @staticmethod
     def function(int op, str dtype, bint strict):
-        """The address of the function that computes an operation on V lanes, (a, b, out, number); 0: there is none."""
+        """The address of the function that computes an operation, (a, b, out, number, blocks of V lanes); 0: there is none."""
         return <uintptr_t>vg_vector_function(<uint16_t>op, dtype == "float32", strict)
 
     @staticmethod

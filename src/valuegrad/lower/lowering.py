@@ -77,6 +77,7 @@ class Lowered:
         self._guards_are_all = bool(np.all(guards == np.arange(len(guards))))
         self._own_count = int(self.same.sum())
         self._own = Recycled()
+        self._others = Recycled(len(self.same) - self._own_count)
         self._uniform = uniform
         self._dtype = np.dtype(dtype)
 
@@ -94,7 +95,7 @@ class Lowered:
             same for all lanes in one array; an array of length n for each of the others.
         """
         own = self._own.array(self._own_count, self._dtype)
-        others = [np.empty(n, dtype=self._dtype) for _ in range(len(self.same) - len(own))]
+        others = [self._others.array(n, self._dtype) for _ in range(len(self.same) - len(own))]
         failed = self.run_into(n, uniform, lanes, own, others, threads)
         return failed, own, others
 

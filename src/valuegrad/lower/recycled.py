@@ -16,8 +16,8 @@ import numpy as np
 __all__ = ["Recycled"]
 
 LEAST_BYTES = 1 << 19
-MOST = 2
-"""Arrays that are kept: while a result is computed, the one before is still held."""
+MOST_BYTES = 1 << 28
+"""Of all arrays that are kept: memory that nobody else can have as long as the program is there."""
 
 
 def _references_of_none_but_us() -> int:
@@ -38,6 +38,10 @@ ONLY_HERE = _references_of_none_but_us()
 class Recycled:
     """Arrays of one length that were given away, to be had again once nobody else has them or a view of them.
 
+    Args:
+        at_once: how many make up a result. Twice as many are kept: while a result is computed, the one before is
+            still held.
+
     Example:
         >>> room = Recycled()
         >>> a = room.array(100_000, np.dtype("float64"))
@@ -51,12 +55,14 @@ class Recycled:
         True
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: int = 1) -> None:
+        self._most = 2 * at_once
         self._kept: list[Any] = []
 
     def array(self, count: int, dtype: np.dtype[Any]) -> Any:
         """An array of numbers that mean nothing."""
-        if ONLY_HERE < 0 or count * dtype.itemsize < LEAST_BYTES:
+        size = count * dtype.itemsize
+        if ONLY_HERE < 0 or size < LEAST_BYTES:
             return np.empty(count, dtype=dtype)
         for _ in range(len(self._kept)):
             try:
@@ -70,6 +76,8 @@ class Recycled:
             if is_free:
                 return found
         found = np.empty(count, dtype=dtype)
-        self._kept[: len(self._kept) + 1 - MOST] = []
-        self._kept.append(found)
+        most = min(self._most, MOST_BYTES // size)
+        if most:
+            self._kept[: max(0, len(self._kept) + 1 - most)] = []
+            self._kept.append(found)
         return found

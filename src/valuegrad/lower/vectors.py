@@ -310,12 +310,12 @@ class Vectors:
         """A function that takes V numbers from memory and leaves its results there."""
         w, t = self.w, self.type()
         self.calls = True
-        self.declared.add(f"declare void @{function}(ptr, ptr, ptr, double)")
+        self.declared.add(f"declare void @{function}(ptr, ptr, ptr, double, i64)")
         align = BLOCK if self.width > 1 else self.item
         for room, x in zip("ab", numbers):
             w.do(f"store {t} {x}, ptr %{room}, align {align}")
         second = "%b" if len(numbers) > 1 else "%a"
-        w.do(f"call void @{function}(ptr %a, ptr {second}, ptr %out, double 0x{_bits(number):016X})")
+        w.do(f"call void @{function}(ptr %a, ptr {second}, ptr %out, double 0x{_bits(number):016X}, i64 1)")
         return w(f"load {t}, ptr %out, align {align}")
 
     def _call_in_registers(self, function: str, size: int, numbers: list[str]) -> str:
