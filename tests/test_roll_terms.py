@@ -247,6 +247,22 @@ def test_what_is_computed_again_in_lanes_is_the_same(again_everywhere: Any) -> N
         agree(lambda x: [*gradient(softly)(x)], [rng.normal(size=lanes) for _ in range(50)])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_derivative_of_a_relu_is_not_kept_beside_it(dtype: str, again_everywhere: list[tuple[int, int]]) -> None:
+    def loss(w: Any, v: Any, x: Any) -> Any:
+        hidden = [vg.relu(vg.dot(list(w[8 * i : 8 * i + 8]), x)) for i in range(20)]
+        return vg.sum([vg.exp(vg.dot(list(v[20 * j : 20 * j + 20]), hidden)) for j in range(7)])
+
+    def step(w: Any, v: Any, x: Any) -> Any:
+        _, (by_w, by_v) = vg.value_and_grad(lambda w, v: loss(w, v, x), argnums=(0, 1))(w, v)
+        return np.array([vg.batch_sum(g) for g in (*by_w, *by_v)], dtype=object)
+
+    x = [*np.random.default_rng(1).normal(size=(8, 7))]
+    x[0] = np.array([math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, 1.0])
+    agree(step, numbers(160), numbers(140, 1), x, vectors=("w", "v"), dtype=dtype)
+    assert any(after <= before - 20 for before, after in again_everywhere)
+
+
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each list of computed terms whether they are counted."""
