@@ -98,7 +98,7 @@ def emit_segment(
             columns: Any = [_total(column, kernel.members, totals) for column in kernel.columns]  # of the kernel's kind
             kernel = replace(kernel, columns=columns)
         if isinstance(kernel, Kernel):
-            kernel = _with_tables(loops, f"{name}_{i}", kernel, constants, is_constant)
+            kernel = _with_tables(loops, f"{name}_{i}", in_place.applied(kernel), constants, is_constant)
             calls += _nests(loops, f"{name}_{i}", kernel, sharing)
         else:
             calls += _ordered(loops, f"{name}_{i}", kernel, sharing)
