@@ -246,6 +246,22 @@ def test_what_is_computed_again_in_lanes_is_the_same(again_everywhere: Any) -> N
         agree(lambda x: [*gradient(softly)(x)], [rng.normal(size=lanes) for _ in range(50)])
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_derivative_of_a_relu_is_not_kept_beside_it(dtype: str, again_everywhere: list[tuple[int, int]]) -> None:
+    def loss(w: Any, v: Any, x: Any) -> Any:
+        hidden = [vg.relu(vg.dot(list(w[8 * i : 8 * i + 8]), x)) for i in range(20)]
+        return vg.sum([vg.exp(vg.dot(list(v[20 * j : 20 * j + 20]), hidden)) for j in range(7)])
+
+    def step(w: Any, v: Any, x: Any) -> Any:
+        _, (by_w, by_v) = vg.value_and_grad(lambda w, v: loss(w, v, x), argnums=(0, 1))(w, v)
+        return np.array([vg.batch_sum(g) for g in (*by_w, *by_v)], dtype=object)
+
+    x = [*np.random.default_rng(1).normal(size=(8, 7))]
+    x[0] = np.array([math.nan, math.inf, -math.inf, 0.0, -0.0, 5e-324, 1.0])
+    agree(step, numbers(160), numbers(140, 1), x, vectors=("w", "v"), dtype=dtype)
+    assert any(after <= before - 20 for before, after in again_everywhere)
+
+
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each list of computed terms whether they are counted."""
@@ -328,9 +344,27 @@ def test_arrays_that_stay_in_place_give_the_same(in_place: list[tuple[int, int]]
     assert in_place == [(0, 0)] * 2
 
 
-def test_an_input_that_is_read_often_is_copied(in_place: list[tuple[int, int]]) -> None:
-    agree(lambda x: [a * b for a in x for b in x], numbers(20), vectors=("x",))
-    assert in_place[-1][0] == -1
+def test_an_input_that_is_read_often_stays_in_place_wherever_it_begins(in_place: list[tuple[int, int]]) -> None:
+    room = np.zeros(40)
+    first = -room.ctypes.data % 64 // 8
+    for more in (0, 1):
+        x = room[first + more : first + more + 20]
+        x[:] = numbers(20)
+        agree(lambda x: [a * b for a in x for b in x], x, vectors=("x",))
+    assert [read for read, _ in in_place] == [0, 0]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("lanes", [1, 5, 8, 300, 5000])
+def test_sums_over_the_lanes_go_to_the_array_of_the_outputs(
+    lanes: int, dtype: str, in_place: list[tuple[int, int]]
+) -> None:
+    def step(w: Any, x: Any) -> Any:
+        _, grads = vg.value_and_grad(lambda w: vg.dot(list(w), [x * w[-1 - k] for k in range(30)]))(w)
+        return np.array([vg.batch_sum(g) for g in grads], dtype=object)
+
+    agree(step, numbers(30), numbers(lanes, 1), vectors=("w",), dtype=dtype)
+    assert in_place[-1] == (0, 0)
 
 
 def test_an_output_that_is_read_again_or_a_constant_is_copied(in_place: list[tuple[int, int]]) -> None:

@@ -58,6 +58,7 @@ typedef struct VgCode {
     VgRuns read, written; /* of the uniform inputs and outputs */
     VgRuns totals;        /* of the sums over the lanes: where they lie among the uniforms */
     int32_t in_place_read, in_place_written; /* which run of `read` and `written` stays in its array (vg_arrays); -1 */
+    int is_read_often; /* the former, only where its vectors lie as those of a copy would */
     int pieces; /* segments, then loops */
     VgPiece *piece;
     VgSegmentFunction whole_block; /* the assembler's `main` for a block of several vectors; NULL: a block is one */

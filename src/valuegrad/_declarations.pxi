@@ -51,6 +51,7 @@ cdef extern from "_iterate.h":
         VgLowered lowered
         VgRuns read, written
         int32_t in_place_read, in_place_written
+        int is_read_often
         int parts
         VgPiece *piece
         VgStreamFunction stream

@@ -228,15 +228,15 @@ cdef class Code:
 
     @property
     def in_place(self):
-        """Which run of inputs and which of outputs stay in their arrays; -1: none."""
-        return self.made().in_place_read, self.made().in_place_written
+        """Which run of inputs and which of outputs stay in their arrays, -1: none; whether the former is read often."""
+        return self.made().in_place_read, self.made().in_place_written, self.made().is_read_often
 
-    def leave_in_place(self, int32_t read, int32_t written):
+    def leave_in_place(self, int32_t read, int32_t written, bint is_read_often):
         """Let a run of inputs and one of outputs (-1: none) stay in their arrays: the functions that will be installed
         know them as such (lower/inplace.py)."""
         cdef VgCode *code = self.made()
         code.in_place_read = read if read < code.read.count else -1
-        code.in_place_written = written if written < code.written.count else -1
+        code.in_place_written, code.is_read_often = written if written < code.written.count else -1, is_read_often
 
     def install_stream(self, uintptr_t address, keep):
         """Run the lanes by the function at this address, which works on the arrays themselves (lower/streams.py); it

@@ -383,12 +383,28 @@ static void *vg_as_scalars(const VgCode *code, const VgRun *run, const char *pac
     return (void *)((uintptr_t)packed + (uintptr_t)((ptrdiff_t)(run->packed - run->uniform) * (ptrdiff_t)code->item));
 }
 
+/* Whether a run's scalars begin in a vector where they do in their array. */
+static int vg_lies_alike(const VgCode *code, const VgRun *run, const void *uniform, const void *packed) {
+    return ((uintptr_t)vg_as_scalars(code, run, (const char *)packed) - (uintptr_t)uniform) % VG_BLOCK_BYTES == 0;
+}
+
+/* Whether some of a run are sums over the lanes: where there are several chunks these are added up as scalars. */
+static int vg_has_totals(const VgCode *code, const VgRun *run) {
+    for (int32_t i = 0; i < code->totals.count; i++) {
+        const VgRun *const of = &code->totals.run[i];
+        if (of->uniform < run->uniform + run->count && run->uniform < of->uniform + of->count) return 1;
+    }
+    return 0;
+}
+
 /* Let rolled code read large inputs, and write large outputs, where the caller has them: the runs that are not copied.
  * Outputs are written before all inputs are read, so they must not be the same memory. */
-static void vg_leave_in_place(const VgJob *job, void *uniform, int32_t *read, int32_t *written) {
+static void vg_leave_in_place(const VgJob *job, void *uniform, int alone, int32_t *read, int32_t *written) {
     const VgCode *const code = job->code;
     *read = job->packed ? code->in_place_read : -1;
     *written = job->packed ? code->in_place_written : -1;
+    if (*read >= 0 && code->is_read_often && !vg_lies_alike(code, &code->read.run[*read], uniform, job->packed)) *read = -1;
+    if (*written >= 0 && !alone && vg_has_totals(code, &code->written.run[*written])) *written = -1;
     if (*read >= 0) vg_arrays(uniform)[0] = vg_as_scalars(code, &code->read.run[*read], job->packed);
     if (*written >= 0 && *read >= 0) {
         const VgRun *const in = &code->read.run[*read], *const out = &code->written.run[*written];
@@ -427,7 +443,7 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     }
     c->error = 0;
     int32_t read_in_place, written_in_place;
-    vg_leave_in_place(job, c->uniform, &read_in_place, &written_in_place);
+    vg_leave_in_place(job, c->uniform, alone, &read_in_place, &written_in_place);
     if (job->packed)
         vg_copy_runs(code, &code->read, (char *)c->uniform, (char *)job->packed, 0, read_in_place);
     else

@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Steps", "built", "runs_compiled"]
 
+VECTOR = 64  # bytes, VG_BLOCK_BYTES of _machine.h
+
 
 def built() -> bool:
     """Whether there are the compiled modules that make programs quick."""
@@ -85,7 +87,7 @@ class Steps:
         optimizer = self.optimizer
         rows = [np.frombuffer(read_data(optimizer.parameters)), *[optimizer.memory[x] for x in optimizer.remembers]]
         room = self.model.settings.block_size + 2  # for the inputs of a lone document, behind the parameters
-        self.state: State = np.zeros((len(rows), self.count + room), dtype=self.dtype)
+        self.state: State = _in_whole_vectors(np.zeros((len(rows), self.count + room), dtype=self.dtype))
         self.state[:, : self.count] = rows
 
     def write_back(self, state: State | None = None) -> None:
@@ -129,7 +131,7 @@ class Steps:
         rows = np.empty((len(plan), 3))
         rows[:, 0], rows[:, 1], rows[:, 2] = rates, np.arange(t, t + len(plan)), plan.batch
         losses = np.empty(len(plan))
-        state = state.copy()
+        state = _in_whole_vectors(state)
         blocks = plan.program, plan.lanes, plan.begins, plan.numbers, plan.first
         done = self._descent().run(state, codes, *blocks, rows, losses, self.threads)
         return state, losses[: done + 1]
@@ -199,6 +201,15 @@ class Steps:
         most = self.optimizer.clip_norm
         length = vg.norm([grad * share for grad in grads])
         return vg.where(length > most, most / length, 1.0)
+
+
+def _in_whole_vectors(state: State) -> State:
+    """A copy whose memory begins with a whole vector: then programs read the parameters where they are."""
+    room = np.empty(state.nbytes + VECTOR, dtype=np.uint8)
+    first = -room.ctypes.data % VECTOR
+    found: State = room[first : first + state.nbytes].view(state.dtype).reshape(state.shape)
+    found[:] = state
+    return found
 
 
 def _native(program: Program, example: tuple[Any, ...]) -> Any:

@@ -23,6 +23,7 @@ from valuegrad.roll.again import computed_again
 from valuegrad.roll.feeding import counting, fed
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
+from valuegrad.roll.order import summed_early
 from valuegrad.roll.packs import packs_of
 from valuegrad.roll.sequences import Chain, Sequence, Track, storage
 
@@ -82,6 +83,7 @@ def emit_segment(
     kernels = fed(kernels, lanes, is_call, single=single)
     exact = 2.0**53 if target.dtype == "float64" else 2.0**24
     kernels = [counting(k, constants, exact) if isinstance(k, Kernel) else k for k in kernels]
+    kernels = summed_early(kernels)
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(target, single, slots, places, vectors)
@@ -96,7 +98,7 @@ def emit_segment(
             columns: Any = [_total(column, kernel.members, totals) for column in kernel.columns]  # of the kernel's kind
             kernel = replace(kernel, columns=columns)
         if isinstance(kernel, Kernel):
-            kernel = _with_tables(loops, f"{name}_{i}", kernel, constants, is_constant)
+            kernel = _with_tables(loops, f"{name}_{i}", in_place.applied(kernel), constants, is_constant)
             calls += _nests(loops, f"{name}_{i}", kernel, sharing)
         else:
             calls += _ordered(loops, f"{name}_{i}", kernel, sharing)

@@ -3,9 +3,10 @@
 Why: a run's inputs are copied among its scalars, and its outputs from there.  Where 640,000 numbers are read once or
 twice and as many written, the copies take as long as the loops.
 
-How: a run of inputs (``Code.runs``) is read where it lies if nothing reads it often (what is read often is better off
-in a copy that begins with a whole vector), a run of outputs is written there if nothing reads it again.  The columns
-that are in one of them get a space of its own.
+How: a run of inputs (``Code.runs``) is read where it lies, a run of outputs is written there if nothing reads it again.
+The columns that are in one of them get a space of its own.  A run that is read often is better off in a copy if it does
+not begin with a whole vector, and totals over the lanes are no outputs yet where several blocks of lanes are added up:
+then that space is the scalars' after all (``vg_leave_in_place`` of ``_run.h``).
 
 Where to start reading: ``in_place``.
 """
@@ -13,7 +14,7 @@ Where to start reading: ``in_place``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,15 +42,19 @@ class InPlace:
 
     Args:
         runs: of inputs and of outputs, which run; -1: none.
+        is_often: the inputs are read often.
         ends: for each space its first scalar, and the end of them.
+        totals: the scalars in which sums over the lanes end.
     """
 
     runs: tuple[int, int] = (-1, -1)
+    is_often: bool = False
     ends: tuple[tuple[str, int, int], ...] = ()
+    totals: NDArray[Any] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
 
     def fits(self, kernels: Sequence[Any]) -> bool:
         """Whether these kernels can have them there, too."""
-        return all(_is_clean(kernel, first, end) for _, first, end in self.ends for kernel in kernels)
+        return all(_is_clean(kernel, first, end, self.totals) for _, first, end in self.ends for kernel in kernels)
 
     def applied(self, kernel: Kernel) -> Kernel:
         """The kernel with the spaces of its columns."""
@@ -77,6 +82,7 @@ def in_place(
     """
     spaces = []
     chosen = [-1, -1]
+    is_often = False
     stores = np.concatenate([segment.numbers[segment.ops == STORE_UNIFORM] for segment in segments]).astype(np.int64)
     for which, space in enumerate((INPUT, OUTPUT)):
         found = runs[which]
@@ -92,28 +98,31 @@ def in_place(
         if ((others[:, 0] < end) & (others[:, 0] + others[:, 2] > first)).any():
             continue
         if space == INPUT:
-            fits = reads <= OFTEN * count
+            fits, is_often = True, reads > OFTEN * count
         else:
-            written = np.bincount(stores[(stores >= first) & (stores < end)] - first, minlength=count)
-            fits = not reads and not _within(totals, first, end) and bool((written == 1).all())
-        if fits and all(_is_clean(one, first, end) for several in kernels for one in several):
+            left = np.concatenate([stores, totals])
+            written = np.bincount(left[(left >= first) & (left < end)] - first, minlength=count)
+            fits = not reads and bool((written == 1).all())
+        if fits and all(_is_clean(one, first, end, totals) for several in kernels for one in several):
             spaces.append((space, first, end))
             chosen[which] = k
-    return InPlace((chosen[0], chosen[1]), tuple(spaces))
+    return InPlace((chosen[0], chosen[1]), is_often, tuple(spaces), totals)
 
 
 def _within(places: NDArray[Any], first: int, end: int) -> int:
     return int(np.count_nonzero((places >= first) & (places < end)))
 
 
-def _is_clean(kernel: Any, first: int, end: int) -> bool:
-    """Whether each of a kernel's columns lies wholly in a range of scalars, or outside of it; not at all inside, where
-    steps follow each other."""
+def _is_clean(kernel: Any, first: int, end: int, totals: NDArray[Any]) -> bool:
+    """Whether each of a kernel's columns lies wholly in a range of scalars, or outside of it, those of sums over the
+    lanes where these end; not at all inside, where steps follow each other."""
     if not isinstance(kernel, Kernel):
         count = max([kernel.members, *[section.count for section in _sections(kernel)]])
         tracks = [track.places(count) for track in kernel.columns if track.space == "uniform"]
+        tracks += [totals[track.places(kernel.members)] for track in kernel.columns if track.space == "sum"]
         return not any(_within(places, first, end) for places in tracks)
     lowest = {c: column.at for c, column in enumerate(kernel.columns) if column.space == "uniform"}
+    lowest |= {c: totals[column.at] for c, column in enumerate(kernel.columns) if column.space == "sum"}
     highest = dict(lowest)
     for body in kernel.bodies:
         for pieces in body.variants:

@@ -549,7 +549,7 @@ row(
 row(
     "relu",
     value=lambda m, a: m.where(m.lt(0.0, a), a, m.where(m.eq(a, a), 0.0, a)),
-    local_grads=lambda m, a, out: (m.where(m.lt(0.0, a), 1.0, 0.0),),
+    local_grads=lambda m, a, out: (m.where(m.lt(0.0, out), 1.0, 0.0),),  # of a, which nobody else may need, the same
     doc="a where it is positive, else 0; nan stays nan.",
     method="relu",
     samples=((3.0,), (-2.0,), *EDGES),

@@ -4,7 +4,8 @@ Why: a result that several loops read is written once and read by each of them. 
 holds, to write and read a product takes longer than to multiply again what it was made of, which is there in any case.
 
 How: a body whose operations are cheap and that needs one list of numbers, beside what is the same for all members, is
-put into each loop that reads its results member by member.
+put into each loop that reads its results member by member.  A list may be what its own kernel keeps for others: where a
+relu is not zero, its derivative is 1.
 
 Where to start reading: ``computed_again``.
 """
@@ -48,14 +49,17 @@ def computed_again(kernels: list[Kernel | Sequence | Chain], bytes_each: int) ->
     result: list[Any] = list(kernels)
     stays = _Stays(kernels)
     for k, kernel in large:
+        kept: set[int] = set()  # bodies whose results are not computed again
         for i, body in enumerate(kernel.bodies):
-            recipe = _recipe(kernel, i, stays) if kernel.keeps(body) else []
+            recipe = _recipe(kernel, i, stays, kept) if kernel.keeps(body) else []
+            if kernel.keeps(body) and not recipe:
+                kept.add(i)
             for j in range(k + 1, len(kernels)) if recipe else ():
                 result[j] = _with(result[j], body.group, kernel, recipe)
     return _without_unread(result)
 
 
-def _recipe(kernel: Kernel, i: int, stays: _Stays) -> list[int]:
+def _recipe(kernel: Kernel, i: int, stays: _Stays, kept: set[int]) -> list[int]:
     """The bodies that compute body i's result, in order; none where they are too many, or read too much."""
     wanted, waiting = set(), [i]
     while waiting:
@@ -66,12 +70,18 @@ def _recipe(kernel: Kernel, i: int, stays: _Stays) -> list[int]:
         wanted.add(j)
         if body.op not in CHEAP or body.variants or len(body.args) > MOST_OPERANDS or len(wanted) > MOST:
             return []
-        waiting += [x for kind, x in body.args if kind == "value"]
-    read = {x for j in wanted for kind, x in kernel.bodies[j].args if kind == "column"}
+        waiting += [x for kind, x in body.args if kind == "value" and x not in kept]
+    args = [arg for j in wanted for arg in kernel.bodies[j].args]
+    read = {_column(kernel, kind, x) for kind, x in args if kind == "column" or x in kept}
     several = [c for c in read if (kernel.columns[c].at != kernel.columns[c].at[0]).any()]
     if len(several) > 1 or not all(stays(kernel.columns[c]) for c in read):
         return []
     return sorted(wanted)
+
+
+def _column(kernel: Kernel, kind: str, x: int) -> int:
+    """Where an operand of a body lies."""
+    return x if kind == "column" else kernel.bodies[x].out
 
 
 class _Stays:
@@ -124,7 +134,10 @@ def _replaced(reader: Kernel, c: int, kernel: Kernel, recipe: list[int]) -> Kern
     bodies: list[Body] = []
     for j in recipe:
         one = kernel.bodies[j]
-        args = [(kind, place[x] if kind == "value" else moved(x)) for kind, x in one.args]
+        args = [
+            ("value", place[x]) if kind == "value" and x in place else ("column", moved(_column(kernel, kind, x)))
+            for kind, x in one.args
+        ]
         bodies.append(replace(one, group=-1, args=args, out=-1))
 
     def shifted(kind: str, x: int) -> tuple[str, int]:
