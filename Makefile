@@ -16,6 +16,12 @@ SOURCES := setup.py pyproject.toml MANIFEST.in README.md \
 	$(filter-out $(GENERATED),$(shell find src/valuegrad -type f ! -path '*/__pycache__/*' ! -name '*.pyi' \
 		! -name '*.so' ! -name '*.pyd'))
 
+# Two things at once; and files of bytecode, or every process of every test would compile the same modules again.
+ifeq ($(MAKELEVEL)$(words $(MAKECMDGOALS)),01)
+MAKEFLAGS += -j2
+endif
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help demo play test lint types tests notebooks bench sanitize clean
 
@@ -37,28 +43,29 @@ $(BIN)/python:
 		echo "Name another one, for example: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 		echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@$(PIP) install --quiet --upgrade pip 2>/dev/null || true # which takes half as long as those that Pythons bring along
+
+# What valuegrad needs, by extra; fetched while the compiler works.
+EXTRAS := plot play test
+$(EXTRAS:%=$(VENV)/.fetched-%): $(VENV)/.fetched-%: $(BIN)/python requirements.py pyproject.toml
+	@echo "fetching what valuegrad[$*] needs into $(VENV) ..."
+	@$(BIN)/python requirements.py $* >$(VENV)/requirements-$*.txt
+	@$(PIP) install --quiet --no-compile -r $(VENV)/requirements-$*.txt
+	@touch $@ $(if $(filter test,$*),$(EXTRAS:%=$(VENV)/.fetched-%))
 
 # What was copied into build/ before may be gone from the sources by now; what was compiled is kept.
-define install
+$(VENV)/.built: $(BIN)/python $(SOURCES)
 	@if [ -d build ]; then find build -type f ! -name '*.o' ! -name '*.so' ! -name '*.pyd' -delete; fi
-	@echo "installing valuegrad$(1) into $(VENV) ..."
-	@$(PIP) install --quiet ".$(1)"
-endef
-
-$(VENV)/.installed: $(BIN)/python $(SOURCES)
-	$(call install,[plot])
+	@echo "building valuegrad ..."
+	@rm -rf $(VENV)/wheel && $(PIP) wheel --quiet --no-deps --wheel-dir $(VENV)/wheel .
 	@touch $@
 
-$(VENV)/.installed-play: $(BIN)/python $(SOURCES)
-	$(call install,[play])
-	@touch $@
-
-$(VENV)/.installed-test: $(BIN)/python $(SOURCES)
-	$(call install,[test])
-	@touch $@ $(VENV)/.installed $(VENV)/.installed-play
+$(EXTRAS:%=$(VENV)/.installed-%): $(VENV)/.installed-%: $(VENV)/.fetched-% $(VENV)/.built
+	@$(PIP) install --quiet --no-deps --force-reinstall $(VENV)/wheel/*.whl
+	@touch $@ $(if $(filter test,$*),$(EXTRAS:%=$(VENV)/.installed-%))
 
 # ------------------------------------------------------------------------------------------------ demo
-demo: $(VENV)/.installed
+demo: $(VENV)/.installed-plot
 	@$(BIN)/python -c "import valuegrad as vg; print(f'engine: {vg.engine} ({vg.engine_reason})')"
 	$(BIN)/valuegrad train --data names --steps $(DEMO_STEPS) --out runs/demo --force
 	$(BIN)/valuegrad sample runs/demo --n 5 --prefix jo
@@ -68,13 +75,15 @@ play: $(VENV)/.installed-play
 
 # ------------------------------------------------------------------------------------------------ tests
 # The tests run what was installed, not the source tree: a file missing from the wheel is a failure.
-test: lint types tests
+test: lint types $(VENV)/.installed-test
+	@$(MAKE) --no-print-directory tests
 
-lint: $(VENV)/.installed-test
+# Linter and type checker ask for the packages alone, so they are done before the compiler is.
+lint: $(VENV)/.fetched-test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 
-types: $(VENV)/.installed-test
+types: $(VENV)/.fetched-test
 	$(BIN)/mypy
 
 # Each worker gets a part of the tests from the list, and takes from the other's when it has done it.  What long programs
@@ -105,7 +114,7 @@ tests: $(VENV)/.installed-test
 notebooks: $(VENV)/.installed-test
 	$(BIN)/python docs/notebooks/execute.py
 
-bench: $(VENV)/.installed
+bench: $(VENV)/.installed-plot
 	$(BIN)/python benchmarks/run_all.py
 
 # Values freed too early, leaks and undefined behaviour.  Every object has its own allocation here (no

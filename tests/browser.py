@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -26,11 +27,9 @@ LOADING = 45.0  # seconds for a page: its scripts, and NiceGUI's connection
 
 def missing() -> str:
     """Why no browser can be tested here; "" if one can."""
-    try:
-        import nicegui  # noqa: F401
-        import selenium  # noqa: F401
-    except ImportError as error:
-        return f"{error.name} is not installed"
+    for name in ("nicegui", "selenium"):
+        if find_spec(name) is None:  # importing them takes a second, in every process that runs tests
+            return f"{name} is not installed"
     for what, found in (("chromium", CHROMIUM), ("chromedriver", DRIVER)):
         if not found:
             return f"there is no {what}"

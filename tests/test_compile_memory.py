@@ -95,8 +95,8 @@ WORK: list[tuple[Callable[[], None], int]] = [
 @pytest.mark.filterwarnings("ignore::valuegrad.PathsWarning")
 @pytest.mark.parametrize(("work", "rounds"), WORK, ids=[work.__name__ for work, _ in WORK])
 def test_no_block_is_left_behind(work: Callable[[], None], rounds: int) -> None:
-    rounds = min(rounds, 500)  # a block that each leaves behind is seen; the process's size takes more
-    for _ in range(2 * rounds):  # until the free lists of optree and Python are as long as they become
+    rounds = min(rounds, 200)  # a block that each leaves behind is seen; the process's size takes more
+    for _ in range(rounds):  # until the free lists of optree and Python are as long as they become
         work()
     left = []
     for _ in range(3):  # what leaks does so each time; a free list that grows once more does not

@@ -287,8 +287,9 @@ def test_a_part_of_a_plan_is_the_plan_of_those_steps() -> None:
 def test_batches_of_all_lengths_learn_as_on_values(batch: int, dtype: str) -> None:
     rng = random.Random(batch)
     documents = ["".join(rng.choices("abcdef", k=1 + i % 9)) for i in range(60)]
-    eager = trainer(5, documents, batch=batch, engine="eager")
-    quick = trainer(5, documents, batch=batch, dtype=dtype)
+    steps = 5 if vg.engine == "native" else 2
+    eager = trainer(steps, documents, batch=batch, engine="eager")
+    quick = trainer(steps, documents, batch=batch, dtype=dtype)
     rtol = 1e-11 if dtype == "float64" else 1e-4
     np.testing.assert_allclose(list(map(_loss, quick)), list(map(_loss, eager)), rtol=rtol)
 
