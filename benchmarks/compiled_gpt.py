@@ -19,9 +19,6 @@ Where to start reading: ``prepare``, then ``Batches``, then a loader, for instan
 import ctypes
 import platform
 import random
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from time import process_time
@@ -31,7 +28,7 @@ import compilers
 import harness
 import numpy as np
 from documents import check_losses, documents
-from yardsticks import C_FLAGS, CPP_FLAGS, FOLDER
+from yardsticks import C_FLAGS, CPP_FLAGS, FOLDER, library
 
 METRICS = {"document": "µs a document", "compile": "compile, s", "memory": "peak memory, MB"}
 TOTAL_STEPS = 1000
@@ -151,13 +148,8 @@ def native(source: Path, compiler: str, flags: list[str]) -> Callable[[Batches],
     """What a source in C or C++ makes of it; like ours, it takes all steps of a measurement in one go."""
 
     def load(batches: Batches) -> tuple[str, Train]:
-        if shutil.which(compiler) is None:
-            raise ImportError(f"no {compiler}")
-        library = Path(tempfile.mkdtemp()) / "gpt.so"
         real = {"float32": "float", "float64": "double"}[batches.dtype]
-        command = [compiler, *flags, f"-DREAL={real}", "-fPIC", "-shared", str(source), "-o", str(library), "-lm"]
-        subprocess.run(command, check=True)
-        code = ctypes.CDLL(str(library))
+        code = library(source, compiler, [*flags, f"-DREAL={real}"])
         code.new_gpt.restype = ctypes.c_void_p
         start = np.concatenate([matrix.ravel() for matrix in batches.weights.values()])
         gpt = ctypes.c_void_p(code.new_gpt(ctypes.c_void_p(start.ctypes.data), len(start), batches.vocabulary))

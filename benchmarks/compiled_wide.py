@@ -21,9 +21,6 @@ Where to start reading: ``operations``, then ``prepare``.
 
 import ctypes
 import random
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +29,7 @@ from typing import Any
 
 import harness
 import numpy as np
+from yardsticks import FOLDER, library
 
 METRICS = {
     "rate": "GFLOP/s",
@@ -178,13 +176,8 @@ LOADERS: dict[str, Callable[[Work], tuple[str, Train]]] = {"valuegrad": ours, "P
 # ------------------------------------------------------------------------------------------ what is measured
 def peak_of(dtype: str) -> Callable[[], float]:
     """What gives the operations a second of the register tile, each time anew."""
-    if shutil.which("gcc") is None:
-        raise ImportError("no gcc for the register tile")
-    library = Path(tempfile.mkdtemp()) / "tile.so"
-    source = Path(__file__).with_name("yardsticks") / "tile.c"
-    flags = ["-O3", "-march=native", "-ffp-contract=fast", "-fPIC", "-shared"]
-    subprocess.run(["gcc", *flags, str(source), "-o", str(library)], check=True)
-    tile = getattr(ctypes.CDLL(str(library)), f"tile_{dtype}")
+    flags = ["-O3", "-march=native", "-ffp-contract=fast"]
+    tile = getattr(library(FOLDER / "tile.c", "gcc", flags), f"tile_{dtype}")
     tile.restype, tile.argtypes = ctypes.c_double, [ctypes.c_long]
 
     def peak() -> float:

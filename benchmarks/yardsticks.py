@@ -133,20 +133,25 @@ def ours(problem: Problem) -> tuple[str, Make]:
     return vg.__version__, make
 
 
-def by_hand(problem: Problem, compiler: str, suffix: str, flags: Sequence[str]) -> tuple[str, Make]:
-    """What a source in ``yardsticks/`` computes.
+def library(source: Path, compiler: str, flags: Sequence[str]) -> ctypes.CDLL:
+    """A source in C or C++, compiled and loaded.
 
     Raises:
         ImportError: the compiler is not there.
     """
     if shutil.which(compiler) is None:
-        raise ImportError(f"no {compiler}")
+        raise ImportError(f"no {compiler} for {source.name}")
+    built = Path(tempfile.mkdtemp()) / f"{source.stem}.so"
+    subprocess.run([compiler, *flags, "-fPIC", "-shared", str(source), "-o", str(built), "-lm"], check=True)
+    return ctypes.CDLL(str(built))
+
+
+def by_hand(problem: Problem, compiler: str, suffix: str, flags: Sequence[str]) -> tuple[str, Make]:
+    """What a source in ``yardsticks/`` computes."""
     source = FOLDER / f"{problem.name}{suffix}"
 
     def make() -> Run:
-        library = Path(tempfile.mkdtemp()) / f"{problem.name}.so"
-        subprocess.run([compiler, *flags, "-fPIC", "-shared", str(source), "-o", str(library), "-lm"], check=True)
-        function = ctypes.CDLL(str(library)).value_and_grad
+        function = library(source, compiler, flags).value_and_grad
         function.restype = ctypes.c_double
         arrays = [np.ascontiguousarray(x, dtype=np.float64) for x in problem.inputs]
         gradient = np.zeros(sum(x.size for x in arrays[: problem.by]))

@@ -232,11 +232,11 @@ cdef class Code:
         return self.made().in_place_read, self.made().in_place_written, self.made().is_read_often
 
     def leave_in_place(self, int32_t read, int32_t written, bint is_read_often):
-        """Let a run of inputs and one of outputs (-1: none) stay in their arrays: the functions that will be installed
-        know them as such (lower/inplace.py)."""
+        """Let a run of inputs and one of outputs (-1: none) stay in their arrays, for functions that will be installed."""
         cdef VgCode *code = self.made()
         code.in_place_read = read if read < code.read.count else -1
-        code.in_place_written, code.is_read_often = written if written < code.written.count else -1, is_read_often
+        code.in_place_written = written if written < code.written.count else -1
+        code.is_read_often = is_read_often
 
     def install_stream(self, uintptr_t address, keep):
         """Run the lanes by the function at this address, which works on the arrays themselves (lower/streams.py); it
@@ -283,7 +283,7 @@ cdef class Code:
 
     @staticmethod
     def function(int op, str dtype, bint strict):
-        """The address of the function that computes an operation, (a, b, out, number, blocks of V lanes); 0: there is none."""
+        """The address of an operation's function, (a, b, out, number, blocks of V lanes); 0: there is none."""
         return <uintptr_t>vg_vector_function(<uint16_t>op, dtype == "float32", strict)
 
     @staticmethod

@@ -26,7 +26,7 @@ import valuegrad as vg
 from valuegrad import modes
 from valuegrad.batch import batch_sum
 from valuegrad.errors import ValueArgumentError
-from valuegrad.gpt.batches import Documents, Plan
+from valuegrad.gpt.batches import VECTOR_BYTES, Documents, Plan
 from valuegrad.gpt.model import GPT
 from valuegrad.lower.lowering import ENGINE, HAS_PASSES
 from valuegrad.lower.rolled import stream
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     State = NDArray[np.floating[Any]]
 
 __all__ = ["Steps", "built", "runs_compiled"]
-
-VECTOR = 64  # bytes, VG_BLOCK_BYTES of _machine.h
 
 
 def built() -> bool:
@@ -87,7 +85,7 @@ class Steps:
         optimizer = self.optimizer
         rows = [np.frombuffer(read_data(optimizer.parameters)), *[optimizer.memory[x] for x in optimizer.remembers]]
         room = self.model.settings.block_size + 2  # for the inputs of a lone document, behind the parameters
-        self.state: State = _in_whole_vectors(np.zeros((len(rows), self.count + room), dtype=self.dtype))
+        self.state: State = np.zeros((len(rows), self.count + room), dtype=self.dtype)
         self.state[:, : self.count] = rows
 
     def write_back(self, state: State | None = None) -> None:
@@ -205,8 +203,8 @@ class Steps:
 
 def _in_whole_vectors(state: State) -> State:
     """A copy whose memory begins with a whole vector: then programs read the parameters where they are."""
-    room = np.empty(state.nbytes + VECTOR, dtype=np.uint8)
-    first = -room.ctypes.data % VECTOR
+    room = np.empty(state.nbytes + VECTOR_BYTES, dtype=np.uint8)
+    first = -room.ctypes.data % VECTOR_BYTES
     found: State = room[first : first + state.nbytes].view(state.dtype).reshape(state.shape)
     found[:] = state
     return found

@@ -76,7 +76,6 @@ def emit_segment(
     """
     lanes, single = BLOCK // target.item, what == "one lane"
     vectors = 2 if what == "two blocks" else 1
-    kernels = [in_place.applied(k) if isinstance(k, Kernel) else k for k in kernels]
     if single:
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
     kernels = computed_again(kernels, BLOCK // lanes if single else BLOCK)

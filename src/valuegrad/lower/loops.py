@@ -288,8 +288,7 @@ class Loops(Vectors):
                 self.tiles(of(full, 0), everything)
             self.rows = rest
             if rest:
-                calls = any(is_call(body.op) for body in self.kernel.bodies)
-                self.width = v if calls else max(TERMS, 1 << (rest - 1).bit_length())
+                self.width = v if self.has_calls() else max(TERMS, 1 << (rest - 1).bit_length())
                 if rest < self.width:
                     self.mask = "<" + ", ".join(f"i1 {int(i < rest)}" for i in range(self.width)) + ">"
                 self.tiles(of(1, full * v), everything)
@@ -304,14 +303,17 @@ class Loops(Vectors):
         w.loop(w(f"lshr i64 {w.add(extent, v - 1)}, {v.bit_length() - 1}"), [], part)
         return None
 
+    def has_calls(self) -> bool:
+        """Whether the kernel calls functions, which take whole vectors."""
+        return any(is_call(body.op) for body in self.kernel.bodies)
+
     def _dimension(self, box: Box) -> int | None:
         """The dimension along which vectors do most for what they load; None where there is none."""
         best, found = 0.0, None
         if any(body.op == GUARD for body in self.kernel.bodies):
             return None
         turns = {c for p in range(len(box.lengths)) for c in self.turned(box, p)}
-        calls = sum(is_call(body.op) for body in self.kernel.bodies)
-        alone = 0.0 if calls else 1.0 / len(self.units)  # a member by itself loads each of its numbers
+        alone = 0.0 if self.has_calls() else 1.0 / len(self.units)  # a member by itself loads each of its numbers
         for d, extent in enumerate(box.extents):
             members = extent if isinstance(extent, int) else max(2.0, float(self.nest.extents[:, d].mean()))
             if members < 2:

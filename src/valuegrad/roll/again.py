@@ -101,7 +101,7 @@ class _Stays:
         if column.space == "group":
             return column.group in self.groups
         low, high = column.at.min(), column.at.max()
-        return column.space in ("uniform", "input") and not any(a <= high and low <= b for a, b in self.written)
+        return column.space == "uniform" and not any(a <= high and low <= b for a, b in self.written)
 
 
 def _with(reader: Any, group: int, kernel: Kernel, recipe: list[int]) -> Any:
