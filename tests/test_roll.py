@@ -489,6 +489,35 @@ def test_indices_beyond_the_list_and_nan_are_as_ever(
     assert all(same(a, b) for a, b in zip(found[:half], found[half:])), found
 
 
+@pytest.mark.parametrize("own", [b"\0", b"\1"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 13, 16])
+@pytest.mark.parametrize("length", [2, 8, 9, 16, 17, 32, 33, 48, 64, 65])
+def test_every_index_finds_its_entry_in_a_list_of_any_length(length: int, n: int, dtype: str, own: bytes) -> None:
+    """Short lists that are the same for all lanes are in registers, one, two or four."""
+    count = 3 * length
+    nodes = Nodes(inputs=count + 1)  # the entries of three tables, and the index
+    graph = nodes.graph([nodes.add("gather", [*range(k, count, 3), count]) for k in range(3)])
+    lowered = lower(graph, own * count + b"\0", (), dtype, False)
+    entries = np.arange(1.0, count + 1, dtype=dtype)
+    table = (entries, []) if own == b"\1" else (np.empty(0, dtype=dtype), [np.full(n, x, dtype=dtype) for x in entries])
+    far = [math.nan, -0.0, -0.5, 0.9, length - 0.5, 1e30, -1e30, math.inf, -math.inf, -length - 0.5, -length + 0.5]
+    index = np.array([*far, *range(-length - 1, length + 2)], dtype=dtype)
+    for first in range(0, len(index) - n + 1, n):
+        some = index[first : first + n]
+        found = lowered.run(n, table[0], [*table[1], some], 1)[2]
+        place = [_nearest(float(x), length) for x in some]
+        assert all(found[k].tolist() == [3.0 * p + k + 1 for p in place] for k in range(3)), (some, found)
+    assert lowered.code.backend == "rolled"
+
+
+def _nearest(index: float, length: int) -> int:
+    if math.isnan(index):
+        return 0
+    place = int(max(-length, min(index, length - 1)))
+    return place + length if place < 0 else place
+
+
 @pytest.mark.parametrize("n", [1, 3, 20])
 def test_guards_send_lanes_to_their_own_paths(n: int) -> None:
     def f(x: Any) -> Any:

@@ -23,6 +23,7 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -197,7 +198,8 @@ class Trainer:
         self._behind = True
         first, self.step = self.step + 1, self.step + len(taken.losses)
         self.losses += taken.losses
-        return list(map(StepReport, range(first, self.step + 1), taken.losses, taken.rates, taken.tokens))
+        fields = zip(range(first, self.step + 1), taken.losses, taken.rates, taken.tokens)
+        return list(map(partial(tuple.__new__, StepReport), fields))  # a third of StepReport's time, at each step
 
     def _compiled_steps(self) -> Ahead:
         sizes, settings = self.model_settings, self.settings

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["INPUT", "OUTPUT", "InPlace", "in_place"]
 
-LEAST = 1 << 14  # numbers
+LEAST = 1 << 11  # numbers
 OFTEN = 4  # times that an input is read on average
 
 INPUT, OUTPUT = "input", "output"

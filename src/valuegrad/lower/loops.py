@@ -452,8 +452,7 @@ class Loops(Vectors):
                 elif body.op == GATHER:
                     ((x, _),) = self.nest.pieces[i]
                     entry = access.read(body.args[0][1], place)
-                    where = access.where(x, place)[1]
-                    value[i] = "number", self.gather(x, where, box.lengths[0], box.inner[0][0], entry)
+                    value[i] = "number", access.entry(x, place, box.lengths[0], box.inner[0][0], entry)
                 else:
                     args = [value[x] if kind == "value" else ("number", access.read(x, place)) for kind, x in body.args]
                     if body.op in LEAVES:

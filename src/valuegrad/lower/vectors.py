@@ -343,25 +343,6 @@ class Vectors:
         second = parts[1] if len(parts) > 1 else "poison"
         return w(f"shufflevector {register} {parts[0]}, {register} {second}, <{n} x i32> <{mask}>")
 
-    def gather(self, column: int, where: str, length: Whole, step: Whole, index: str) -> str:
-        """The entry at an index: from the end if negative; outside of the list its nearest entry, for nan the first."""
-        w, t, i64, i1 = self.w, self.type(), self.type("i64"), self.type("i1")
-        zero = "0" if self.width == 1 else "zeroinitializer"
-        count = self.splat("i64", length)
-        size = w(f"sitofp {i64} {count} to {t}")
-        inside = w(f"fcmp ogt {t} {index}, {w(f'fneg {t} {size}')}")
-        beyond = w(f"fcmp oge {t} {index}, {size}")
-        entry = w(f"select {i1} {inside}, {i64} {w(f'fptosi {t} {index} to {i64}')}, {i64} {zero}")
-        last = w(f"sub {i64} {count}, {self.splat('i64', 1)}")
-        entry = w(f"select {i1} {beyond}, {i64} {last}, {i64} {entry}")
-        front = w(f"add {i64} {entry}, {count}")
-        entry = w(f"select {i1} {w(f'icmp slt {i64} {entry}, {zero}')}, {i64} {front}, {i64} {entry}")
-        offset = w(f"mul {i64} {entry}, {self.splat('i64', step)}")
-        if self.width == 1:
-            at = w(f"getelementptr i8, ptr {where}, i64 {offset}")
-            return w(f"load {t}, ptr {at}, align {self.item}")
-        return self.gathered(self.pointers(column, where, offset))
-
     def counted(self, name: str) -> str:
         """Numbers for a sum over the lanes: -0.0, which adds nothing, in lanes that do not count."""
         t = self.type()
