@@ -49,8 +49,9 @@ typedef struct VgPiece {
     size_t machine_bytes;
 } VgPiece;
 
-/* Numbers that lie side by side both among the uniforms and in the array that they all come in or go to. */
-typedef struct { int32_t uniform, packed, count; } VgRun;
+/* Numbers that lie side by side both among the uniforms and in the array that they all come in or go to; or one number
+ * that goes to `times` places side by side, as the gradient of what is not used does. */
+typedef struct { int32_t uniform, packed, count, times; } VgRun;
 typedef struct { VgRun *run; int32_t count; } VgRuns;
 
 typedef struct VgCode {
@@ -255,10 +256,13 @@ static int vg_find_runs(VgRuns *runs, const int32_t *all, const uint8_t *uniform
     for (int32_t i = 0; i < n; i++) {
         VgRun *const last = runs->count ? &runs->run[runs->count - 1] : NULL;
         if (uniform != NULL && !uniform[i]) continue;
-        if (all[i] >= 0 && last && last->uniform + last->count == all[i] && last->packed + last->count == packed) {
+        const int follows = all[i] >= 0 && last && last->packed + last->count * last->times == packed;
+        if (follows && last->times == 1 && last->uniform + last->count == all[i]) {
             last->count++;
+        } else if (follows && last->count == 1 && last->uniform == all[i]) {
+            last->times++;
         } else if (all[i] >= 0) {
-            const VgRun run = {all[i], packed, 1};
+            const VgRun run = {all[i], packed, 1, 1};
             runs->run[runs->count++] = run;
         }
         packed++;

@@ -33,7 +33,9 @@ static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, 
         const VgRun run = runs->run[i];
         char *const inside = uniform + (size_t)run.uniform * code->item;
         char *const outside = packed + (size_t)run.packed * code->item;
-        if (run.count == 1) vg_copy_number(code, out ? outside : inside, out ? inside : outside);
+        if (run.count == 1)
+            for (int32_t k = 0; k < run.times; k++)
+                vg_copy_number(code, out ? outside + (size_t)k * code->item : inside, out ? inside : outside);
         else memcpy(out ? outside : inside, out ? inside : outside, (size_t)run.count * code->item);
     }
 }
