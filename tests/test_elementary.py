@@ -117,3 +117,17 @@ def test_loops_give_the_same_bits_as_straight_line_code(op: str, dtype: str, mon
         found.append((bits(program(list(x))), [program(row.tolist()) for row in x.T]))
     assert found[0] == found[1]
     assert found[0][0] == bits(found[0][1])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_exp_written_into_a_loop_gives_the_same_bits_as_its_call(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("llvmlite")
+    rare = [NAN, INF, -INF, 0.0, -0.0, LEAST, 88.8, 709.79, 89.1, 710.1, -103.5, -104.1, -745.1, -746.1, 1e30, -1e30]
+    with np.errstate(over="ignore", under="ignore"):
+        x = np.concatenate([numbers("exp", dtype)[::18][:304], rare]).astype(dtype).reshape(20, 16)
+    found = []
+    for roll in ("off", "on"):
+        monkeypatch.setenv("VALUEGRAD_ROLL", roll)
+        program = vg.compile(lambda xs: [vg.exp(a) for a in xs], cache=False, dtype=dtype)
+        found.append(bits(program(list(x)), dtype))
+    assert found[0] == found[1]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from valuegrad.lower.vectors import BROADCAST, MOST_REGISTERS
+from valuegrad.lower.vectors import BROADCAST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +33,8 @@ def fits_registers(v: Vectors, column: int, length: Whole) -> bool:
         column: of the list's first entry.
         length: of the list.
     """
-    has_permutation = v.target.registers == MOST_REGISTERS and v.vectors == 1
     fits = isinstance(length, int) and length <= MOST_TABLE * v.lanes
-    return has_permutation and fits and v.width == v.lanes and v.along[column] == BROADCAST
+    return v.is_wide() and fits and v.along[column] == BROADCAST
 
 
 def registers(v: Vectors, where: str, length: int, step: Whole) -> list[str]:

@@ -9,10 +9,11 @@ Where to start reading: ``Vectors.operation``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from valuegrad.lower.inlined import exp
 from valuegrad.lower.lane_sums import store_totals
 from valuegrad.lower.writer import Whole, Writer
 from valuegrad.primitives.opcodes import OPS
@@ -134,8 +135,12 @@ class Vectors:
 
     def constant(self, x: float) -> str:
         """A vector of one number."""
-        text = f"0x{_bits(_single(x) if self.bits == 32 else x):016X}"
-        return text if self.width == 1 else "<" + ", ".join([f"{self.scalar} {text}"] * self.width) + ">"
+        return self.numbers([x] * self.width)
+
+    def numbers(self, xs: Sequence[float]) -> str:
+        """A vector of these; of one number a scalar."""
+        texts = [f"0x{_bits(_single(x) if self.bits == 32 else x):016X}" for x in xs]
+        return texts[0] if len(xs) == 1 else "<" + ", ".join(f"{self.scalar} {text}" for text in texts) + ">"
 
     def iota(self, step: int = 1) -> str:
         """0, step, 2 step ..."""
@@ -298,6 +303,8 @@ class Vectors:
     def call(self, op: int, number: float, numbers: list[str]) -> str:
         """An elementary function."""
         function, size = self.target.function(op)
+        if OPS[op] == "exp" and size and self.is_wide():
+            return exp(self, *numbers)
         if not size and self.vectors > 1:
             raise NotImplementedError(f"{OPS[op]} on several vectors")
         if size:
@@ -305,6 +312,10 @@ class Vectors:
         if not function:
             raise NotImplementedError(f"{OPS[op]} in loops")
         return self._call_through_memory(function, number, numbers)
+
+    def is_wide(self) -> bool:
+        """Whether a vector is one of the registers that AVX-512 has."""
+        return self.target.registers == MOST_REGISTERS and self.vectors == 1 and self.width == self.lanes
 
     def _call_through_memory(self, function: str, number: float, numbers: list[str]) -> str:
         """A function that takes V numbers from memory and leaves its results there."""
