@@ -138,6 +138,7 @@ class Loops(Vectors):
         if self.counts_lanes:
             head.append(f"  %bits = trunc i64 %valid to i{self.lanes}")
             head.append(f"  %lanes = bitcast i{self.lanes} %bits to <{self.lanes} x i1>")
+            head.append(f"  %are_all = icmp eq i{self.lanes} %bits, -1")
         for k, name_of in enumerate(("inputs", "outputs")):  # as vg_arrays of _code.h has them
             if f"%{name_of}" in self.memory:
                 head.append(f"  %at_{name_of} = getelementptr ptr, ptr %uniform, i64 {k - 2}")
@@ -443,8 +444,8 @@ class Loops(Vectors):
             if body.op == REDUCE and self.are_all:
                 ((kind, x),) = body.args
                 read = [v[x] if kind == "value" else ("number", access.read(x, p)) for p, v in zip(places, values)]
-                vectors = [self.counted(self.number(number)) for number in read]
-                store_totals(self, vectors, [access.place(body.out, p) for p in places])
+                vectors = [self.number(number) for number in read]
+                store_totals(self, self.counted(vectors), [access.place(body.out, p) for p in places])
                 continue
             for place, value in zip(places, values):
                 if body.variants and body.op != GATHER:

@@ -57,6 +57,8 @@ def is_call(op: int) -> bool:
 BROADCAST, SIDE_BY_SIDE = "broadcast", "side by side"
 """How a vector's elements lie: one for all, contiguous; else so many bytes apart."""
 
+WORTH_A_BRANCH = 8  # vectors that are chosen from
+
 Value = tuple[str, str]
 """("number" or "mask", its name)."""
 
@@ -354,11 +356,23 @@ class Vectors:
         second = parts[1] if len(parts) > 1 else "poison"
         return w(f"shufflevector {register} {parts[0]}, {register} {second}, <{n} x i32> <{mask}>")
 
-    def counted(self, name: str) -> str:
-        """Numbers for a sum over the lanes: -0.0, which adds nothing, in lanes that do not count."""
-        t = self.type()
+    def counted(self, names: Sequence[str]) -> list[str]:
+        """Vectors for sums over the lanes: -0.0, which adds nothing, in lanes that do not count."""
+        w, t = self.w, self.type()
         self.counts_lanes = True
-        return self.w(f"select {self.type('i1')} %lanes, {t} {name}, {t} {self.constant(-0.0)}")
+
+        def chosen() -> list[str]:
+            return [w(f"select {self.type('i1')} %lanes, {t} {x}, {t} {self.constant(-0.0)}") for x in names]
+
+        if len(names) < WORTH_A_BRANCH:
+            return chosen()
+        before, some, done = w.block, w.label(), w.label()
+        w.do(f"br i1 %are_all, label %{done}, label %{some}")
+        w.at(some)
+        masked = chosen()
+        w.do(f"br label %{done}")
+        w.at(done)
+        return [w(f"phi {t} [{x}, %{before}], [{y}, %{some}]") for x, y in zip(names, masked)]
 
     def leave(self, body: Body | Step, value: Value, where: str, number: Whole) -> None:
         """What goes out of the segment: to memory at `where`; of a guard its `number`."""
@@ -366,7 +380,7 @@ class Vectors:
         if body.op in (STORE, STORE_UNIFORM, REDUCE):
             name = self.number(value)
             if body.op == REDUCE and not self.single:
-                counted = self.counted(name)
+                (counted,) = self.counted([name])
                 if self.are_all:
                     store_totals(self, [counted], [(where, 0)])
                     return
