@@ -426,10 +426,12 @@ def test_steps_that_grow_by_a_constant_are_one_piece() -> None:
     assert sum(bool(body.variants[0][0].strides[:, 2:].any()) for body in found) == 1
 
 
+@pytest.mark.parametrize(("width", "shares_places"), [(64, True), (37, False)])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_products_whose_terms_are_far_apart_are_packed_and_the_same_bits(
-    dtype: str, monkeypatch: pytest.MonkeyPatch
+def test_products_whose_terms_share_places_of_the_cache_are_packed_and_the_same_bits(
+    dtype: str, width: int, shares_places: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nine terms of whole vectors, 4,096 or 2,368 bytes apart, where eight lines have a place."""
     packed = []
 
     def pack(*args: Any) -> packing.Packed:
@@ -439,12 +441,12 @@ def test_products_whose_terms_are_far_apart_are_packed_and_the_same_bits(
     monkeypatch.setattr(loops, "pack", pack)
 
     def f(w: list[Any], x: list[Any]) -> list[Any]:
-        rows = [[x[p] * w[o] + w[p] for o in range(37)] for p in range(9)]
+        rows = [[x[p] * w[o] + w[p] for o in range(width)] for p in range(9)]
         columns = list(zip(*rows))
-        return [vg.dot(columns[i], columns[j]) for i in range(19) for j in range(20, 37)]
+        return [vg.dot(columns[i], columns[j]) for i in range(width // 2) for j in range(width // 2, width)]
 
-    agree(f, [0.1 * ROWS * i for i in range(37)], [ROWS + i for i in range(9)], dtype=dtype)
-    assert packed
+    agree(f, [0.1 * ROWS * i for i in range(width)], [ROWS + i for i in range(9)], dtype=dtype)
+    assert bool(packed) == shares_places
 
 
 @pytest.mark.parametrize("index", [[0, 1, 10], [-1, -11, -3], [10, 0, -11]])
