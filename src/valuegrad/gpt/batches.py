@@ -34,8 +34,8 @@ __all__ = ["Documents", "Plan", "batch_arrays", "fineness", "padded"]
 FINENESS = ((0, 16), (16_384, 8), (131_072, 4), (1_048_576, 2))
 """From so many documents on lengths are multiples of so much: more programs are recorded when they have time to pay.
 
-To record one takes as long as some 10,000 documents.  This depends on the step alone, never on time: so a run gives the
-same numbers each time, also one that goes on."""
+To have one takes as long as some 80,000 documents, from the disk cache as some 10,000.  This depends on the step alone,
+never on time: so a run gives the same numbers each time, also one that goes on."""
 FINEST = FINENESS[-1][1]
 VECTOR_BYTES = 64  # of lanes that are computed side by side
 MOST_BLOCKS = 64  # of a step: each has a gradient of its own, until they are added
