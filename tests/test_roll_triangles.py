@@ -64,6 +64,25 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> list[Kernel]:
     return found
 
 
+@pytest.fixture
+def pieces(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """Of each function for one lane how many pieces a member's list has at most, before and after."""
+    found: list[tuple[int, int]] = []
+    before = emit.rectangles
+
+    def watched(kernels: Any, *args: Any) -> Any:
+        after = before(kernels, *args)
+        found.append((most_pieces(kernels), most_pieces(after[0])))
+        return after
+
+    monkeypatch.setattr(emit, "rectangles", watched)
+    return found
+
+
+def most_pieces(kernels: list[Kernel]) -> int:
+    return max((len(pieces) for kernel in kernels for body in kernel.bodies for pieces in body.variants), default=0)
+
+
 def numbers(n: int, seed: int = 0) -> list[float]:
     found: list[float] = np.random.default_rng(seed).normal(0.0, 2.0, n * HEADS * WIDTH).tolist()
     return found
@@ -178,3 +197,51 @@ def test_a_result_that_others_read_is_kept_once(kernels: list[Kernel]) -> None:
 
     agree(both, numbers(9), numbers(9, 1))
     assert ["exp"] in map(names, kernels)
+
+
+# ----------------------------------------------------------------------------------------------- rectangles
+def columns_of(rows: list[list[Any]], order: int) -> list[list[Any]]:
+    """Of rows for three heads of each position the numbers below one another, from the diagonal on or down to it."""
+    count = len(rows) // HEADS
+    return [[rows[HEADS * i + h][j] for i in range(j, count)][::order] for h in range(HEADS) for j in range(count)]
+
+
+def apart(rows: list[list[Any]]) -> list[list[Any]]:
+    """How far each number is from its row's last one."""
+    return [[vg.exp(0.1 * (x - row[-1])) for x in row] for row in rows]
+
+
+def down(q: list[Any], k: list[Any], order: int = 1) -> list[Any]:
+    below = columns_of(apart(scores(q, k)), order)
+    return [vg.dot(row, [vg.exp(x) for x in q[: len(row)]]) for row in below]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("order", [1, -1])
+def test_sums_down_the_columns_of_a_triangle_are_the_same(positions: int, order: int, dtype: str) -> None:
+    agree(lambda q, k: down(q, k, order), numbers(positions), numbers(positions, 1), dtype=dtype)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_list_down_a_column_of_a_triangle_is_one_piece(order: int, pieces: list[tuple[int, int]]) -> None:
+    agree(lambda q, k: down(q, k, order), numbers(9), numbers(9, 1))
+    assert max(pieces) == (5, 1)
+
+
+def test_a_triangle_that_is_read_along_and_down_is_one_piece_for_either(pieces: list[tuple[int, int]]) -> None:
+    def both(q: list[Any], k: list[Any]) -> list[Any]:
+        rows = apart(scores(q, k))
+        return [vg.sum(row) for row in rows] + [vg.sum(row) for row in columns_of(rows, 1)]
+
+    agree(both, numbers(9), numbers(9, 1))
+    assert max(pieces) == (5, 1)
+
+
+def test_a_triangle_read_all_at_once_stays_as_it_is(pieces: list[tuple[int, int]]) -> None:
+    def all_at_once(q: list[Any], k: list[Any]) -> list[Any]:
+        found = flat(apart(scores(q, k)))
+        return [vg.sum(found), vg.sum(found[::-1]), vg.sum(found[3:])]
+
+    agree(all_at_once, numbers(9), numbers(9, 1))
+    assert max(pieces) == (1, 1)

@@ -26,6 +26,7 @@ from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
 from valuegrad.roll.order import summed_early
 from valuegrad.roll.packs import packs_of
+from valuegrad.roll.rectangles import rectangles
 from valuegrad.roll.sequences import Chain, Sequence, Track, storage
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def emit_segment(
     kernels = computed_again(kernels, BLOCK // lanes if single else BLOCK)
     kernels = fed(kernels, lanes, is_call, single=single)
     if single:
+        kernels, sizes = rectangles(kernels, sizes, lanes)
         kernels, sizes = calls_apart(kernels, sizes, lanes, is_call)
     exact = 2.0**53 if target.dtype == "float64" else 2.0**24
     kernels = [counting(k, constants, exact) if isinstance(k, Kernel) else k for k in kernels]
