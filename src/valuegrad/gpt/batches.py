@@ -210,36 +210,38 @@ class Documents:
         count = lengths.shape[1]
         lanes = np.full(count, width)
         lanes[-1] = batch - (count - 1) * width
-        sizes = ((lengths + 2) * lanes).ravel()
-        begins = np.cumsum(sizes) - sizes
-        numbers = np.empty(int(sizes.sum()), dtype=dtype)
+        begins = np.empty(lengths.shape, dtype=np.int64)
         is_met = np.bincount(lengths.ravel()) > 0
         found, program = np.flatnonzero(is_met), (np.cumsum(is_met) - 1)[lengths]
+        numbers: list[
+            NDArray[Any]
+        ] = []  # all blocks of a length, then those of the next one: each is written in one go
+        end = 0
         for kind, length in enumerate(found.tolist()):
             for column in range(count):
                 rows = np.flatnonzero(program[:, column] == kind)
-                if len(rows):
-                    which = slice(column * width, column * width + int(lanes[column]))
-                    filled = self._filled(batches[rows, which], positions[rows, which], length)
-                    at = begins[rows * count + column][:, None] + np.arange(filled[0].size)
-                    numbers[at] = filled.reshape(len(rows), -1)
+                which = slice(column * width, column * width + int(lanes[column]))
+                filled = self._filled(batches[rows, which], positions[rows, which], length, dtype)
+                begins[rows, column] = end + (length + 2) * int(lanes[column]) * np.arange(len(rows))
+                numbers.append(filled.ravel())
+                end += filled.size
         return Plan(
             lengths=tuple(found.tolist()),
             alone=batch == 1,
             program=program.ravel().astype(np.int32),
             lanes=np.tile(lanes, steps).astype(np.int32),
-            begins=begins.astype(np.int64),
-            numbers=numbers,
+            begins=begins.ravel(),
+            numbers=np.concatenate(numbers),
             first=np.arange(steps + 1, dtype=np.int64) * count,
             batch=batch,
             tokens=tokens,
         )
 
-    def _filled(self, documents: Any, positions: Any, length: int) -> Any:
+    def _filled(self, documents: Any, positions: Any, length: int, dtype: Any) -> NDArray[Any]:
         """Blocks [positions + 2, documents] of tokens and lengths, filled up with zeros."""
         place = np.arange(length + 1)[:, None]
-        blocks = np.empty((len(documents), length + 2, documents.shape[1]), dtype=np.int64)
-        blocks[:, :-1] = self.tokens[self.starts[documents][:, None] + np.minimum(place, positions[:, None])]
+        blocks = np.empty((len(documents), length + 2, documents.shape[1]), dtype=dtype)
+        blocks[:, :-1] = self.tokens.take(self.starts[documents][:, None] + place)
         blocks[:, :-1] *= place <= positions[:, None]
         blocks[:, -1] = positions
         return blocks

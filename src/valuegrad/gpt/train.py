@@ -23,6 +23,7 @@ import math
 import random
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -66,6 +67,10 @@ class StepReport(NamedTuple):
     loss: float
     learning_rate: float
     tokens: int
+
+
+REPORT = partial(tuple.__new__, StepReport)
+"""A report of its four numbers; to call the class takes twice as long, which is felt where a step takes 10 us."""
 
 
 class Trainer:
@@ -197,14 +202,14 @@ class Trainer:
         self._behind = True
         first, self.step = self.step + 1, self.step + len(taken.losses)
         self.losses += taken.losses
-        return list(map(StepReport, range(first, self.step + 1), taken.losses, taken.rates, taken.tokens))
+        return list(map(REPORT, zip(range(first, self.step + 1), taken.losses, taken.rates, taken.tokens)))
 
     def _compiled_steps(self) -> Ahead:
         sizes, settings = self.model_settings, self.settings
         steps = Steps(self._model, self._optimizer, dtype=settings.dtype, threads=self.threads)
         met = self.documents[: settings.steps * settings.batch]
         documents = Documents.of_texts(met, self.tokenizer, sizes.block_size)
-        return Ahead(steps, documents, len(self.documents), settings.batch, lambda k: self._optimizer.learning_rate(k))
+        return Ahead(steps, documents, len(self.documents), settings.batch, lambda: self._optimizer.learning_rate)
 
     def _batch(self, step: int) -> list[str]:
         """What a step learns from; 0 for the first."""
