@@ -49,8 +49,9 @@ typedef struct VgPiece {
     size_t machine_bytes;
 } VgPiece;
 
-/* Numbers that lie side by side both among the uniforms and in the array that they all come in or go to. */
-typedef struct { int32_t uniform, packed, count; } VgRun;
+/* Numbers that lie side by side both among the uniforms and in the array that they all come in or go to; of step 0 they
+ * are all one uniform (zeros of a gradient, say). */
+typedef struct { int32_t uniform, packed, count, step; } VgRun;
 typedef struct { VgRun *run; int32_t count; } VgRuns;
 
 typedef struct VgCode {
@@ -255,15 +256,29 @@ static int vg_find_runs(VgRuns *runs, const int32_t *all, const uint8_t *uniform
     for (int32_t i = 0; i < n; i++) {
         VgRun *const last = runs->count ? &runs->run[runs->count - 1] : NULL;
         if (uniform != NULL && !uniform[i]) continue;
-        if (all[i] >= 0 && last && last->uniform + last->count == all[i] && last->packed + last->count == packed) {
+        if (last && last->count == 1) last->step = all[i] != last->uniform;
+        if (all[i] >= 0 && last && last->uniform + last->count * last->step == all[i]
+            && last->packed + last->count == packed) {
             last->count++;
         } else if (all[i] >= 0) {
-            const VgRun run = {all[i], packed, 1};
+            const VgRun run = {all[i], packed, 1, 1};
             runs->run[runs->count++] = run;
         }
         packed++;
     }
     return 0;
+}
+
+/* How many numbers a run has; -1: no run. */
+static int32_t vg_count(const VgRuns *runs, int32_t which) { return which < 0 ? 0 : runs->run[which].count; }
+
+/* Make a run end after so many numbers: what is left of it is another one.  There is room, as it has several. */
+static void vg_split_run(VgRuns *runs, int32_t which, int32_t count) {
+    if (count < 1 || count >= vg_count(runs, which)) return;
+    VgRun *const run = &runs->run[which];
+    const VgRun rest = {run->uniform + count * run->step, run->packed + count, run->count - count, run->step};
+    run->count = count;
+    runs->run[runs->count++] = rest;
 }
 
 enum { VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER, VG_BACKEND_ROLLED };

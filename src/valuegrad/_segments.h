@@ -26,7 +26,19 @@ static inline void vg_copy_number(const VgCode *code, void *to, const void *from
     else memcpy(to, from, sizeof(double));
 }
 
-/* All runs but one (-1: all). */
+/* The same number everywhere. */
+#define VG_FILL(T)                                                                                                    \
+    do {                                                                                                              \
+        const T number = *(const T *)from;                                                                            \
+        for (ptrdiff_t k = 0; k < n; k++) ((T *)to)[k] = number;                                                      \
+    } while (0)
+
+static void vg_fill(const VgCode *code, void *to, const void *from, ptrdiff_t n) {
+    if (code->is_float32) VG_FILL(float);
+    else VG_FILL(double);
+}
+
+/* All runs but one (-1: all); only outputs are several times the same scalar. */
 static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, char *packed, int out, int32_t but) {
     for (int32_t i = 0; i < runs->count; i++) {
         if (i == but) continue;
@@ -34,6 +46,7 @@ static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, 
         char *const inside = uniform + (size_t)run.uniform * code->item;
         char *const outside = packed + (size_t)run.packed * code->item;
         if (run.count == 1) vg_copy_number(code, out ? outside : inside, out ? inside : outside);
+        else if (run.step == 0 && out) vg_fill(code, outside, inside, run.count);
         else memcpy(out ? outside : inside, out ? inside : outside, (size_t)run.count * code->item);
     }
 }

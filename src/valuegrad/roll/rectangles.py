@@ -171,7 +171,7 @@ def _cut_again(body: Body, columns: list[Column], g: int, places: NDArray[np.int
             whole[0][mine], whole[1][mine] = strides, length
             piece = Piece(len(columns), len(columns) + 1 if is_dot else -1, *whole)
             for of, at in (at_x, at_y) if is_dot else (at_x,):
-                all_places = np.zeros(m, dtype=np.int64)
+                all_places = np.full(m, at[0])
                 all_places[mine] = at
                 columns.append(Column(spaces[of][0], spaces[of][1], all_places))
             variants[-1].append(piece)
