@@ -226,7 +226,7 @@ def test_there_are_few_lengths_at_first() -> None:
 
 # ------------------------------------------------------------------------------------------------- documents
 def tokens_of(documents: Documents, i: int) -> list[int]:
-    return documents.tokens[documents.starts[i] :][: documents.positions[i] + 1].tolist()
+    return documents.tokens[i, : documents.positions[i] + 1].tolist()
 
 
 @pytest.mark.parametrize("most", [1, 2, 5, 30])

@@ -36,6 +36,7 @@ from plain_programs import (
 
 from valuegrad.errors import GraphError, ShapeError, ValueArgumentError, ValueTypeError
 from valuegrad.graph import Graph, Guard, Nodes
+from valuegrad.lower.lowering import lower
 from valuegrad.primitives import FLOATS
 from valuegrad.primitives.opcodes import MACHINE, OPCODE
 
@@ -281,6 +282,16 @@ def test_inputs_and_constants_can_be_outputs_and_guards() -> None:
     outputs, failed = run(code_of(graph, [0, 1, 0]), [[1.0, 0.0], [4.0], [0.0, 0.0]], 2)
     assert [x.tolist() for x in outputs] == [[1.0, 0.0], [4.0], [1.0], [1.0, 0.0]]
     assert failed.tolist() == [-1, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_number_may_be_several_outputs_side_by_side(dtype: str) -> None:
+    nodes = Nodes(4)
+    zero, product = nodes.const(0.0), nodes.add("mul", [0, 1])
+    outputs = [zero, zero, zero, product, 0, 1, 2, product, product, zero, 3, 3, 2, 2, 3, 3, zero]
+    lowered = lower(nodes.graph(outputs), b"\1" * 4, (), dtype, False)
+    _, found, _ = lowered.run(1, np.array([2.0, 3.0, 5.0, 7.0], dtype), [], 1)
+    assert found.tolist() == [0, 0, 0, 6, 2, 3, 5, 6, 6, 0, 7, 7, 5, 5, 7, 7, 0]
 
 
 # ------------------------------------------------------------------------------------------------ gather and calls

@@ -426,10 +426,12 @@ def test_steps_that_grow_by_a_constant_are_one_piece() -> None:
     assert sum(bool(body.variants[0][0].strides[:, 2:].any()) for body in found) == 1
 
 
+@pytest.mark.parametrize(("width", "shares_places"), [(64, True), (37, False)])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_products_whose_terms_are_far_apart_are_packed_and_the_same_bits(
-    dtype: str, monkeypatch: pytest.MonkeyPatch
+def test_products_whose_terms_share_places_of_the_cache_are_packed_and_the_same_bits(
+    dtype: str, width: int, shares_places: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nine terms of whole vectors, 4,096 or 2,368 bytes apart, where eight lines have a place."""
     packed = []
 
     def pack(*args: Any) -> packing.Packed:
@@ -439,12 +441,12 @@ def test_products_whose_terms_are_far_apart_are_packed_and_the_same_bits(
     monkeypatch.setattr(loops, "pack", pack)
 
     def f(w: list[Any], x: list[Any]) -> list[Any]:
-        rows = [[x[p] * w[o] + w[p] for o in range(37)] for p in range(9)]
+        rows = [[x[p] * w[o] + w[p] for o in range(width)] for p in range(9)]
         columns = list(zip(*rows))
-        return [vg.dot(columns[i], columns[j]) for i in range(19) for j in range(20, 37)]
+        return [vg.dot(columns[i], columns[j]) for i in range(width // 2) for j in range(width // 2, width)]
 
-    agree(f, [0.1 * ROWS * i for i in range(37)], [ROWS + i for i in range(9)], dtype=dtype)
-    assert packed
+    agree(f, [0.1 * ROWS * i for i in range(width)], [ROWS + i for i in range(9)], dtype=dtype)
+    assert bool(packed) == shares_places
 
 
 @pytest.mark.parametrize("index", [[0, 1, 10], [-1, -11, -3], [10, 0, -11]])
@@ -487,6 +489,35 @@ def test_indices_beyond_the_list_and_nan_are_as_ever(
     half = len(found) // 2
     assert lowered.code.backend == "rolled"
     assert all(same(a, b) for a, b in zip(found[:half], found[half:])), found
+
+
+@pytest.mark.parametrize("own", [b"\0", b"\1"])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 13, 16])
+@pytest.mark.parametrize("length", [2, 8, 9, 16, 17, 32, 33, 48, 64, 65])
+def test_every_index_finds_its_entry_in_a_list_of_any_length(length: int, n: int, dtype: str, own: bytes) -> None:
+    """Short lists that are the same for all lanes are in registers, one, two or four."""
+    count = 3 * length
+    nodes = Nodes(inputs=count + 1)  # the entries of three tables, and the index
+    graph = nodes.graph([nodes.add("gather", [*range(k, count, 3), count]) for k in range(3)])
+    lowered = lower(graph, own * count + b"\0", (), dtype, False)
+    entries = np.arange(1.0, count + 1, dtype=dtype)
+    table = (entries, []) if own == b"\1" else (np.empty(0, dtype=dtype), [np.full(n, x, dtype=dtype) for x in entries])
+    far = [math.nan, -0.0, -0.5, 0.9, length - 0.5, 1e30, -1e30, math.inf, -math.inf, -length - 0.5, -length + 0.5]
+    index = np.array([*far, *range(-length - 1, length + 2)], dtype=dtype)
+    for first in range(0, len(index) - n + 1, n):
+        some = index[first : first + n]
+        found = lowered.run(n, table[0], [*table[1], some], 1)[2]
+        place = [_nearest(float(x), length) for x in some]
+        assert all(found[k].tolist() == [3.0 * p + k + 1 for p in place] for k in range(3)), (some, found)
+    assert lowered.code.backend == "rolled"
+
+
+def _nearest(index: float, length: int) -> int:
+    if math.isnan(index):
+        return 0
+    place = int(max(-length, min(index, length - 1)))
+    return place + length if place < 0 else place
 
 
 @pytest.mark.parametrize("n", [1, 3, 20])

@@ -49,9 +49,9 @@ typedef struct VgPiece {
     size_t machine_bytes;
 } VgPiece;
 
-/* Numbers that lie side by side both among the uniforms and in the array that they all come in or go to; of step 0 they
- * are all one uniform (zeros of a gradient, say). */
-typedef struct { int32_t uniform, packed, count, step; } VgRun;
+/* Numbers that lie side by side both among the uniforms and in the array that they all come in or go to; or one number
+ * that goes to `times` places side by side, as the gradient of what is not used does. */
+typedef struct { int32_t uniform, packed, count, times; } VgRun;
 typedef struct { VgRun *run; int32_t count; } VgRuns;
 
 typedef struct VgCode {
@@ -256,10 +256,11 @@ static int vg_find_runs(VgRuns *runs, const int32_t *all, const uint8_t *uniform
     for (int32_t i = 0; i < n; i++) {
         VgRun *const last = runs->count ? &runs->run[runs->count - 1] : NULL;
         if (uniform != NULL && !uniform[i]) continue;
-        if (last && last->count == 1) last->step = all[i] != last->uniform;
-        if (all[i] >= 0 && last && last->uniform + last->count * last->step == all[i]
-            && last->packed + last->count == packed) {
+        const int follows = all[i] >= 0 && last && last->packed + last->count * last->times == packed;
+        if (follows && last->times == 1 && last->uniform + last->count == all[i]) {
             last->count++;
+        } else if (follows && last->count == 1 && last->uniform == all[i]) {
+            last->times++;
         } else if (all[i] >= 0) {
             const VgRun run = {all[i], packed, 1, 1};
             runs->run[runs->count++] = run;
@@ -276,7 +277,7 @@ static int32_t vg_count(const VgRuns *runs, int32_t which) { return which < 0 ? 
 static void vg_split_run(VgRuns *runs, int32_t which, int32_t count) {
     if (count < 1 || count >= vg_count(runs, which)) return;
     VgRun *const run = &runs->run[which];
-    const VgRun rest = {run->uniform + count * run->step, run->packed + count, run->count - count, run->step};
+    const VgRun rest = {run->uniform + count, run->packed + count, run->count - count, 1};
     run->count = count;
     runs->run[runs->count++] = rest;
 }

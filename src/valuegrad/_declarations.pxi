@@ -43,7 +43,7 @@ cdef extern from "_iterate.h":
         uint8_t *uniform_input
         uint8_t *uniform_output
     ctypedef struct VgRun:
-        int32_t uniform, packed, count, step
+        int32_t uniform, packed, count
     ctypedef struct VgRuns:
         VgRun *run
         int32_t count

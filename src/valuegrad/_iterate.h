@@ -55,6 +55,10 @@ static void vg_count_state(VgIteration *it) {
     }
 }
 
+static void vg_fill(const VgCode *code, char *to, const char *number, ptrdiff_t n) {
+    for (ptrdiff_t i = 0; i < n; i++) vg_copy_number(code, to + (size_t)i * code->item, number);
+}
+
 /* What a step gave, `own` and the lanes in `next`, to where the following one finds it. */
 static void vg_hand_on(const VgIteration *it, const char *own, char *next) {
     const VgCode *const code = it->code;

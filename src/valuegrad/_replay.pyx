@@ -218,11 +218,11 @@ cdef class Code:
 
     @property
     def runs(self):
-        """int32[k, 4] of uniform inputs, likewise of uniform outputs: where numbers lie side by side among the scalars
-        and in the array of all: the first one here and there, how many, and 1; 0 if they are all the same scalar."""
+        """int32[k, 3] of uniform inputs, likewise of uniform outputs: where numbers lie side by side among the scalars
+        and in the array of all: the first one here and there, and how many."""
         cdef VgCode *code = self.made()
         runs = [code.read.run[k] for k in range(code.read.count)], [code.written.run[k] for k in range(code.written.count)]
-        return tuple([numpy.array([[*run.values()] for run in some], numpy.int32).reshape(-1, 4) for some in runs])
+        return tuple([numpy.array([[*run.values()] for run in some], numpy.int32).reshape(-1, 3) for some in runs])
 
     @property
     def in_place(self):

@@ -26,27 +26,16 @@ static inline void vg_copy_number(const VgCode *code, void *to, const void *from
     else memcpy(to, from, sizeof(double));
 }
 
-/* The same number everywhere. */
-#define VG_FILL(T)                                                                                                    \
-    do {                                                                                                              \
-        const T number = *(const T *)from;                                                                            \
-        for (ptrdiff_t k = 0; k < n; k++) ((T *)to)[k] = number;                                                      \
-    } while (0)
-
-static void vg_fill(const VgCode *code, void *to, const void *from, ptrdiff_t n) {
-    if (code->is_float32) VG_FILL(float);
-    else VG_FILL(double);
-}
-
-/* All runs but one (-1: all); only outputs are several times the same scalar. */
+/* All runs but one (-1: all). */
 static void vg_copy_runs(const VgCode *code, const VgRuns *runs, char *uniform, char *packed, int out, int32_t but) {
     for (int32_t i = 0; i < runs->count; i++) {
         if (i == but) continue;
         const VgRun run = runs->run[i];
         char *const inside = uniform + (size_t)run.uniform * code->item;
         char *const outside = packed + (size_t)run.packed * code->item;
-        if (run.count == 1) vg_copy_number(code, out ? outside : inside, out ? inside : outside);
-        else if (run.step == 0 && out) vg_fill(code, outside, inside, run.count);
+        if (run.count == 1)
+            for (int32_t k = 0; k < run.times; k++)
+                vg_copy_number(code, out ? outside + (size_t)k * code->item : inside, out ? inside : outside);
         else memcpy(out ? outside : inside, out ? inside : outside, (size_t)run.count * code->item);
     }
 }

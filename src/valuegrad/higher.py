@@ -51,6 +51,10 @@ class _Values(ListAlgebra):
         return bool(a < b)
 
     @staticmethod
+    def le(a: Any, b: Any) -> bool:
+        return bool(a <= b)
+
+    @staticmethod
     def eq(a: Any, b: Any) -> bool:
         return bool(a == b)
 

@@ -34,8 +34,8 @@ __all__ = ["Documents", "Plan", "batch_arrays", "fineness", "padded"]
 FINENESS = ((0, 16), (16_384, 8), (131_072, 4), (1_048_576, 2))
 """From so many documents on lengths are multiples of so much: more programs are recorded when they have time to pay.
 
-To record one takes as long as some 10,000 documents.  This depends on the step alone, never on time: so a run gives the
-same numbers each time, also one that goes on."""
+To have one takes as long as some 80,000 documents, from the disk cache as some 10,000.  This depends on the step alone,
+never on time: so a run gives the same numbers each time, also one that goes on."""
 FINEST = FINENESS[-1][1]
 VECTOR_BYTES = 64  # of lanes that are computed side by side
 MOST_BLOCKS = 64  # of a step: each has a gradient of its own, until they are added
@@ -143,7 +143,7 @@ class Documents:
 
     Args:
         tokens: those of all, one document after the other, each with at least two.
-        lengths: how many each one has.
+        lengths: how many each one has, at most ``most + 1``.
         most: how many are predicted at most.
         vocabulary: how many different ones there are.
 
@@ -165,9 +165,9 @@ class Documents:
                 f"documents got tokens from {tokens.min()} to {tokens.max()}; expected 0 to {vocabulary - 1}"
             )
         self.most = most
-        self.positions = np.minimum(lengths - 1, most)
-        self.starts = np.cumsum(lengths) - lengths
-        self.tokens = np.append(tokens, np.zeros(most + 1, dtype=tokens.dtype))  # so that every row may be read
+        self.positions = lengths - 1
+        self.tokens = np.zeros((len(lengths), most + 1), dtype=np.min_scalar_type(vocabulary))
+        self.tokens[np.arange(most + 1) < lengths[:, None]] = tokens
 
     @classmethod
     def of_texts(cls, texts: Iterable[str], tokenizer: Tokenizer, most: int) -> Documents:
@@ -187,6 +187,7 @@ class Documents:
     @classmethod
     def of_tokens(cls, documents: Sequence[Sequence[int]], most: int, vocabulary: int) -> Documents:
         """Documents from their tokens."""
+        documents = [document[: most + 1] for document in documents]
         tokens = np.array([token for document in documents for token in document], dtype=np.int64)
         return cls(tokens, np.array([len(document) for document in documents]), most, vocabulary)
 
@@ -211,40 +212,37 @@ class Documents:
         lanes = np.full(count, width)
         lanes[-1] = batch - (count - 1) * width
         begins = np.empty(lengths.shape, dtype=np.int64)
+        numbers = np.empty(int(((lengths + 2) * lanes).sum()), dtype=dtype)
         is_met = np.bincount(lengths.ravel()) > 0
         found, program = np.flatnonzero(is_met), (np.cumsum(is_met) - 1)[lengths]
-        numbers: list[
-            NDArray[Any]
-        ] = []  # all blocks of a length, then those of the next one: each is written in one go
-        end = 0
-        for kind, length in enumerate(found.tolist()):
-            for column in range(count):
-                rows = np.flatnonzero(program[:, column] == kind)
-                which = slice(column * width, column * width + int(lanes[column]))
-                filled = self._filled(batches[rows, which], positions[rows, which], length, dtype)
-                begins[rows, column] = end + (length + 2) * int(lanes[column]) * np.arange(len(rows))
-                numbers.append(filled.ravel())
-                end += filled.size
+        end, whole = 0, batch // width
+        for columns in (slice(0, whole), slice(whole, count)):  # of whole blocks, and of what is left
+            many = int(lanes[columns].max(initial=1))
+            chosen = batches[:, columns.start * width : columns.stop * width].reshape(-1, many)
+            kinds, places = program[:, columns].ravel(), np.empty(len(chosen), dtype=np.int64)
+            for kind, length in enumerate(found.tolist()):  # those of one length lie behind each other
+                rows = np.flatnonzero(kinds == kind)
+                room = numbers[end : end + len(rows) * (length + 2) * many].reshape(len(rows), length + 2, many)
+                self._fill(room, chosen[rows])
+                places[rows] = end + np.arange(len(rows)) * room[:1].size
+                end += room.size
+            begins[:, columns] = places.reshape(steps, -1)
         return Plan(
             lengths=tuple(found.tolist()),
             alone=batch == 1,
             program=program.ravel().astype(np.int32),
             lanes=np.tile(lanes, steps).astype(np.int32),
             begins=begins.ravel(),
-            numbers=np.concatenate(numbers),
+            numbers=numbers,
             first=np.arange(steps + 1, dtype=np.int64) * count,
             batch=batch,
             tokens=tokens,
         )
 
-    def _filled(self, documents: Any, positions: Any, length: int, dtype: Any) -> NDArray[Any]:
-        """Blocks [positions + 2, documents] of tokens and lengths, filled up with zeros."""
-        place = np.arange(length + 1)[:, None]
-        blocks = np.empty((len(documents), length + 2, documents.shape[1]), dtype=dtype)
-        blocks[:, :-1] = self.tokens.take(self.starts[documents][:, None] + place)
-        blocks[:, :-1] *= place <= positions[:, None]
-        blocks[:, -1] = positions
-        return blocks
+    def _fill(self, blocks: Any, documents: Any) -> None:
+        """Write blocks [positions + 2, documents] of tokens, filled up with zeros, and lengths."""
+        blocks[:, :-1] = self.tokens.take(documents, axis=0)[..., : blocks.shape[1] - 1].swapaxes(1, 2)
+        blocks[:, -1] = self.positions[documents]
 
 
 def _width(batch: int, item: int) -> int:

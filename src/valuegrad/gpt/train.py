@@ -69,10 +69,6 @@ class StepReport(NamedTuple):
     tokens: int
 
 
-REPORT = partial(tuple.__new__, StepReport)
-"""A report of its four numbers; to call the class takes twice as long, which is felt where a step takes 10 us."""
-
-
 class Trainer:
     """A training run.
 
@@ -202,7 +198,8 @@ class Trainer:
         self._behind = True
         first, self.step = self.step + 1, self.step + len(taken.losses)
         self.losses += taken.losses
-        return list(map(REPORT, zip(range(first, self.step + 1), taken.losses, taken.rates, taken.tokens)))
+        fields = zip(range(first, self.step + 1), taken.losses, taken.rates, taken.tokens)
+        return list(map(partial(tuple.__new__, StepReport), fields))  # a third of StepReport's time, at each step
 
     def _compiled_steps(self) -> Ahead:
         sizes, settings = self.model_settings, self.settings

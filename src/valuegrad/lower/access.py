@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from valuegrad.lower.boxes import BOXES
+from valuegrad.lower.lookup import entry_at, registers
 from valuegrad.lower.tiles import Place
 from valuegrad.lower.writer import Whole
 
@@ -33,6 +34,7 @@ class Access:
         self.pieces = [xy for pieces in loops.nest.pieces.values() for xy in pieces]
         self.addresses: dict[object, str] = {}
         self.loaded: dict[object, str] = {}
+        self.tables: dict[object, list[str]] = {}
         self.bases: dict[tuple[str, Whole], str] = {}
 
     def offset(self, column: int, place: Place) -> tuple[Whole, int]:
@@ -87,3 +89,15 @@ class Access:
         if key not in self.loaded:
             self.loaded[key] = self.loops.load(column, at)
         return self.loaded[key]
+
+    def entry(self, column: int, place: Place, length: Whole, step: Whole, index: str) -> str:
+        """Of a list that begins at a member's number, the entry at an index."""
+        key, at = self.where(column, place)
+
+        def table() -> list[str]:
+            if key not in self.tables:
+                assert isinstance(length, int)
+                self.tables[key] = registers(self.loops, at, length, step)
+            return self.tables[key]
+
+        return entry_at(self.loops, column, at, length, step, index, table)

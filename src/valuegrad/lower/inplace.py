@@ -91,14 +91,14 @@ def in_place(
         found = runs[which]
         if not len(found):
             continue
-        k = int(np.argmax(found[:, 2] * found[:, 3]))
+        k = int(np.argmax(found[:, 2]))
         first, count = int(found[k, 0]), int(found[k, 2])
-        if count * int(found[k, 3]) < LEAST:
+        if count < LEAST:
             continue
         end = first + count
         reads = sum(_within(segment.operands, -end, -first) for segment in segments)  # of scalar i: ~i
         others = np.delete(runs[1], k, 0) if space == OUTPUT else runs[1]  # outputs that come from these scalars
-        if ((others[:, 0] < end) & (others[:, 0] + 1 + (others[:, 2] - 1) * others[:, 3] > first)).any():
+        if ((others[:, 0] < end) & (others[:, 0] + others[:, 2] > first)).any():
             continue
         if space == INPUT:
             end = _clean_end([one for several in kernels for one in several], first, end, totals)

@@ -139,6 +139,7 @@ class Loops(Vectors):
         if self.counts_lanes:
             head.append(f"  %bits = trunc i64 %valid to i{self.lanes}")
             head.append(f"  %lanes = bitcast i{self.lanes} %bits to <{self.lanes} x i1>")
+            head.append(f"  %are_all = icmp eq i{self.lanes} %bits, -1")
         for k, name_of in enumerate(("inputs", "outputs")):  # as vg_arrays of _code.h has them
             if f"%{name_of}" in self.memory:
                 head.append(f"  %at_{name_of} = getelementptr ptr, ptr %uniform, i64 {k - 2}")
@@ -444,8 +445,8 @@ class Loops(Vectors):
             if body.op == REDUCE and self.are_all:
                 ((kind, x),) = body.args
                 read = [v[x] if kind == "value" else ("number", access.read(x, p)) for p, v in zip(places, values)]
-                vectors = [self.counted(self.number(number)) for number in read]
-                store_totals(self, vectors, [access.place(body.out, p) for p in places])
+                vectors = [self.number(number) for number in read]
+                store_totals(self, self.counted(vectors), [access.place(body.out, p) for p in places])
                 continue
             for place, value in zip(places, values):
                 if body.variants and body.op != GATHER:
@@ -453,8 +454,7 @@ class Loops(Vectors):
                 elif body.op == GATHER:
                     ((x, _),) = self.nest.pieces[i]
                     entry = access.read(body.args[0][1], place)
-                    where = access.where(x, place)[1]
-                    value[i] = "number", self.gather(x, where, box.lengths[0], box.inner[0][0], entry)
+                    value[i] = "number", access.entry(x, place, box.lengths[0], box.inner[0][0], entry)
                 else:
                     args = [value[x] if kind == "value" else ("number", access.read(x, place)) for kind, x in body.args]
                     if body.op in LEAVES:

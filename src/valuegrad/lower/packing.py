@@ -17,6 +17,7 @@ Where to start reading: ``far_columns``.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import TYPE_CHECKING
 
 from valuegrad.lower.vectors import BLOCK, BROADCAST, SIDE_BY_SIDE
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Far", "Packed", "far_columns", "is_far", "pack"]
 
-LEAST_APART = 1024  # bytes between terms, of whole vectors
-LEAST_LINES = 4 * BLOCK  # and of numbers that stand for a vector each
+WAYS, WAY_BYTES = 8, 4096  # of the first cache: so many lines that are a multiple of so much apart have a place there
+LEAST_LINES = 4 * BLOCK  # bytes between terms that are one number each, which stands for a vector
 LEAST_TERMS = 8
 NEAR_BYTES = 64 * 1024  # of an outer dimension's members that are packed tile by tile, as they are near in any case
 STRETCH_BYTES = 128 * 1024  # of others at a time: beside the others in the second cache
@@ -75,8 +76,9 @@ def is_far(loops: Loops, column: int, length: Whole, step: Whole) -> bool:
     """Whether the terms of a column are so far apart that it is worth to pack them."""
     if loops.width == 1 or not isinstance(length, int) or not isinstance(step, int) or length < LEAST_TERMS:
         return False
-    how = loops.along[column]
-    return abs(step) >= (LEAST_APART if how == SIDE_BY_SIDE else LEAST_LINES) and how in (SIDE_BY_SIDE, BROADCAST)
+    if loops.along[column] == BROADCAST:
+        return abs(step) >= LEAST_LINES
+    return loops.along[column] == SIDE_BY_SIDE and length * gcd(step, WAY_BYTES) > WAYS * WAY_BYTES
 
 
 def far_columns(loops: Loops, box: Box, own: int, other: int) -> list[Far]:

@@ -9,10 +9,11 @@ Where to start reading: ``Vectors.operation``.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from valuegrad.lower.inlined import exp
 from valuegrad.lower.lane_sums import store_totals
 from valuegrad.lower.writer import Whole, Writer
 from valuegrad.primitives.opcodes import OPS
@@ -55,6 +56,8 @@ def is_call(op: int) -> bool:
 
 BROADCAST, SIDE_BY_SIDE = "broadcast", "side by side"
 """How a vector's elements lie: one for all, contiguous; else so many bytes apart."""
+
+WORTH_A_BRANCH = 8  # vectors that are chosen from
 
 Value = tuple[str, str]
 """("number" or "mask", its name)."""
@@ -134,8 +137,12 @@ class Vectors:
 
     def constant(self, x: float) -> str:
         """A vector of one number."""
-        text = f"0x{_bits(_single(x) if self.bits == 32 else x):016X}"
-        return text if self.width == 1 else "<" + ", ".join([f"{self.scalar} {text}"] * self.width) + ">"
+        return self.numbers([x] * self.width)
+
+    def numbers(self, xs: Sequence[float]) -> str:
+        """A vector of these; of one number a scalar."""
+        texts = [f"0x{_bits(_single(x) if self.bits == 32 else x):016X}" for x in xs]
+        return texts[0] if len(xs) == 1 else "<" + ", ".join(f"{self.scalar} {text}" for text in texts) + ">"
 
     def iota(self, step: int = 1) -> str:
         """0, step, 2 step ..."""
@@ -302,6 +309,8 @@ class Vectors:
     def call(self, op: int, number: float, numbers: list[str]) -> str:
         """An elementary function."""
         function, size = self.target.function(op)
+        if OPS[op] == "exp" and size and self.is_wide():
+            return exp(self, *numbers)
         if not size and self.vectors > 1:
             raise NotImplementedError(f"{OPS[op]} on several vectors")
         if size:
@@ -309,6 +318,10 @@ class Vectors:
         if not function:
             raise NotImplementedError(f"{OPS[op]} in loops")
         return self._call_through_memory(function, number, numbers)
+
+    def is_wide(self) -> bool:
+        """Whether a vector is one of the registers that AVX-512 has."""
+        return self.target.registers == MOST_REGISTERS and self.vectors == 1 and self.width == self.lanes
 
     def _call_through_memory(self, function: str, number: float, numbers: list[str]) -> str:
         """A function that takes V numbers from memory and leaves its results there."""
@@ -347,30 +360,23 @@ class Vectors:
         second = parts[1] if len(parts) > 1 else "poison"
         return w(f"shufflevector {register} {parts[0]}, {register} {second}, <{n} x i32> <{mask}>")
 
-    def gather(self, column: int, where: str, length: Whole, step: Whole, index: str) -> str:
-        """The entry at an index: from the end if negative; outside of the list its nearest entry, for nan the first."""
-        w, t, i64, i1 = self.w, self.type(), self.type("i64"), self.type("i1")
-        zero = "0" if self.width == 1 else "zeroinitializer"
-        count = self.splat("i64", length)
-        size = w(f"sitofp {i64} {count} to {t}")
-        inside = w(f"fcmp ogt {t} {index}, {w(f'fneg {t} {size}')}")
-        beyond = w(f"fcmp oge {t} {index}, {size}")
-        entry = w(f"select {i1} {inside}, {i64} {w(f'fptosi {t} {index} to {i64}')}, {i64} {zero}")
-        last = w(f"sub {i64} {count}, {self.splat('i64', 1)}")
-        entry = w(f"select {i1} {beyond}, {i64} {last}, {i64} {entry}")
-        front = w(f"add {i64} {entry}, {count}")
-        entry = w(f"select {i1} {w(f'icmp slt {i64} {entry}, {zero}')}, {i64} {front}, {i64} {entry}")
-        offset = w(f"mul {i64} {entry}, {self.splat('i64', step)}")
-        if self.width == 1:
-            at = w(f"getelementptr i8, ptr {where}, i64 {offset}")
-            return w(f"load {t}, ptr {at}, align {self.item}")
-        return self.gathered(self.pointers(column, where, offset))
-
-    def counted(self, name: str) -> str:
-        """Numbers for a sum over the lanes: -0.0, which adds nothing, in lanes that do not count."""
-        t = self.type()
+    def counted(self, names: Sequence[str]) -> list[str]:
+        """Vectors for sums over the lanes: -0.0, which adds nothing, in lanes that do not count."""
+        w, t = self.w, self.type()
         self.counts_lanes = True
-        return self.w(f"select {self.type('i1')} %lanes, {t} {name}, {t} {self.constant(-0.0)}")
+
+        def chosen() -> list[str]:
+            return [w(f"select {self.type('i1')} %lanes, {t} {x}, {t} {self.constant(-0.0)}") for x in names]
+
+        if len(names) < WORTH_A_BRANCH:
+            return chosen()
+        before, some, done = w.block, w.label(), w.label()
+        w.do(f"br i1 %are_all, label %{done}, label %{some}")
+        w.at(some)
+        masked = chosen()
+        w.do(f"br label %{done}")
+        w.at(done)
+        return [w(f"phi {t} [{x}, %{before}], [{y}, %{some}]") for x, y in zip(names, masked)]
 
     def leave(self, body: Body | Step, value: Value, where: str, number: Whole) -> None:
         """What goes out of the segment: to memory at `where`; of a guard its `number`."""
@@ -378,7 +384,7 @@ class Vectors:
         if body.op in (STORE, STORE_UNIFORM, REDUCE):
             name = self.number(value)
             if body.op == REDUCE and not self.single:
-                counted = self.counted(name)
+                (counted,) = self.counted([name])
                 if self.are_all:
                     store_totals(self, [counted], [(where, 0)])
                     return

@@ -6,7 +6,7 @@ on Values (derivatives of derivatives).  ``m`` is the *algebra* that says what t
 
 An algebra offers
   * ``m.exp``, ``m.sin`` ...: every function of ``floats.py`` and every row of the table;
-  * ``m.lt(a, b)``, ``m.eq(a, b)``, ``m.where(condition, a, b)``: choices without Python's ``if``;
+  * ``m.lt(a, b)``, ``m.le(a, b)``, ``m.eq(a, b)``, ``m.where(condition, a, b)``: choices without Python's ``if``;
   * for lists: ``m.each(f, xs, ...)``, ``m.sum``, ``m.largest``, ``m.smallest``, ``m.at``, ``m.length``,
     ``m.one_hot``, ``m.products_of_others``, ``m.norm_of``;
   * numbers that know ``+ - *`` and unary minus.  Not ``/``: Python's raises at zero, so ``m.div``.
@@ -96,6 +96,10 @@ class Floats(ListAlgebra):
     @staticmethod
     def lt(a: float, b: float) -> bool:
         return a < b
+
+    @staticmethod
+    def le(a: float, b: float) -> bool:
+        return a <= b
 
     @staticmethod
     def eq(a: float, b: float) -> bool:

@@ -126,6 +126,10 @@ class Formulas(Algebra):
         """a < b."""
         return _infix(a, "<", b, COMPARISON)
 
+    def le(self, a: Any, b: Any) -> Formula:
+        """a <= b."""
+        return _infix(a, "<=", b, COMPARISON)
+
     def eq(self, a: Any, b: Any) -> Formula:
         """a == b; only a nan differs from itself, and only a finite number leaves 0 when it is subtracted."""
         left, right = formula(a).text, formula(b).text

@@ -122,6 +122,9 @@ class Symbols(Algebra):
     def lt(self, a: Any, b: Any) -> str:
         return f"{literal(a)} < {literal(b)}"
 
+    def le(self, a: Any, b: Any) -> str:
+        return f"{literal(a)} <= {literal(b)}"
+
     def eq(self, a: Any, b: Any) -> str:
         return f"{literal(a)} == {literal(b)}"
 

@@ -516,7 +516,7 @@ row(
 )
 row(
     "softplus",
-    value=lambda m, a: m.where(m.lt(0.0, a), a, m.where(m.eq(a, a), 0.0, a)) + m.log1p(m.exp(-m.abs(a))),
+    value=lambda m, a: m.where(m.le(a, 0.0), 0.0, a) + m.log1p(m.exp(-m.abs(a))),
     local_grads=lambda m, a, out: (m.sigmoid(a),),
     doc="log(1 + exp(a)), a smooth relu, without overflow.",
     method="softplus",
@@ -548,7 +548,7 @@ row(
 )
 row(
     "relu",
-    value=lambda m, a: m.where(m.lt(0.0, a), a, m.where(m.eq(a, a), 0.0, a)),
+    value=lambda m, a: m.where(m.le(a, 0.0), 0.0, a),
     local_grads=lambda m, a, out: (m.where(m.lt(0.0, out), 1.0, 0.0),),  # of a, which nobody else may need, the same
     doc="a where it is positive, else 0; nan stays nan.",
     method="relu",

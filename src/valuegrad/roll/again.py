@@ -29,7 +29,7 @@ ARITHMETIC = "add", "sub", "mul", "dot", "sum", "neg", "abs"
 CHEAP = frozenset(OPCODE[op] for op in (*ARITHMETIC, "lt", "le", "eq", "and", "or", "not", "select"))
 MOST = 3  # operations
 MOST_OPERANDS = 3  # of each
-LEAST = 1 << 18  # bytes of results: a part of the second cache
+LEAST = 1 << 15  # bytes of results: the first cache
 
 
 def computed_again(kernels: list[Kernel | Sequence | Chain], bytes_each: int) -> list[Kernel | Sequence | Chain]:

@@ -253,6 +253,9 @@ class Terms(ListAlgebra):
     def lt(self, a: Any, b: Any) -> Any:
         return self._compare("lt", a, b)
 
+    def le(self, a: Any, b: Any) -> Any:
+        return self._compare("le", a, b)
+
     def eq(self, a: Any, b: Any) -> Any:
         return self._compare("eq", a, b)
 

@@ -1,0 +1,116 @@
+"""exp without a call, as LLVM IR, for processors with AVX-512.
+
+Why: after a call all registers may be another's: what a loop keeps in them goes to memory and back, and exp's constants
+are read again, which together takes nearly as long as exp itself.
+
+How: the operations of ``vg_exp8`` and ``vg_exp16`` of ``_functions.h``, which says how they work, in their order: so
+the bits are the same, and a test compares them.
+
+Where to start reading: ``exp``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from valuegrad.lower.vectors import Vectors
+
+__all__ = ["exp"]
+
+
+@dataclass(frozen=True)
+class _Exp:
+    """The numbers of an exp.
+
+    Args:
+        least: below it the result is 0.
+        most: from it on it is inf.
+        moved: numbers of this size are multiples of what n is a multiple of.
+        log_2: what is taken off first.
+        rest: and then.
+        coefficients: of r**2, r**3 ... in exp(r).
+        power: 2 to the multiples, the first V, the next V; none where n is whole.
+    """
+
+    least: float
+    most: float
+    moved: float
+    log_2: float
+    rest: float
+    coefficients: tuple[float, ...]
+    power: tuple[float, ...] = ()
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(map(float.fromhex, text.split()))
+
+
+SINGLE = _Exp(
+    least=-104.0,
+    most=89.0,
+    moved=1.5 * 2.0**23,
+    log_2=float.fromhex("0x1.62e43p-1"),
+    rest=float.fromhex("-0x1.05c61p-29"),
+    coefficients=_numbers("0x1.fffffcp-2 0x1.555492p-3 0x1.5558aap-5 0x1.12396cp-7 0x1.6a5228p-10"),
+)
+DOUBLE = _Exp(
+    least=-746.0,
+    most=710.0,
+    moved=1.5 * 2.0**48,
+    log_2=float.fromhex("0x1.62e42fefa39efp-1"),
+    rest=float.fromhex("0x1.abc9e3b39803fp-56"),
+    coefficients=_numbers(
+        "0x1.0000000000004p-1 0x1.5555555555559p-3 0x1.555555547f7d4p-5 "
+        "0x1.111111107d6ffp-7 0x1.6c18416b3edccp-10 0x1.a01b9ec45f66p-13"
+    ),
+    power=tuple(2.0 ** (j / 16) for j in range(16)),
+)
+"""Of floats and of doubles."""
+
+LOG2_E = float.fromhex("0x1.71547652b82fep+0")
+
+
+def exp(v: Vectors, x: str) -> str:
+    """exp of a whole register.
+
+    Args:
+        v: what the function is written with.
+        x: of V numbers.
+    """
+    w, t, i1, m = v.w, v.type(), v.type("i1"), SINGLE if v.bits == 32 else DOUBLE
+    kind, mask = "ps" if v.bits == 32 else "pd", f"i{v.lanes}"
+
+    def fma(a: str, b: str, c: str) -> str:
+        return w(v.intrinsic("fma", a, b, c))
+
+    number = v.constant
+    is_there = w(f"fcmp uge {t} {x}, {number(m.least)}")
+    is_large = w(f"fcmp olt {t} {number(m.most)}, {x}")
+    x = w(f"select {i1} {is_large}, {t} {number(m.most)}, {t} {x}")
+    moved = fma(x, number(LOG2_E), number(m.moved))
+    n = w(f"fsub {t} {moved}, {number(m.moved)}")
+    less = w(f"fneg {t} {n}")
+    r = fma(less, number(m.rest), fma(less, number(m.log_2), x))
+    r2 = w(f"fmul {t} {r}, {r}")
+    of = [number(c) for c in m.coefficients]
+    pairs = [fma(odd, r, even) for even, odd in zip(of[::2], of[1::2])] + of[len(of) & ~1 :]
+    total = pairs.pop()
+    while pairs:
+        total = fma(total, r2, pairs.pop())
+    part = fma(total, r2, r)
+    if m.power:
+        whole = v.type("i64")
+        pick = f"llvm.x86.avx512.vpermi2var.{kind}.512"
+        v.declared.add(f"declare {t} @{pick}({t}, {whole}, {t})")
+        first, second = (v.numbers(m.power[k : k + v.lanes]) for k in (0, v.lanes))
+        at = w(f"bitcast {t} {moved} to {whole}")
+        power = w(f"call {t} @{pick}({t} {first}, {whole} {at}, {t} {second})")  # by its lowest four bits
+        result = fma(power, part, power)
+    else:
+        result = w(f"fadd {t} {number(1.0)}, {part}")
+    scale = f"llvm.x86.avx512.mask.scalef.{kind}.512"
+    v.declared.add(f"declare {t} @{scale}({t}, {t}, {t}, {mask}, i32)")
+    lanes = w(f"bitcast {i1} {is_there} to {mask}")
+    return w(f"call {t} @{scale}({t} {result}, {t} {n}, {t} zeroinitializer, {mask} {lanes}, i32 4)")
