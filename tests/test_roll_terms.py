@@ -372,6 +372,25 @@ def test_an_output_that_is_read_again_or_a_constant_is_copied(in_place: list[tup
     agree(lambda x: [*x, *[a * 3.0 for a in x]], numbers(20), vectors=("x",))
 
 
+def codes_of(f: Callable[..., Any], *args: Any, **options: Any) -> list[Any]:
+    program = vg.compile(f, **options)
+    program(*args)
+    return [lowered.code for path in program.graph.paths for lowered in path.lowered.values()]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inputs_that_a_loop_reads_with_constants_behind_them_are_copied_and_those_before_are_not(
+    in_place: list[tuple[int, int]], dtype: str
+) -> None:
+    def behind(x: Any) -> Any:
+        return [a * b for a in x[:20] for b in x[:20]] + [a < b for a, b in zip([*x[20:], 0.5], [0.5, *x[20:]])]
+
+    agree(behind, numbers(24), vectors=("x",), dtype=dtype)
+    (code,) = codes_of(behind, numbers(24), vectors=("x",), dtype=dtype)
+    assert code.in_place == (0, -1, True, 20)
+    assert code.runs[0].tolist() == [[0, 0, 20], [20, 20, 4]]
+
+
 def test_a_batch_reads_what_all_lanes_share_where_it_is(in_place: list[tuple[int, int]]) -> None:
     def f(w: Any, x: Any) -> Any:
         return vg.dot(list(w), [x * k for k in range(len(w))])

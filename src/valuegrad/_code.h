@@ -270,6 +270,18 @@ static int vg_find_runs(VgRuns *runs, const int32_t *all, const uint8_t *uniform
     return 0;
 }
 
+/* How many numbers a run has; -1: no run. */
+static int32_t vg_count(const VgRuns *runs, int32_t which) { return which < 0 ? 0 : runs->run[which].count; }
+
+/* Make a run end after so many numbers: what is left of it is another one.  There is room, as it has several. */
+static void vg_split_run(VgRuns *runs, int32_t which, int32_t count) {
+    if (count < 1 || count >= vg_count(runs, which)) return;
+    VgRun *const run = &runs->run[which];
+    const VgRun rest = {run->uniform + count, run->packed + count, run->count - count, 1};
+    run->count = count;
+    runs->run[runs->count++] = rest;
+}
+
 enum { VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER, VG_BACKEND_ROLLED };
 enum { VG_NO_BACKEND = -3, VG_UNKNOWN_OPERATION = -4 }; /* besides those of _lower.h */
 

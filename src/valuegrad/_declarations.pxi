@@ -95,6 +95,8 @@ cdef extern from "_iterate.h":
     bint vg_is_made(const VgCode *code, int what)
     void vg_install(VgCode *code, int k, VgSegmentFunction function, int what, int32_t slots)
     void vg_install_wide(VgCode *code, VgSegmentFunction function, int32_t slots)
+    int32_t vg_count(const VgRuns *runs, int32_t which)
+    void vg_split_run(VgRuns *runs, int32_t which, int32_t count)
     VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,
                         int32_t *where)
     int vg_has_fma()

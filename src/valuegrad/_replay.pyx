@@ -221,22 +221,22 @@ cdef class Code:
         """int32[k, 3] of uniform inputs, likewise of uniform outputs: where numbers lie side by side among the scalars
         and in the array of all: the first one here and there, and how many."""
         cdef VgCode *code = self.made()
-        read = [(code.read.run[k].uniform, code.read.run[k].packed, code.read.run[k].count) for k in range(code.read.count)]
-        written = [(code.written.run[k].uniform, code.written.run[k].packed, code.written.run[k].count)
-                   for k in range(code.written.count)]
-        return numpy.array(read, numpy.int32).reshape(-1, 3), numpy.array(written, numpy.int32).reshape(-1, 3)
+        runs = [code.read.run[k] for k in range(code.read.count)], [code.written.run[k] for k in range(code.written.count)]
+        return tuple([numpy.array([[*run.values()] for run in some], numpy.int32).reshape(-1, 3) for some in runs])
 
     @property
     def in_place(self):
-        """Which run of inputs and which of outputs stay in their arrays, -1: none; whether the former is read often."""
-        return self.made().in_place_read, self.made().in_place_written, self.made().is_read_often
+        """Runs of inputs and of outputs that stay in their arrays (-1: none); whether the former is read often, its size."""
+        cdef VgCode *code = self.made()
+        return code.in_place_read, code.in_place_written, code.is_read_often, vg_count(&code.read, code.in_place_read)
 
-    def leave_in_place(self, int32_t read, int32_t written, bint is_read_often):
-        """Let a run of inputs and one of outputs (-1: none) stay in their arrays, for functions that will be installed."""
+    def leave_in_place(self, int32_t read, int32_t written, bint is_read_often, int32_t count):
+        """Let a run of inputs and one of outputs (-1: none) stay in their arrays, of the inputs so many."""
         cdef VgCode *code = self.made()
         code.in_place_read = read if read < code.read.count else -1
         code.in_place_written = written if written < code.written.count else -1
         code.is_read_often = is_read_often
+        vg_split_run(&code.read, code.in_place_read, count)
 
     def install_stream(self, uintptr_t address, keep):
         """Run the lanes by the function at this address, which works on the arrays themselves (lower/streams.py); it

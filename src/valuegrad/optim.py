@@ -60,7 +60,7 @@ def linear(rate: float, steps: int) -> Schedule:
         (0.01, 0.005, 0.0)
     """
     _positive(steps, "linear(), steps")
-    return lambda step: rate * (1 - min(step, steps) / steps)
+    return lambda step: rate * (1 - (step if step < steps else steps) / steps)
 
 
 def cosine(rate: float, steps: int) -> Schedule:

@@ -25,6 +25,7 @@ import numpy as np
 
 from valuegrad.gpt.batches import Documents, Plan, fineness
 from valuegrad.gpt.compiled import Steps
+from valuegrad.optim import Schedule
 
 __all__ = ["Ahead", "Taken"]
 
@@ -84,17 +85,17 @@ class Ahead:
         documents: what is learned from.
         count: how many documents there are; after the last one the first one comes again.
         batch: how many a step learns from.
-        rate: gives the learning rate of a step, 0 for the first.
+        schedule: gives the optimiser's schedule, which gives the learning rate of a step, 0 for the first.
     """
 
     def __init__(
-        self, steps: Steps, documents: Documents, count: int, batch: int, rate: Callable[[int], float]
+        self, steps: Steps, documents: Documents, count: int, batch: int, schedule: Callable[[], Schedule]
     ) -> None:
         self.steps = steps
         self.documents = documents
         self.count = count
         self.batch = batch
-        self.rate = rate
+        self.schedule = schedule
         self._go: _Go | None = None
         self._size = 1
 
@@ -146,7 +147,7 @@ class Ahead:
         first = step * self.batch
         batches = np.arange(first, first + size * self.batch).reshape(size, self.batch) % self.count
         plan = self.documents.plan(batches, self.steps.dtype, finest)
-        rates = [self.rate(k) for k in range(step, step + size)]
+        rates = list(map(self.schedule(), range(step, step + size)))
         self.steps.prepare(plan)
         began = perf_counter()
         after, found = self.steps.run(plan, rates, step + 1, state)

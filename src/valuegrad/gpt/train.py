@@ -206,7 +206,7 @@ class Trainer:
         steps = Steps(self._model, self._optimizer, dtype=settings.dtype, threads=self.threads)
         met = self.documents[: settings.steps * settings.batch]
         documents = Documents.of_texts(met, self.tokenizer, sizes.block_size)
-        return Ahead(steps, documents, len(self.documents), settings.batch, lambda k: self._optimizer.learning_rate(k))
+        return Ahead(steps, documents, len(self.documents), settings.batch, lambda: self._optimizer.learning_rate)
 
     def _batch(self, step: int) -> list[str]:
         """What a step learns from; 0 for the first."""

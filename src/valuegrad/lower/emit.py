@@ -20,11 +20,13 @@ from valuegrad.lower.sequential import ordered_loop
 from valuegrad.lower.sharing import Sharing
 from valuegrad.lower.vectors import ATTRIBUTES, BLOCK, Target, is_call
 from valuegrad.roll.again import computed_again
+from valuegrad.roll.calls import calls_apart
 from valuegrad.roll.feeding import counting, fed
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.nests import nests_of
 from valuegrad.roll.order import summed_early
 from valuegrad.roll.packs import packs_of
+from valuegrad.roll.rectangles import rectangles
 from valuegrad.roll.sequences import Chain, Sequence, Track, storage
 
 if TYPE_CHECKING:
@@ -80,6 +82,9 @@ def emit_segment(
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
     kernels = computed_again(kernels, BLOCK // lanes if single else BLOCK)
     kernels = fed(kernels, lanes, is_call, single=single)
+    if single:
+        kernels, sizes = rectangles(kernels, sizes, lanes)
+        kernels, sizes = calls_apart(kernels, sizes, lanes, is_call)
     exact = 2.0**53 if target.dtype == "float64" else 2.0**24
     kernels = [counting(k, constants, exact) if isinstance(k, Kernel) else k for k in kernels]
     kernels = summed_early(kernels)

@@ -4,7 +4,8 @@ Why: a run's inputs are copied among its scalars, and its outputs from there.  W
 twice and as many written, the copies take as long as the loops.
 
 How: a run of inputs (``Code.runs``) is read where it lies, a run of outputs is written there if nothing reads it again.
-The columns that are in one of them get a space of its own.  A run that is read often is better off in a copy if it does
+The columns that are in one of them get a space of its own; where a column has inputs and what lies behind them, the run
+ends before these, and the rest of it is copied.  A run that is read often is better off in a copy if it does
 not begin with a whole vector, and totals over the lanes are no outputs yet where several blocks of lanes are added up:
 then that space is the scalars' after all (``vg_leave_in_place`` of ``_run.h``).
 
@@ -43,12 +44,14 @@ class InPlace:
     Args:
         runs: of inputs and of outputs, which run; -1: none.
         is_often: the inputs are read often.
+        count: how many inputs of the run, from its first one on.
         ends: for each space its first scalar, and the end of them.
         totals: the scalars in which sums over the lanes end.
     """
 
     runs: tuple[int, int] = (-1, -1)
     is_often: bool = False
+    count: int = 0
     ends: tuple[tuple[str, int, int], ...] = ()
     totals: NDArray[Any] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
 
@@ -98,7 +101,8 @@ def in_place(
         if ((others[:, 0] < end) & (others[:, 0] + others[:, 2] > first)).any():
             continue
         if space == INPUT:
-            fits, is_often = True, reads > OFTEN * count
+            end = _clean_end([one for several in kernels for one in several], first, end, totals)
+            fits, is_often = end - first >= LEAST, reads > OFTEN * count
         else:
             left = np.concatenate([stores, totals])
             written = np.bincount(left[(left >= first) & (left < end)] - first, minlength=count)
@@ -106,21 +110,44 @@ def in_place(
         if fits and all(_is_clean(one, first, end, totals) for several in kernels for one in several):
             spaces.append((space, first, end))
             chosen[which] = k
-    return InPlace((chosen[0], chosen[1]), is_often, tuple(spaces), totals)
+    inputs = sum(end - first for space, first, end in spaces if space == INPUT)
+    return InPlace((chosen[0], chosen[1]), is_often, inputs, tuple(spaces), totals)
 
 
 def _within(places: NDArray[Any], first: int, end: int) -> int:
     return int(np.count_nonzero((places >= first) & (places < end)))
 
 
+def _clean_end(kernels: Sequence[Any], first: int, end: int, totals: NDArray[Any]) -> int:
+    """The end of those scalars, from the first one on, that no kernel has in a column with others behind them."""
+    ends = [end]
+    for kernel in kernels:
+        ends += [int(low.min()) for low, high in _ranges(kernel, totals) if not _lies_well(low, high, first, end)]
+    return end if len(ends) == 1 else _clean_end(kernels, first, min(ends), totals) if min(ends) > first else first
+
+
 def _is_clean(kernel: Any, first: int, end: int, totals: NDArray[Any]) -> bool:
     """Whether each of a kernel's columns lies wholly in a range of scalars, or outside of it, those of sums over the
     lanes where these end; not at all inside, where steps follow each other."""
+    is_plain = isinstance(kernel, Kernel)
+    return all(
+        _lies_well(low, high, first, end) if is_plain else ((high < first) | (low >= end)).all()
+        for low, high in _ranges(kernel, totals)
+    )
+
+
+def _lies_well(low: NDArray[np.int64], high: NDArray[np.int64], first: int, end: int) -> bool:
+    """Whether all of a column's members lie in a range, or all outside of it."""
+    return bool(((low >= first) & (high < end)).all() or ((high < first) | (low >= end)).all())
+
+
+def _ranges(kernel: Any, totals: NDArray[Any]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """The lowest and the highest scalar that each member has in a column, for all columns of scalars."""
     if not isinstance(kernel, Kernel):
         count = max([kernel.members, *[section.count for section in _sections(kernel)]])
         tracks = [track.places(count) for track in kernel.columns if track.space == "uniform"]
         tracks += [totals[track.places(kernel.members)] for track in kernel.columns if track.space == "sum"]
-        return not any(_within(places, first, end) for places in tracks)
+        return [(places, places) for places in tracks]
     lowest = {c: column.at for c, column in enumerate(kernel.columns) if column.space == "uniform"}
     lowest |= {c: totals[column.at] for c, column in enumerate(kernel.columns) if column.space == "sum"}
     highest = dict(lowest)
@@ -131,12 +158,7 @@ def _is_clean(kernel: Any, first: int, end: int, totals: NDArray[Any]) -> bool:
                     if c in lowest:
                         low, high = _reach(piece, side, kernel.columns[c].at)
                         lowest[c], highest[c] = np.minimum(lowest[c], low), np.maximum(highest[c], high)
-    for c, low in lowest.items():
-        high = highest[c]
-        inside = (low >= first) & (high < end)
-        if not (inside.all() or ((high < first) | (low >= end)).all()):
-            return False
-    return True
+    return [(low, highest[c]) for c, low in lowest.items()]
 
 
 def _sections(kernel: Any) -> list[Any]:

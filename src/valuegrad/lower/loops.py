@@ -26,6 +26,7 @@ from valuegrad.lower.across import tile_across, write_across
 from valuegrad.lower.boxes import BOXES, Box, Rows, together_of
 from valuegrad.lower.inplace import INPUT, OUTPUT
 from valuegrad.lower.lane_sums import cycles_of_totals, store_totals
+from valuegrad.lower.lengthwise import lengthwise
 from valuegrad.lower.packing import ALL_BYTES, NEAR_BYTES, STRETCH_BYTES, Far, Packed, far_columns, is_far, pack
 from valuegrad.lower.tiles import Operand, Place, best_tile
 from valuegrad.lower.totals import along_terms, totals_of
@@ -85,7 +86,7 @@ class Loops(Vectors):
         self.memory, self.units = [memory for memory, _, _ in found], [unit for _, unit, _ in found]
         begin = [first for _, _, first in found]
         rows = Rows(nest, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64))
-        self._boxes(name, rows, begins)
+        self._boxes(name, lengthwise(self, rows), begins)
         self.end(name)
 
     def space(self, space: str, group: int) -> tuple[str, int, int]:
@@ -291,7 +292,7 @@ class Loops(Vectors):
             if rest:
                 self.width = v if self.has_calls() else max(TERMS, 1 << (rest - 1).bit_length())
                 if rest < self.width:
-                    self.mask = "<" + ", ".join(f"i1 {int(i < rest)}" for i in range(self.width)) + ">"
+                    self.mask = self.first(rest)
                 self.tiles(of(1, full * v), everything)
             return None
 

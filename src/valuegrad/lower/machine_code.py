@@ -38,7 +38,7 @@ Written = Mapping[int, tuple[str, int]]
 
 REGISTERS = "_registers"
 _COUNTS = struct.Struct("=3q")  # functions, calls, bytes of code
-_IN_PLACE = struct.Struct("=3q")
+_IN_PLACE = struct.Struct("=4q")
 _FUNCTION = struct.Struct("=3q")  # which one it is, where it begins, slots
 
 
@@ -50,14 +50,14 @@ class MachineCode(NamedTuple):
         functions: which one each is, where it begins, how many slots it needs.
         calls: the operations whose functions it calls, in the order of their addresses; ~ an operation if that is the
             function on registers.
-        in_place: which inputs and outputs it has in the caller's arrays, and whether it reads those often
-            (``lower/inplace.py``).
+        in_place: which inputs and outputs it has in the caller's arrays, whether it reads those often, and how many
+            inputs (``lower/inplace.py``).
     """
 
     code: bytes
     functions: tuple[tuple[int, int, int], ...]
     calls: tuple[int, ...]
-    in_place: tuple[int, int, int] = (-1, -1, 0)
+    in_place: tuple[int, int, int, int] = (-1, -1, 0, 0)
 
     def packed(self) -> bytes:
         """An entry of the cache."""

@@ -71,7 +71,7 @@ class Segments:
             self.instructions += len(found.segment.ops)
             self.kernels.append((kernels_of(found), found.sizes))
         self.in_place = in_place(segments, [kernels for kernels, _ in self.kernels], code.runs, self.totals)
-        code.leave_in_place(*self.in_place.runs, self.in_place.is_often)
+        code.leave_in_place(*self.in_place.runs, self.in_place.is_often, self.in_place.count)
 
     def written(self, code: Any, k: int, name: str, what: What, parts: int = 1) -> tuple[str, int]:
         """The LLVM IR of the function that runs segment k, and how many slots of the frame it needs.

@@ -318,7 +318,7 @@ class _Terms:
         loops.width = loops.lanes
         loops.mask = None
         if count < loops.width:
-            loops.mask = "<" + ", ".join(f"i1 {int(i < count)}" for i in range(loops.width)) + ">"
+            loops.mask = loops.first(count)
         loops.along = [BROADCAST] * len(loops.along)
         for (x, y), steps in zip(self.pieces, self.box.inner):
             for column, step in ((x, steps[0]), (y, steps[1])):

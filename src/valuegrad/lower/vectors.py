@@ -148,6 +148,10 @@ class Vectors:
         """0, step, 2 step ..."""
         return "<" + ", ".join(f"i64 {i * step}" for i in range(self.width)) + ">"
 
+    def first(self, count: int) -> str:
+        """A mask of the first elements."""
+        return "<" + ", ".join(f"i1 {int(i < count)}" for i in range(self.width)) + ">"
+
     def intrinsic(self, name: str, *arguments: str, result: str | None = None, types: list[str] | None = None) -> str:
         """A call of one of LLVM's functions on vectors; its result has the vectors' type."""
         t = result or self.type()

@@ -23,7 +23,7 @@ from valuegrad.roll.kernels import Body, Column, Kernel
 if TYPE_CHECKING:
     from valuegrad.roll.sequences import Chain, Sequence
 
-__all__ = ["computed_again"]
+__all__ = ["computed_again", "pruned"]
 
 ARITHMETIC = "add", "sub", "mul", "dot", "sum", "neg", "abs"
 CHEAP = frozenset(OPCODE[op] for op in (*ARITHMETIC, "lt", "le", "eq", "and", "or", "not", "select"))
@@ -161,7 +161,7 @@ def _without_unread(kernels: list[Any]) -> list[Any]:
         if isinstance(kernel, Kernel):
             unread = [kernel.keeps(body) and body.group not in read for body in kernel.bodies]
             bodies = [replace(body, out=-1) if gone else body for body, gone in zip(kernel.bodies, unread)]
-            kernel = _pruned(replace(kernel, bodies=bodies))
+            kernel = pruned(replace(kernel, bodies=bodies))
             if not kernel.bodies:
                 continue
         result.append(kernel)
@@ -172,7 +172,7 @@ def _read(kernel: Kernel) -> set[int]:
     return kernel.listed() | {x for body in kernel.bodies for kind, x in body.args if kind == "column"}
 
 
-def _pruned(kernel: Kernel) -> Kernel:
+def pruned(kernel: Kernel) -> Kernel:
     """A kernel without bodies and columns that nothing needs."""
     needed: set[int] = set()
     for i in reversed(range(len(kernel.bodies))):

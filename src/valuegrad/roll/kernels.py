@@ -242,7 +242,7 @@ def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
                 whole[0][mine], whole[1][mine] = strides, length
                 piece = Piece(len(columns), -1 if y is None else len(columns) + 1, *whole)
                 for of, at in (x,) if y is None else (x, y):
-                    places = np.zeros(len(members), dtype=np.int64)
+                    places = np.full(len(members), at[0])  # of those without this piece anything that is there
                     places[mine] = at
                     columns.append(Column(*space_of(of), places))
                 body.variants[-1].append(piece)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from valuegrad.roll.groups import Groups
 
-__all__ = ["far_from_first", "most_frequent", "pieces_of", "runs"]
+    Terms = tuple[NDArray[np.int64], NDArray[np.int64]]
+
+__all__ = ["cut", "far_from_first", "most_frequent", "pieces_of", "runs"]
 
 DOT, GATHER = OPCODE["dot"], OPCODE["gather"]
 BENT = 4  # steps that grow by a constant (the rows of a triangle) count where they make so many pieces one
@@ -62,27 +64,43 @@ def most_frequent(steps: NDArray[np.int64]) -> NDArray[np.int64] | None:
 
 
 def pieces_of(groups: Groups, members: NDArray[Any], op: int) -> tuple[NDArray[np.int64], list[Any]]:
-    """The lists of a group cut into pieces.
+    """The lists of a group cut into pieces, as ``cut`` does it.
 
     Args:
         groups: all groups.
         members: the group's.
         op: of a dot the operands are x, then y; of a gather the last one is no entry.
-
-    Returns:
-        For each member its variant; for each variant its members, and its pieces: the class and the places of x, those
-        of y or None, the strides of both and by how much these grow from term to term (int64[m, 4]), the lengths.
     """
     s = groups.segment
     first = s.starts[members].astype(np.int64)
     n = s.starts[members + 1].astype(np.int64) - first
     n = n // 2 if op == DOT else n - 1 if op == GATHER else n
-    m, total = len(members), int(n.sum())
     ends = np.cumsum(n)
-    owner = np.repeat(np.arange(m), n)
-    flat = first[owner] + np.arange(total) - (ends - n)[owner]
-    of_x, x = groups.locate(s.operands[flat])
-    of_y, y = groups.locate(s.operands[flat + n[owner]]) if op == DOT else (np.zeros_like(x), np.zeros_like(x))
+    owner = np.repeat(np.arange(len(members)), n)
+    flat = first[owner] + np.arange(int(n.sum())) - (ends - n)[owner]
+    x = groups.locate(s.operands[flat])
+    return cut(op, owner, len(members), x, groups.locate(s.operands[flat + n[owner]]) if op == DOT else None)
+
+
+def cut(
+    op: int, owner: NDArray[Any], m: int, x_terms: Terms, y_terms: Terms | None
+) -> tuple[NDArray[np.int64], list[Any]]:
+    """The lists of m members cut into pieces.
+
+    Args:
+        op: of the lists.
+        owner: for each term whose it is; a member's terms follow each other.
+        m: how many members.
+        x_terms: for each term the class and the place of x.
+        y_terms: those of y, of a dot.
+
+    Returns:
+        For each member its variant; for each variant its members, and its pieces: the class and the places of x, those
+        of y or None, the strides of both and by how much these grow from term to term (int64[m, 4]), the lengths.
+    """
+    total = len(owner)
+    of_x, x = x_terms
+    of_y, y = y_terms or (np.zeros_like(x), np.zeros_like(x))
     hard = np.ones(total, dtype=bool)
     hard[1:] = (np.diff(owner) != 0) | (np.diff(of_x) != 0) | (np.diff(of_y) != 0)
     changed = hard.copy()
@@ -112,6 +130,6 @@ def pieces_of(groups: Groups, members: NDArray[Any], op: int) -> tuple[NDArray[n
         for p in range(int(count[mine[0]])):
             q = offset[mine] + p
             one, other = (int(k) for k in classes[q[0]])
-            pieces.append(((one, x[at[q]]), (other, y[at[q]]) if op == DOT else None, strides[q], length[q]))
+            pieces.append(((one, x[at[q]]), (other, y[at[q]]) if y_terms else None, strides[q], length[q]))
         found.append((mine, pieces))
     return variant, found
