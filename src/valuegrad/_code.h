@@ -147,9 +147,12 @@ static void *vg_room(size_t bytes) {
     return malloc(bytes);
 }
 
+static size_t vg_frame_bytes(const VgCode *code) {
+    return vg_aligned((size_t)code->slots * (size_t)code->block * code->item);
+}
+
 static VgWorkspace *vg_new_workspace(const VgCode *code, void *uniform) {
-    const size_t item = code->item, block = (size_t)code->block;
-    const size_t frame = vg_aligned((size_t)code->slots * block * item);
+    const size_t item = code->item, block = (size_t)code->block, frame = vg_frame_bytes(code);
     const size_t sums = (size_t)code->lowered.accumulators * VG_BLOCK_BYTES;
     const size_t scalars = uniform ? 0 : VG_BLOCK_BYTES + vg_aligned((size_t)code->lowered.uniforms * item);
     const size_t failed = vg_aligned(block * sizeof(int32_t)), scratch = (size_t)code->scratch * sizeof(double);

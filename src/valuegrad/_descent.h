@@ -15,8 +15,12 @@
  * a unit which has died does, its running mean falls to the smallest subnormal and stays there for good, and some
  * processors take 150 cycles for each operation on it.  See docs/decisions/0009-exact-by-default.md.
  *
+ * A frame is what a program writes most of.  Those of all lengths run on the same one, the thread's own: so it is in the
+ * nearer caches of the processor that runs the thread, and not in another one's, which ran that length before.
+ *
  * Data structures
  *   VgBlock    a program, so many lanes, their numbers.
+ *   VgFrame    memory for a frame, and whose it was.
  *   VgDescent  the steps: state, blocks, what the update gets at each step; and what the threads share.
  *
  * Where to start reading: vg_descend, then vg_block and vg_range, the two kinds of items. */
@@ -42,6 +46,12 @@ typedef struct VgBlock {
     int32_t is_alone; /* the program is for one lane only: all its inputs count as the same for all lanes */
 } VgBlock;
 
+typedef struct VgFrame {
+    struct VgFrame *next;
+    const void *thread; /* an address of its own, of the thread that had it */
+    void *memory;
+} VgFrame;
+
 typedef struct VgDescent {
     VgCode *update; /* inputs: data, gradient, memory, for each parameter; VG_UPDATE_NUMBERS.  Outputs: data, memory */
     VgCode *clip;   /* inputs: the gradient's sum, share; output: the scale.  NULL: it is 1 */
@@ -57,6 +67,7 @@ typedef struct VgDescent {
     /* found by vg_descend */
     char *gradients; /* parameters + 1 numbers for each block of a step: sums of the gradient, of the loss */
     size_t row;      /* bytes of these */
+    VgFrame frame[VG_MOST_THREADS], *frames; /* one for each thread; those that no program runs on */
     int error;
     /* for the items at hand */
     const VgBlock *blocks;
@@ -69,12 +80,44 @@ static char *vg_gradient(const VgDescent *d, ptrdiff_t block) {
     return d->gradients + (size_t)block * d->row;
 }
 
-/* Run a program on a workspace of this thread's own.  The first error of all is kept. */
+/* Take the frame that this thread had before, else another one; or, if there is one, put it back. */
+static VgFrame *vg_change_frames(VgDescent *d, VgFrame *back) {
+    static VG_THREAD_LOCAL char here;
+    VgFrame **at = &d->frames;
+#if VG_HAS_THREADS
+    pthread_mutex_lock(&vg_pool.mutex);
+#endif
+    if (back != NULL) {
+        back->thread = &here;
+        back->next = d->frames;
+        d->frames = back;
+    } else {
+        while (*at != NULL && (*at)->thread != &here) at = &(*at)->next;
+        if (*at == NULL) at = &d->frames;
+        back = *at;
+        *at = back->next;
+    }
+#if VG_HAS_THREADS
+    pthread_mutex_unlock(&vg_pool.mutex);
+#endif
+    return back;
+}
+
+/* Run a program on a workspace of its own and a frame of this thread's.  The first error of all is kept. */
 static void vg_run_job(VgDescent *d, VgJob *job) {
     VgWorkspace *const free = vg_first_of(job->code, &job->code->own);
     VgWorkspace *const w = free ? free : vg_new_workspace(job->code, NULL);
-    const int error = w == NULL ? VG_NO_MEMORY : vg_run(job, w, 1);
-    if (w != NULL) vg_put_first(&job->code->own, w);
+    if (w == NULL) {
+        d->error = VG_NO_MEMORY;
+        return;
+    }
+    VgFrame *const frame = vg_change_frames(d, NULL);
+    void *const own = w->context.frame;
+    w->context.frame = frame->memory;
+    const int error = vg_run(job, w, 1);
+    w->context.frame = own;
+    vg_change_frames(d, frame);
+    vg_put_first(&job->code->own, w);
     if (error) d->error = error;
 }
 
@@ -189,6 +232,15 @@ static int vg_descend_step(VgDescent *d, ptrdiff_t step, VgCrew *crew, int threa
     return !d->error;
 }
 
+/* Bytes of the largest frame that the programs need. */
+static size_t vg_largest_frame(const VgDescent *d) {
+    size_t most = vg_frame_bytes(d->update);
+    if (d->clip != NULL && vg_frame_bytes(d->clip) > most) most = vg_frame_bytes(d->clip);
+    for (int64_t b = d->first[0]; b < d->first[d->steps]; b++)
+        if (vg_frame_bytes(d->block[b].code) > most) most = vg_frame_bytes(d->block[b].code);
+    return most;
+}
+
 /* Do the steps; the caller has checked the arrays.  *done: so many, before one whose loss is not finite.  Needs no
  * GIL.  0, or VG_NO_MEMORY: then the state means nothing. */
 static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
@@ -197,12 +249,18 @@ static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
     for (ptrdiff_t k = 0; k < d->steps; k++)
         if (d->first[k + 1] - d->first[k] > most) most = (ptrdiff_t)(d->first[k + 1] - d->first[k]);
     d->row = vg_aligned((size_t)(d->parameters + 1) * d->update->item);
-    char *const memory = (char *)malloc((size_t)most * d->row + 64);
-    if (memory == NULL) return VG_NO_MEMORY;
-    d->gradients = memory + (vg_aligned((size_t)(uintptr_t)memory) - (size_t)(uintptr_t)memory);
-    d->error = 0;
     if (most == 1 && d->block[0].code->shared == NULL) threads = 1;
     if (threads > VG_MOST_THREADS) threads = VG_MOST_THREADS;
+    const size_t frame = vg_largest_frame(d);
+    char *const memory = (char *)vg_room((size_t)most * d->row + (size_t)threads * frame + 64);
+    if (memory == NULL) return VG_NO_MEMORY;
+    d->gradients = memory + (vg_aligned((size_t)(uintptr_t)memory) - (size_t)(uintptr_t)memory);
+    d->frames = NULL;
+    for (int t = 0; t < threads; t++) {
+        d->frame[t].memory = d->gradients + (size_t)most * d->row + (size_t)t * frame;
+        vg_change_frames(d, &d->frame[t]);
+    }
+    d->error = 0;
     VgCrew crew, *const others = threads > 1 ? &crew : NULL;
     if (others) {
         vg_begin_crew(others, threads, 1);

@@ -24,6 +24,12 @@
 #define VG_HAS_THREADS 0
 #endif
 
+#ifdef _MSC_VER
+#define VG_THREAD_LOCAL __declspec(thread)
+#else
+#define VG_THREAD_LOCAL _Thread_local
+#endif
+
 enum { VG_MOST_THREADS = 64 };
 
 #if VG_HAS_THREADS
