@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +71,12 @@ def padded(positions: int, most: int, finest: int = FINEST) -> int:
     """
     step = max(finest, 1 << max((positions - 1).bit_length() - 3, 0))
     return min(-(-positions // step) * step, most)
+
+
+@lru_cache
+def _all_padded(most: int, finest: int) -> NDArray[np.int64]:
+    """For each number of positions, from none on, the length that it is filled up to."""
+    return np.array([0, *(padded(n, most, finest) for n in range(1, most + 1))])
 
 
 def batch_arrays(
@@ -209,8 +216,8 @@ class Documents:
             batches = np.take_along_axis(batches, keys & (1 << bits) - 1, 1)
             positions = self.most - (keys >> bits)
         width = _width(batch, np.dtype(dtype).itemsize)
-        to = np.array([0, *(padded(n, self.most, finest) for n in range(1, self.most + 1))])
-        lengths = to[positions[:, ::width]]  # of the blocks: of the longest document in each
+        longest = positions[:, ::width]  # of the documents in each block
+        lengths = _all_padded(self.most, finest)[longest]
         count = lengths.shape[1]
         lanes = np.full(count, width)
         lanes[-1] = batch - (count - 1) * width
