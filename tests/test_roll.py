@@ -498,18 +498,20 @@ def test_indices_beyond_the_list_and_nan_are_as_ever(
 def test_every_index_finds_its_entry_in_a_list_of_any_length(length: int, n: int, dtype: str, own: bytes) -> None:
     """Short lists that are the same for all lanes are in registers, one, two or four."""
     count = 3 * length
-    nodes = Nodes(inputs=count + 1)  # the entries of three tables, and the index
-    graph = nodes.graph([nodes.add("gather", [*range(k, count, 3), count]) for k in range(3)])
-    lowered = lower(graph, own * count + b"\0", (), dtype, False)
+    nodes = Nodes(inputs=count + 4)  # the entries of three tables, and four indices
+    tables = [list(range(k, count, 3)) for k in range(3)]
+    graph = nodes.graph([nodes.add("gather", [*table, count + i]) for table in tables for i in range(4)])
+    lowered = lower(graph, own * count + b"\0" * 4, (), dtype, False)
     entries = np.arange(1.0, count + 1, dtype=dtype)
-    table = (entries, []) if own == b"\1" else (np.empty(0, dtype=dtype), [np.full(n, x, dtype=dtype) for x in entries])
+    given = (entries, []) if own == b"\1" else (np.empty(0, dtype=dtype), [np.full(n, x, dtype=dtype) for x in entries])
     far = [math.nan, -0.0, -0.5, 0.9, length - 0.5, 1e30, -1e30, math.inf, -math.inf, -length - 0.5, -length + 0.5]
     index = np.array([*far, *range(-length - 1, length + 2)], dtype=dtype)
-    for first in range(0, len(index) - n + 1, n):
-        some = index[first : first + n]
-        found = lowered.run(n, table[0], [*table[1], some], 1)[2]
-        place = [_nearest(float(x), length) for x in some]
-        assert all(found[k].tolist() == [3.0 * p + k + 1 for p in place] for k in range(3)), (some, found)
+    index = np.resize(index, -(-len(index) // (4 * n)) * 4 * n).reshape(-1, 4, n)
+    for some in index:
+        found = lowered.run(n, given[0], [*given[1], *some], 1)[2]
+        places = np.array([[_nearest(float(x), length) for x in one] for one in some])
+        wanted = [(3.0 * p + k + 1).tolist() for k in range(3) for p in places]
+        assert [one.tolist() for one in found] == wanted, (some, found)
     assert lowered.code.backend == "rolled"
 
 

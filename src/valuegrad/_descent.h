@@ -15,8 +15,8 @@
  * a unit which has died does, its running mean falls to the smallest subnormal and stays there for good, and some
  * processors take 150 cycles for each operation on it.  See docs/decisions/0009-exact-by-default.md.
  *
- * A frame is what a program writes most of.  Those of all lengths run on the same one, the thread's own: so it is in the
- * nearer caches of the processor that runs the thread, and not in another one's, which ran that length before.
+ * A frame is what a program writes most of.  Programs of all lengths run on the same one, the thread's own, which so
+ * stays in the second cache.  Where they are too large for that each keeps its own.
  *
  * Data structures
  *   VgBlock    a program, so many lanes, their numbers.
@@ -35,7 +35,8 @@ enum {
     VG_MOST_ARRAYS = 16,   /* of the state */
     VG_MOST_EXTRAS = 2048, /* inputs of a lane: 16 KB of pointers to them are on the stack */
     VG_MOST_BLOCKS = 1024, /* of a step */
-    VG_LEAST_RANGE = 256   /* parameters, so that a range is worth a program's beginning */
+    VG_LEAST_RANGE = 256,  /* parameters, so that a range is worth a program's beginning */
+    VG_SECOND_CACHE = 1 << 20 /* bytes; frames up to that are shared */
 };
 
 typedef struct VgBlock {
@@ -67,7 +68,7 @@ typedef struct VgDescent {
     /* found by vg_descend */
     char *gradients; /* parameters + 1 numbers for each block of a step: sums of the gradient, of the loss */
     size_t row;      /* bytes of these */
-    VgFrame frame[VG_MOST_THREADS], *frames; /* one for each thread; those that no program runs on */
+    VgFrame frame[VG_MOST_THREADS], *frames; /* one for each thread; those that no program runs on, or NULL */
     int error;
     /* for the items at hand */
     const VgBlock *blocks;
@@ -80,10 +81,10 @@ static char *vg_gradient(const VgDescent *d, ptrdiff_t block) {
     return d->gradients + (size_t)block * d->row;
 }
 
-/* Take the frame that this thread had before, else another one; or, if there is one, put it back. */
+/* Take the frame that this thread had before, else another one, if there are any; or put one back. */
 static VgFrame *vg_change_frames(VgDescent *d, VgFrame *back) {
     static VG_THREAD_LOCAL char here;
-    VgFrame **at = &d->frames;
+    VgFrame **at = &d->frames, *found = back;
 #if VG_HAS_THREADS
     pthread_mutex_lock(&vg_pool.mutex);
 #endif
@@ -94,13 +95,13 @@ static VgFrame *vg_change_frames(VgDescent *d, VgFrame *back) {
     } else {
         while (*at != NULL && (*at)->thread != &here) at = &(*at)->next;
         if (*at == NULL) at = &d->frames;
-        back = *at;
-        *at = back->next;
+        found = *at;
+        if (found != NULL) *at = found->next;
     }
 #if VG_HAS_THREADS
     pthread_mutex_unlock(&vg_pool.mutex);
 #endif
-    return back;
+    return found;
 }
 
 /* Run a program on a workspace of its own and a frame of this thread's.  The first error of all is kept. */
@@ -113,10 +114,10 @@ static void vg_run_job(VgDescent *d, VgJob *job) {
     }
     VgFrame *const frame = vg_change_frames(d, NULL);
     void *const own = w->context.frame;
-    w->context.frame = frame->memory;
+    if (frame != NULL) w->context.frame = frame->memory;
     const int error = vg_run(job, w, 1);
     w->context.frame = own;
-    vg_change_frames(d, frame);
+    if (frame != NULL) vg_change_frames(d, frame);
     vg_put_first(&job->code->own, w);
     if (error) d->error = error;
 }
@@ -232,13 +233,13 @@ static int vg_descend_step(VgDescent *d, ptrdiff_t step, VgCrew *crew, int threa
     return !d->error;
 }
 
-/* Bytes of the largest frame that the programs need. */
+/* Bytes of the largest frame that the programs need; 0 if it is too large to be shared. */
 static size_t vg_largest_frame(const VgDescent *d) {
     size_t most = vg_frame_bytes(d->update);
     if (d->clip != NULL && vg_frame_bytes(d->clip) > most) most = vg_frame_bytes(d->clip);
     for (int64_t b = d->first[0]; b < d->first[d->steps]; b++)
         if (vg_frame_bytes(d->block[b].code) > most) most = vg_frame_bytes(d->block[b].code);
-    return most;
+    return most <= VG_SECOND_CACHE ? most : 0;
 }
 
 /* Do the steps; the caller has checked the arrays.  *done: so many, before one whose loss is not finite.  Needs no
@@ -256,7 +257,7 @@ static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
     if (memory == NULL) return VG_NO_MEMORY;
     d->gradients = memory + (vg_aligned((size_t)(uintptr_t)memory) - (size_t)(uintptr_t)memory);
     d->frames = NULL;
-    for (int t = 0; t < threads; t++) {
+    for (int t = 0; frame > 0 && t < threads; t++) {
         d->frame[t].memory = d->gradients + (size_t)most * d->row + (size_t)t * frame;
         vg_change_frames(d, &d->frame[t]);
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from valuegrad.lower.boxes import BOXES
-from valuegrad.lower.lookup import entry_at, registers
+from valuegrad.lower.lookup import entry_at, fits_registers, registers
 from valuegrad.lower.tiles import Place
 from valuegrad.lower.writer import Whole
 
@@ -90,8 +90,8 @@ class Access:
             self.loaded[key] = self.loops.load(column, at)
         return self.loaded[key]
 
-    def entry(self, column: int, place: Place, length: Whole, step: Whole, index: str) -> str:
-        """Of a list that begins at a member's number, the entry at an index."""
+    def entry(self, column: int, place: Place, length: Whole, step: Whole, index: str, sharing: int) -> str:
+        """Of a list that begins at a member's number, the entry at an index; so many members share the list."""
         key, at = self.where(column, place)
 
         def table() -> list[str]:
@@ -100,4 +100,5 @@ class Access:
                 self.tables[key] = registers(self.loops, at, length, step)
             return self.tables[key]
 
-        return entry_at(self.loops, column, at, length, step, index, table)
+        fits = fits_registers(self.loops, column, length, sharing)
+        return entry_at(self.loops, column, at, length, step, index, table if fits else None)

@@ -25,15 +25,16 @@ MOST_TABLE = 4  # registers of a list: from two of them is picked at once
 EXACT = {64: 1 << 53, 32: 1 << 24}  # integers of lists' lengths that numbers of so many bits represent
 
 
-def fits_registers(v: Vectors, column: int, length: Whole) -> bool:
-    """Whether a list is picked from registers.
+def fits_registers(v: Vectors, column: int, length: Whole, sharing: int) -> bool:
+    """Whether a list is picked from registers: to fill them takes about as long as to gather half as many numbers.
 
     Args:
         v: what the function is written with.
         column: of the list's first entry.
         length: of the list.
+        sharing: how many vectors are picked from it.
     """
-    fits = isinstance(length, int) and length <= MOST_TABLE * v.lanes
+    fits = isinstance(length, int) and length <= min(MOST_TABLE, 2 * sharing) * v.lanes
     return v.is_wide() and fits and v.along[column] == BROADCAST
 
 
@@ -59,7 +60,7 @@ def registers(v: Vectors, where: str, length: int, step: Whole) -> list[str]:
 
 
 def entry_at(
-    v: Vectors, column: int, where: str, length: Whole, step: Whole, index: str, table: Callable[[], list[str]]
+    v: Vectors, column: int, where: str, length: Whole, step: Whole, index: str, table: Callable[[], list[str]] | None
 ) -> str:
     """The entry at an index: from the end if negative; outside of the list its nearest entry, for nan the first.
 
@@ -70,7 +71,7 @@ def entry_at(
         length: of the list.
         step: bytes from an entry to the next.
         index: a number, or one for each element of the vector.
-        table: gives the list's ``registers`` if it ``fits_registers``.
+        table: gives the list's ``registers``; None: it is read from memory.
 
     Raises:
         NotImplementedError: a list so long that numbers cannot say each of its places.
@@ -78,7 +79,7 @@ def entry_at(
     if isinstance(length, int) and length >= EXACT[v.bits]:
         raise NotImplementedError(f"a list of {length} entries in float{v.bits}")
     place = _place(v, length, index)
-    if fits_registers(v, column, length):
+    if table is not None:
         return _picked(v, table(), place)
     w, i64 = v.w, v.type("i64")
     if v.bits == 32:

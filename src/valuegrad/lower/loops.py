@@ -454,7 +454,8 @@ class Loops(Vectors):
                 elif body.op == GATHER:
                     ((x, _),) = self.nest.pieces[i]
                     entry = access.read(body.args[0][1], place)
-                    value[i] = "number", access.entry(x, place, box.lengths[0], box.inner[0][0], entry)
+                    sharing = len(places) // len({access.where(x, other)[0] for other in places})
+                    value[i] = "number", access.entry(x, place, box.lengths[0], box.inner[0][0], entry, sharing)
                 else:
                     args = [value[x] if kind == "value" else ("number", access.read(x, place)) for kind, x in body.args]
                     if body.op in LEAVES:
