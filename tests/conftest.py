@@ -49,3 +49,9 @@ def shared_person():
     """A browser for all tests of a module."""
     with browser() as person:
         yield person
+
+
+@pytest.fixture
+def all_are_rolled(monkeypatch):
+    """Programs become loops whatever their size."""
+    monkeypatch.setenv("VALUEGRAD_ROLL", "on")

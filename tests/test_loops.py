@@ -17,14 +17,9 @@ from valuegrad.roll.space import Indices, affine_text
 
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("llvmlite")
-pytestmark = ONCE
+pytestmark = [ONCE, pytest.mark.usefixtures("all_are_rolled")]
 
 ROWS = np.arange(5.0)
-
-
-@pytest.fixture(autouse=True)
-def all_are_rolled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
 
 
 def lines(program: Any) -> list[str]:

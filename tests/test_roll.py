@@ -31,7 +31,11 @@ from valuegrad.roll.kernels import WHOLE, kernels_of
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
 pytest.importorskip("llvmlite")
-pytestmark = [ONCE, pytest.mark.filterwarnings("ignore::valuegrad.PathsWarning")]
+pytestmark = [
+    ONCE,
+    pytest.mark.filterwarnings("ignore::valuegrad.PathsWarning"),
+    pytest.mark.usefixtures("all_are_rolled"),
+]
 
 DTYPES = ["float64", "float32"]
 BATCHES = (1, 2, 7, 8, 9, 70)
@@ -42,11 +46,6 @@ ROWS = np.linspace(-2.0, 2.0, 9)
 @pytest.fixture
 def roll(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda wish: monkeypatch.setenv("VALUEGRAD_ROLL", wish)
-
-
-@pytest.fixture(autouse=True)
-def all_are_rolled(roll: Callable[[str], None]) -> None:
-    roll("on")
 
 
 def codes(program: Any) -> list[Any]:

@@ -20,17 +20,12 @@ from valuegrad.lower.tiles import Operand, best_tile
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
 pytest.importorskip("llvmlite")
-pytestmark = ONCE
+pytestmark = [ONCE, pytest.mark.usefixtures("all_are_rolled")]
 
 POSITIONS = 23
 WIDTH = 7
 LANES = np.linspace(-1.0, 1.0, 19)
 DTYPES = ["float64", "float32"]
-
-
-@pytest.fixture(autouse=True)
-def all_are_rolled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
 
 
 @pytest.fixture

@@ -22,15 +22,10 @@ from valuegrad.roll.kernels import Kernel
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
 pytest.importorskip("llvmlite")
-pytestmark = ONCE
+pytestmark = [ONCE, pytest.mark.usefixtures("all_are_rolled")]
 
 LENGTHS = [1, 5, 16, 17, 31, 33, 64, 71, 128, 131, 200]
 DTYPES = ["float64", "float32"]
-
-
-@pytest.fixture(autouse=True)
-def all_are_rolled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
 
 
 @pytest.fixture

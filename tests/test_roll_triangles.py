@@ -21,16 +21,11 @@ from valuegrad.roll.kernels import Kernel
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
 pytest.importorskip("llvmlite")
-pytestmark = ONCE
+pytestmark = [ONCE, pytest.mark.usefixtures("all_are_rolled")]
 
 POSITIONS = [1, 2, 4, 9, 16, 21, 35]
 HEADS, WIDTH = 3, 4
 DTYPES = ["float64", "float32"]
-
-
-@pytest.fixture(autouse=True)
-def all_are_rolled(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
 
 
 @pytest.fixture

@@ -189,8 +189,8 @@ static void *vg_libmvec_exp_f64, *vg_libmvec_exp_f32; /* libmvec's; vg_mvec has 
 
 /* `vector` is the register's type and `width` how many lanes it holds; `below` says whether any is less than a limit;
  * `one` computes a register of which none is. */
-#define VG_EXP_FUNCTION(T, suffix, level, target, vector, width, load, store, below, one)                             \
-    static target __attribute__((noinline)) vector vg_exp_##suffix##_##level##_small(vector x) {                      \
+#define VG_EXP_FUNCTION(T, suffix, vector, width, load, store, below, one)                                            \
+    static VG_TARGET_AVX2 __attribute__((noinline)) vector vg_exp_##suffix##_avx2_small(vector x) {                   \
         T before[width], after[width];                                                                                \
         store(before, x);                                                                                             \
         for (int i = 0; i < width; i++) {                                                                             \
@@ -204,18 +204,16 @@ static void *vg_libmvec_exp_f64, *vg_libmvec_exp_f32; /* libmvec's; vg_mvec has 
         }                                                                                                             \
         return load(after);                                                                                           \
     }                                                                                                                 \
-    static target vector vg_exp_##suffix##_##level##_register(vector x) {                                             \
-        if (below(x, VG_EXP_SMALL_##suffix)) return vg_exp_##suffix##_##level##_small(x);                             \
+    static VG_TARGET_AVX2 vector vg_exp_##suffix##_avx2_register(vector x) {                                          \
+        if (below(x, VG_EXP_SMALL_##suffix)) return vg_exp_##suffix##_avx2_small(x);                                  \
         return one(x);                                                                                                \
     }
 #define VG_BELOW_PD4(x, limit) _mm256_movemask_pd(_mm256_cmp_pd(x, _mm256_set1_pd(limit), _CMP_LT_OQ))
 #define VG_BELOW_PS8(x, limit) _mm256_movemask_ps(_mm256_cmp_ps(x, _mm256_set1_ps(limit), _CMP_LT_OQ))
 #define VG_LIBMVEC_PD4(x) ((__m256d(*)(__m256d))vg_libmvec_exp_f64)(x)
 #define VG_LIBMVEC_PS8(x) ((__m256(*)(__m256))vg_libmvec_exp_f32)(x)
-VG_EXP_FUNCTION(double, f64, avx2, VG_TARGET_AVX2, __m256d, 4, _mm256_loadu_pd, _mm256_storeu_pd, VG_BELOW_PD4,
-                VG_LIBMVEC_PD4)
-VG_EXP_FUNCTION(float, f32, avx2, VG_TARGET_AVX2, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, VG_BELOW_PS8,
-                VG_LIBMVEC_PS8)
+VG_EXP_FUNCTION(double, f64, __m256d, 4, _mm256_loadu_pd, _mm256_storeu_pd, VG_BELOW_PD4, VG_LIBMVEC_PD4)
+VG_EXP_FUNCTION(float, f32, __m256, 8, _mm256_loadu_ps, _mm256_storeu_ps, VG_BELOW_PS8, VG_LIBMVEC_PS8)
 
 /* The copies are for pow alone (out may be a or b), whose three exact exponents are those of floats.pow. */
 #define VG_MVEC_FUNCTION(name, T, suffix, lanes, level, target, vector, width, load, store, operands)                 \

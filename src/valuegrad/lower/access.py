@@ -93,12 +93,6 @@ class Access:
     def entry(self, column: int, place: Place, length: Whole, step: Whole, index: str, sharing: int) -> str:
         """Of a list that begins at a member's number, the entry at an index; so many members share the list."""
         key, at = self.where(column, place)
-
-        def table() -> list[str]:
-            if key not in self.tables:
-                assert isinstance(length, int)
-                self.tables[key] = registers(self.loops, at, length, step)
-            return self.tables[key]
-
-        fits = fits_registers(self.loops, column, length, sharing)
-        return entry_at(self.loops, column, at, length, step, index, table if fits else None)
+        if key not in self.tables and isinstance(length, int) and fits_registers(self.loops, column, length, sharing):
+            self.tables[key] = registers(self.loops, at, length, step)
+        return entry_at(self.loops, column, at, length, step, index, self.tables.get(key))

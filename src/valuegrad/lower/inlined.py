@@ -101,12 +101,8 @@ def exp(v: Vectors, x: str) -> str:
         total = fma(total, r2, pairs.pop())
     part = fma(total, r2, r)
     if m.power:
-        whole = v.type("i64")
-        pick = f"llvm.x86.avx512.vpermi2var.{kind}.512"
-        v.declared.add(f"declare {t} @{pick}({t}, {whole}, {t})")
         first, second = (v.numbers(m.power[k : k + v.lanes]) for k in (0, v.lanes))
-        at = w(f"bitcast {t} {moved} to {whole}")
-        power = w(f"call {t} @{pick}({t} {first}, {whole} {at}, {t} {second})")  # by its lowest four bits
+        power = v.picked(first, second, w(f"bitcast {t} {moved} to {v.type('i64')}"))
         result = fma(power, part, power)
     else:
         result = w(f"fadd {t} {number(1.0)}, {part}")

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 from valuegrad.lower.vectors import BROADCAST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from valuegrad.lower.vectors import Vectors
     from valuegrad.lower.writer import Whole
 
@@ -25,7 +23,7 @@ MOST_TABLE = 4  # registers of a list: from two of them is picked at once
 EXACT = {64: 1 << 53, 32: 1 << 24}  # integers of lists' lengths that numbers of so many bits represent
 
 
-def fits_registers(v: Vectors, column: int, length: Whole, sharing: int) -> bool:
+def fits_registers(v: Vectors, column: int, length: int, sharing: int) -> bool:
     """Whether a list is picked from registers: to fill them takes about as long as to gather half as many numbers.
 
     Args:
@@ -34,8 +32,7 @@ def fits_registers(v: Vectors, column: int, length: Whole, sharing: int) -> bool
         length: of the list.
         sharing: how many vectors are picked from it.
     """
-    fits = isinstance(length, int) and length <= min(MOST_TABLE, 2 * sharing) * v.lanes
-    return v.is_wide() and fits and v.along[column] == BROADCAST
+    return v.is_wide() and length <= min(MOST_TABLE, 2 * sharing) * v.lanes and v.along[column] == BROADCAST
 
 
 def registers(v: Vectors, where: str, length: int, step: Whole) -> list[str]:
@@ -60,7 +57,7 @@ def registers(v: Vectors, where: str, length: int, step: Whole) -> list[str]:
 
 
 def entry_at(
-    v: Vectors, column: int, where: str, length: Whole, step: Whole, index: str, table: Callable[[], list[str]] | None
+    v: Vectors, column: int, where: str, length: Whole, step: Whole, index: str, table: list[str] | None
 ) -> str:
     """The entry at an index: from the end if negative; outside of the list its nearest entry, for nan the first.
 
@@ -71,7 +68,7 @@ def entry_at(
         length: of the list.
         step: bytes from an entry to the next.
         index: a number, or one for each element of the vector.
-        table: gives the list's ``registers``; None: it is read from memory.
+        table: the list's ``registers``; None: it is read from memory.
 
     Raises:
         NotImplementedError: a list so long that numbers cannot say each of its places.
@@ -80,7 +77,7 @@ def entry_at(
         raise NotImplementedError(f"a list of {length} entries in float{v.bits}")
     place = _place(v, length, index)
     if table is not None:
-        return _picked(v, table(), place)
+        return _picked(v, table, place)
     w, i64 = v.w, v.type("i64")
     if v.bits == 32:
         place = w(f"zext {v.type('i32')} {place} to {i64}")
@@ -116,10 +113,7 @@ def _place(v: Vectors, length: Whole, index: str) -> str:
 def _picked(v: Vectors, table: list[str], place: str) -> str:
     """For each element the entry of a table in registers."""
     w, t, whole = v.w, v.type(), v.type(f"i{v.bits}")
-    name = f"llvm.x86.avx512.vpermi2var.{'ps' if v.bits == 32 else 'pd'}.512"
-    v.declared.add(f"declare {t} @{name}({t}, {whole}, {t})")
-    pairs = [(table[k], table[min(k + 1, len(table) - 1)]) for k in range(0, len(table), 2)]
-    found = [w(f"call {t} @{name}({t} {a}, {whole} {place}, {t} {b})") for a, b in pairs]  # by its lowest bits
+    found = [v.picked(table[k], table[min(k + 1, len(table) - 1)], place) for k in range(0, len(table), 2)]
     if len(found) == 1:
         return found[0]
     is_near = w(f"icmp ult {whole} {place}, {v.splat(f'i{v.bits}', 2 * v.lanes)}")

@@ -448,13 +448,15 @@ class Loops(Vectors):
                 vectors = [self.number(number) for number in read]
                 store_totals(self, self.counted(vectors), [access.place(body.out, p) for p in places])
                 continue
+            sharing = 1  # members that look into the same list
+            if body.op == GATHER:
+                ((x, _),) = self.nest.pieces[i]
+                sharing = len(places) // len({access.where(x, place)[0] for place in places})
             for place, value in zip(places, values):
                 if body.variants and body.op != GATHER:
                     pass
                 elif body.op == GATHER:
-                    ((x, _),) = self.nest.pieces[i]
                     entry = access.read(body.args[0][1], place)
-                    sharing = len(places) // len({access.where(x, other)[0] for other in places})
                     value[i] = "number", access.entry(x, place, box.lengths[0], box.inner[0][0], entry, sharing)
                 else:
                     args = [value[x] if kind == "value" else ("number", access.read(x, place)) for kind, x in body.args]

@@ -170,7 +170,7 @@ class Vectors:
 
     def all_or_mask(self) -> tuple[str, str]:
         """A mask with its type, for calls that need one."""
-        return f"<{self.width} x i1>", self.mask or "<" + ", ".join(["i1 1"] * self.width) + ">"
+        return f"<{self.width} x i1>", self.mask or self.first(self.width)
 
     def pointers(self, column: int, where: str, offset: str | None = None) -> str:
         """Addresses of elements that are not contiguous; `offset`: so many bytes further, element by element."""
@@ -318,6 +318,13 @@ class Vectors:
         if not function:
             raise NotImplementedError(f"{OPS[op]} in loops")
         return self._call_through_memory(function, number, numbers)
+
+    def picked(self, first: str, second: str, places: str) -> str:
+        """For each element that of two registers, one behind the other, which the lowest bits of its place say."""
+        t, whole = self.type(), self.type(f"i{self.bits}")
+        name = f"llvm.x86.avx512.vpermi2var.{'ps' if self.bits == 32 else 'pd'}.512"
+        self.declared.add(f"declare {t} @{name}({t}, {whole}, {t})")
+        return self.w(f"call {t} @{name}({t} {first}, {whole} {places}, {t} {second})")
 
     def is_wide(self) -> bool:
         """Whether a vector is one of the registers that AVX-512 has."""

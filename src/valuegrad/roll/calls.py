@@ -20,12 +20,10 @@ import numpy as np
 from valuegrad.roll.again import pruned
 from valuegrad.roll.groups import GUARD
 from valuegrad.roll.kernels import Column, Kernel
-from valuegrad.roll.pieces import most_frequent
+from valuegrad.roll.pieces import rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from numpy.typing import NDArray
 
     from valuegrad.roll.sequences import Chain, Sequence
 
@@ -95,11 +93,5 @@ def _is_run(column: Column) -> bool:
 
 def _vectors(kernel: Kernel, lanes: int) -> int:
     """How many vectors a kernel's members fill, each with members of one run."""
-    at: NDArray[np.int64] = np.stack([column.at for column in kernel.columns], 1)
-    steps = at[1:] - at[:-1]
-    common = most_frequent(steps) if len(steps) else None
-    if common is None:
-        return 0
-    begins = np.flatnonzero((steps != common).any(1)) + 1
-    lengths = np.diff([0, *begins, kernel.members])
-    return int((-(-lengths // lanes)).sum())
+    rows = rows_of([column.at for column in kernel.columns])
+    return int((-(-rows[1] // lanes)).sum()) if rows else 0

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Terms = tuple[NDArray[np.int64], NDArray[np.int64]]
 
-__all__ = ["cut", "far_from_first", "most_frequent", "pieces_of", "runs"]
+__all__ = ["cut", "far_from_first", "most_frequent", "pieces_of", "rows_of", "runs"]
 
 DOT, GATHER = OPCODE["dot"], OPCODE["gather"]
 BENT = 4  # steps that grow by a constant (the rows of a triangle) count where they make so many pieces one
@@ -61,6 +61,22 @@ def most_frequent(steps: NDArray[np.int64]) -> NDArray[np.int64] | None:
     _, first, times = np.unique(steps @ factors, return_index=True, return_counts=True)  # equal rows have equal sums
     best = int(np.argmax(times))
     return steps[first[best]] if COMMON * int(times[best]) >= len(steps) else None
+
+
+def rows_of(columns: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Where runs of members begin at which all columns go on by the most frequent step, and how long they are; None if
+    no step comes often.
+
+    Args:
+        columns: the members' places in each.
+    """
+    at = np.stack(columns, 1)
+    steps = at[1:] - at[:-1]
+    common = most_frequent(steps) if len(steps) else None
+    if common is None:
+        return None
+    begins = np.concatenate([[0], np.flatnonzero((steps != common).any(1)) + 1])
+    return begins, np.diff(begins, append=len(at))
 
 
 def pieces_of(groups: Groups, members: NDArray[Any], op: int) -> tuple[NDArray[np.int64], list[Any]]:

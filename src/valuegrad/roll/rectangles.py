@@ -21,7 +21,7 @@ import numpy as np
 
 from valuegrad.roll.again import pruned
 from valuegrad.roll.kernels import GATHER, Body, Column, Kernel, Piece
-from valuegrad.roll.pieces import cut, far_from_first, most_frequent
+from valuegrad.roll.pieces import cut, far_from_first, rows_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,13 +95,10 @@ def _places(user: Kernel, g: int, lanes: int) -> NDArray[np.int64] | None:
     plain = [column for c, column in enumerate(user.columns) if c not in listed]
     if not any(column.group == g and (column.at == np.arange(user.members)).all() for column in plain):
         return None
-    at: NDArray[np.int64] = np.stack([column.at for column in plain], 1)
-    steps = at[1:] - at[:-1]
-    common = most_frequent(steps) if len(steps) else None
-    if common is None:
+    rows = rows_of([column.at for column in plain])
+    if rows is None:
         return None
-    begins = np.concatenate([[0], np.flatnonzero((steps != common).any(1)) + 1])
-    lengths = np.diff(begins, append=user.members)
+    begins, lengths = rows
     longest = int(lengths.max())
     apart = -(-longest // lanes) * lanes if longest > lanes else 1 << (longest - 1).bit_length()
     if len(begins) < LEAST_ROWS or (lengths == longest).all() or len(begins) * apart > MOST_ROOM * user.members:
