@@ -169,6 +169,41 @@ def test_a_program_on_the_arrays_is_the_same_to_the_last_bit(name: str, dtype: s
         assert [a.tobytes() for a in before] == [a.tobytes() for a in after], n
 
 
+def near_the_middle() -> list[float]:
+    """All doubles in [1, 4) whose roots are within 2**-46 ulp of the middle of two doubles.
+
+    With x = A 2**-52 or A 2**-51 and a root between m 2**-52 and (m + 1) 2**-52, that is A 2**k = m (m + 1) + c for
+    k = 52 or 53 and a c that is small.  Modulo 2**k such m are found by Newton's iteration.
+    """
+    found = []
+    for k in (52, 53):
+        for c in range(-256, 257, 2):
+            for m in (0, 1):
+                for _ in range(7):
+                    m = (m - (m * m + m + c) * pow(2 * m + 1, -1, 2**k)) % 2**k
+                for whole in (m, m + 2**k):
+                    a, rest = divmod(whole * (whole + 1) + c, 2**k)
+                    if rest == 0 and 2**52 <= a < 2**53:
+                        found.append(a * 2.0 ** (k - 104))
+    return found
+
+
+def test_roots_of_streams_are_rounded_correctly() -> None:
+    pytest.importorskip("llvmlite")
+    rng = np.random.default_rng(3)
+    hard = near_the_middle()
+    assert len(hard) > 256
+    ordinary = np.concatenate([hard, rng.uniform(1.0, 4.0, 200_000)])
+    edges = [0.0, -0.0, np.inf, -np.inf, np.nan, -1.0, 5e-324, 1e-310, 1.7e308, 2.0**-960, 2.0**1020]
+    every = [ordinary * 2.0 ** (2 * e) for e in (-511, -480, -479, -1, 0, 50, 508, 509, 510)]
+    x = np.concatenate([*every, rng.permutation(edges * 40), rng.permutation([*edges, *hard])])
+    program = vg.compile(lambda x: vg.sqrt(x))
+    program(x[:8])
+    assert stream(code_of(program, x[:8]), strict=False)
+    with np.errstate(invalid="ignore"):
+        assert program(x).tobytes() == np.sqrt(x).tobytes()
+
+
 def test_programs_with_sums_guards_or_an_input_that_goes_out_keep_their_blocks() -> None:
     pytest.importorskip("llvmlite")
     x = np.linspace(0.1, 0.9, 20)

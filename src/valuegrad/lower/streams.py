@@ -55,6 +55,7 @@ def emit_stream(segment: Segment, name: str, target: Target) -> str:
 class _Stream:
     def __init__(self, segment: Segment, vectors: Vectors) -> None:
         self.s, self.v, self.w = segment, vectors, vectors.w
+        vectors.waits_for_divider = True  # its operations are few, and an optimiser's step has a root and a quotient
         self.columns = [self.w.name() for _ in range(segment.slots)]
         self.scalars: dict[int, str] = {}
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from valuegrad.lower.inlined import exp
+from valuegrad.lower.inlined import exp, sqrt
 from valuegrad.lower.lane_sums import store_totals
 from valuegrad.lower.writer import Whole, Writer
 from valuegrad.primitives.opcodes import OPS
@@ -105,6 +105,7 @@ class Vectors:
         mask: of which elements there are; None: all.
         along: for each column how a vector's elements lie.
         are_all: there are no lanes but these: sums over them are totals.
+        waits_for_divider: much of a loop's time; roots of doubles then do without it.
     """
 
     def __init__(self, target: Target, single: bool, vectors: int = 1) -> None:
@@ -118,7 +119,7 @@ class Vectors:
         self.width = self.lanes
         self.mask: str | None = None
         self.along: list[Whole] = []
-        self.are_all = False
+        self.are_all = self.waits_for_divider = False
         self.counts_lanes = self.calls = False  # whether the function needs %lanes, and room for calls
 
     # ------------------------------------------------------------------------------------- types and constants
@@ -296,6 +297,8 @@ class Vectors:
             return "number", w(f"{ARITHMETIC[name]} {t} {numbers[0]}, {numbers[1]}")
         if name == "neg":
             return "number", w(f"fneg {t} {numbers[0]}")
+        if name == "sqrt" and self.waits_for_divider and self.bits == 64 and self.is_wide():
+            return "number", sqrt(self, *numbers)
         if name in ("abs", "sqrt"):
             return "number", w(self.intrinsic("fabs" if name == "abs" else "sqrt", numbers[0]))
         if name in BEGIN:
