@@ -612,6 +612,15 @@ def test_vectors_belong_to_every_lane_as_a_whole() -> None:
     assert matrix(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([10.0, 20.0])).tolist() == [[12.0, 34.0], [22.0, 64.0]]
 
 
+def test_vectors_and_static_arguments_of_a_derivative_are_named_as_those_of_its_function() -> None:
+    def f(w, x, power):
+        return vg.dot(list(w), [x, x**power])
+
+    w, x = np.array([2.0, 3.0]), np.array([1.0, 2.0, 5.0])
+    gradient = vg.compile(vg.grad(f, argnums=1), vectors="w", static="power")
+    assert gradient(w, x, 2).tolist() == [8.0, 14.0, 32.0]
+
+
 def test_calls_on_vectors_after_the_first_are_like_it() -> None:
     def f(w, b):
         return {"sum": vg.sum(list(w)) * b[0] if w[0] > 0.0 else b[0], "w": w * b[0]}

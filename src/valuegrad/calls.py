@@ -292,6 +292,11 @@ def _vector(leaf: Any) -> Any:
     return leaf
 
 
+def _positional(parameters: Sequence[inspect.Parameter]) -> list[str]:
+    """The names of parameters that may be given by position."""
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
 class Signature:
     """The parameters of a function, and which of them are static, or vectors.
 
@@ -312,8 +317,11 @@ class Signature:
             if not isinstance(function, np.ufunc):  # whose options must not be handed over, though they have defaults
                 self.signature = inspect.signature(function)
         parameters = list(self.signature.parameters.values()) if self.signature else []
-        self.names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        self.names = _positional(parameters)
         self._simple = len(self.names) == len(parameters)
+        if not self.names and (differentiated := getattr(function, "derivative_of", None)) is not None:
+            with suppress(TypeError, ValueError):  # it takes its function's arguments, whatever they are
+                self.names = _positional(list(inspect.signature(differentiated).parameters.values()))
         self.static = self._marked("static", static, parameters)
         self.vectors = self._marked("vectors", vectors, parameters)
         self._definitions = Definitions(Slot, Vector)

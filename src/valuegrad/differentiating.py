@@ -182,7 +182,8 @@ def several(argnums: Any, parts: Sequence[Any]) -> Any:
 
 
 def named(function: Callable[..., Any], how: str, f: Any) -> Callable[..., Any]:
-    """A derivative with its name: ``grad(f)``."""
+    """A derivative with its name, ``grad(f)``, and what it is the derivative of."""
     function.__name__ = function.__qualname__ = f"{how}({name_of(f)})"
     function.__doc__ = f"The {how} of {name_of(f)}."
+    function.derivative_of = f  # type: ignore[attr-defined]
     return function

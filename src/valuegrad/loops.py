@@ -122,10 +122,22 @@ class Loops:
 
 
 def _wrapped(loop: Loop) -> list[str]:
-    """A loop's line, in several if it is long; its members stand on the right."""
+    """A loop's line, in several if it is long; its members stand on the right.
+
+    An ordered loop is a step of some algorithm: each of its statements has a line of its own.
+    """
+    texts = [f"  {loop}"]
+    if loop.is_ordered:
+        texts = [f"  for {', '.join(loop.ranges)}:", *(f"      {statement}" for statement in loop.body.split("; "))]
+    lines = [line for text in texts for line in _lines(text)]
     count = f"{loop.members:,} members" if loop.members > 1 else "1 member"
-    kept = re.sub(r"\[[^\]]*\]", lambda found: found[0].replace(" ", GLUE), f"  {loop}")
-    lines = textwrap.wrap(kept, WIDTH - 14, subsequent_indent="      ", break_long_words=False)
-    lines = [line.replace(GLUE, " ") for line in lines]
     lines[-1] = f"{lines[-1]:<{WIDTH - 14}}{count:>14}"
     return lines
+
+
+def _lines(text: str) -> list[str]:
+    """A line in several that are short enough, the others further in; indices stay together, and what is before =."""
+    indent = " " * (len(text) - len(text.lstrip()) + 4)
+    kept = re.sub(r"\[[^\]]*\]", lambda found: found[0].replace(" ", GLUE), text).replace(" = ", f"{GLUE}={GLUE}")
+    lines = textwrap.wrap(kept, WIDTH - 14, subsequent_indent=indent, break_long_words=False)
+    return [line.replace(GLUE, " ") for line in lines]

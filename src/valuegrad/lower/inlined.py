@@ -120,10 +120,10 @@ def sqrt(v: Vectors, x: str) -> str:
     """The square root of a whole register of doubles, correctly rounded.
 
     The processor's estimate of 1 / sqrt(x), good to 14 bits, is mended twice (Goldschmidt's form of Newton's iteration:
-    g goes to sqrt(x), h to half of 1 / sqrt(x)), which leaves g and h with errors below 2.5 * 2**-53.  The rest x - g * g
-    is one multiply-add, and g + (x - g * g) * h another, which before it is rounded is at most 2**-49 ulp beside the
-    root (Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990).  Few doubles
-    have a root that is so close to the middle of two others that this could matter: a test finds and tries them all.
+    g goes to sqrt(x), h to half of 1 / sqrt(x)), which leaves g and h with errors below 2.5 * 2**-53.  The rest
+    x - g * g is one multiply-add, and g + (x - g * g) * h another, which before it is rounded is at most 2**-49 ulp
+    beside the root (Markstein, "Computation of elementary functions on the IBM RISC System/6000 processor", 1990).  Few
+    doubles have a root that is so close to the middle of two others that this could matter: a test tries them all.
 
     0 is its own root.  If a number is neither 0 nor ORDINARY, the divider does the register.
 

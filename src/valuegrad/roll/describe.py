@@ -18,25 +18,28 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE, OPS
+from valuegrad.roll.formula_text import is_name, operand, operation_text, subscript
 from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
 from valuegrad.roll.kernels import Body, Column, Kernel, Piece
-from valuegrad.roll.sequences import Chain
+from valuegrad.roll.recurrence import IN_ORDER, chain_text, recurrence
+from valuegrad.roll.sequences import Chain, Track
 from valuegrad.roll.sequences import Sequence as OrderedLoop
 from valuegrad.roll.space import Indices, affine_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Write = Callable[[NDArray[Any]], str]
+
 __all__ = ["Layout", "Loop", "loops_of"]
 
-INFIX = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "eq": "==", "and": "and", "or": "or"}
 FREE = 0  # a place without a name
 MOST_KINDS = 8  # of members of a kernel, each a loop of its own here
 DOT, SUM, SELECT, GATHER = (OPCODE[name] for name in ("dot", "sum", "select", "gather"))
@@ -72,8 +75,9 @@ class Loop:
         instructions: how many instructions of the recording the body stands for.
         flops: the operations on numbers in all of it.
         segment: "pre" (once), "main" (for each lane), "post" or "last" (once, after the sums over the lanes).
-        ranges: its indices and their bounds, such as "i in 0..9".
-        body: what it does, such as "b[i] = tanh(a[i])".
+        ranges: its indices and their bounds, such as "i in 0..9"; of an ordered loop "t in 0..9 in order" and what it
+            begins with, such as "from a[-1] = x".
+        body: what it does, such as "b[i] = tanh(a[i])"; several statements are separated by "; ".
     """
 
     members: int
@@ -85,6 +89,11 @@ class Loop:
 
     def __str__(self) -> str:
         return f"for {', '.join(self.ranges)}:  {self.body}" if self.ranges else self.body
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether its iterations follow each other."""
+        return bool(self.ranges) and self.ranges[0].endswith(IN_ORDER)
 
 
 class Memory:
@@ -117,10 +126,10 @@ class Memory:
 
 
 def _letters(taken: set[str]) -> Iterator[str]:
-    """Names for results: letters that are no indices, then with a number."""
+    """Names for results: letters that are no indices (t is that of ordered loops), then with a number."""
     number = 0
     while True:
-        for letter in "abcdefghopqrstuvwxyz":
+        for letter in "abcdefghopqrsuvwxyz":
             name = f"{letter}{number or ''}"
             if name not in taken:
                 yield name
@@ -157,7 +166,7 @@ class _Describer:
         self.slots = Memory(int(max([-1, *[part.max() for part in slots if len(part)]])) + 1)
         self.scalars = Memory(len(layout.scalars))
         self.sums = Memory(len(totals))
-        self.layout, self.totals = layout, totals
+        self.layout = layout
         stems = self._enter_inputs(names)
         single = len(layout.outputs) == 1
         numbers = np.arange(len(layout.outputs))[:, None][:, : 0 if single else 1]
@@ -174,6 +183,7 @@ class _Describer:
             self.sums.enter(name, np.flatnonzero(mine), at)
         self.letters = _letters({*stems, "output", "lanes", "total"})
         self.results: dict[int, tuple[str, NDArray[Any]]] = {}  # of the segment's groups
+        self.accumulated: dict[int, str] = {}  # by loops, likewise
 
     def _enter_inputs(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> set[str]:
         places, own = self.layout.inputs, self.layout.own_inputs
@@ -203,7 +213,7 @@ class _Describer:
     def all(self, kernels: Sequence[Sequence[Kernel | OrderedLoop | Chain]]) -> list[Loop]:
         loops = []
         for segment, mine in zip(("pre", "main", "post", "last"), kernels):
-            self.results = {}
+            self.results, self.accumulated = {}, {}
             for kernel in mine:
                 loops += (
                     self._loops(kernel, segment) if isinstance(kernel, Kernel) else [self._ordered(kernel, segment)]
@@ -212,22 +222,12 @@ class _Describer:
 
     def _ordered(self, kernel: OrderedLoop | Chain, segment: str) -> Loop:
         """A loop whose iterations follow each other, or a long list of several parts."""
-        for step in kernel.bodies:
-            if step.stored:
-                self.results[step.group] = next(self.letters), np.arange(kernel.members)[:, None]
         if isinstance(kernel, Chain):
             terms = sum(len(section.terms) * section.count for section in kernel.sections)
             flops = 2 * terms if kernel.bodies[0].op == DOT else terms
-            kept = self.results.get(kernel.bodies[0].group, (next(self.letters), None))[0]
-            return Loop(1, 1, flops, segment, (), f"{kept} = {OPS[kernel.bodies[0].op]}(... {terms:,} terms)")
+            return Loop(1, 1, flops, segment, (), chain_text(self, kernel))
         flops = kernel.members * sum(step.op not in NO_FLOPS for step in kernel.bodies)
-        kinds = Counter(OPS[step.op] for step in kernel.bodies if step.op < len(OPS))
-        what = ", ".join(f"{times} {name}" for name, times in kinds.most_common(5))
-        states = len({body for body, _, _ in kernel.carried})
-        more = ", ..." if len(kinds) > 5 else ""
-        body = f"{states} numbers carried on by {len(kernel.bodies)} operations ({what}{more})"
-        ranges = (f"t in 0..{kernel.members - 1} in order",)
-        return Loop(kernel.members, len(kernel.bodies), flops, segment, ranges, body)
+        return Loop(kernel.members, len(kernel.bodies), flops, segment, *recurrence(self, kernel))
 
     # ------------------------------------------------------------------------------------------ a kernel
     def _loops(self, kernel: Kernel, segment: str) -> list[Loop]:
@@ -256,7 +256,7 @@ class _Describer:
         kinds = kinds.reshape(-1)
         return kinds if kinds.max() < MOST_KINDS else np.unique(variant, return_inverse=True)[1].reshape(-1)
 
-    def _memory(self, column: Column, places: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+    def _memory(self, column: Column | Track, places: NDArray[Any]) -> tuple[str, NDArray[Any]]:
         if column.space == "group":
             name, at = self.results[column.group]
             return name, at[np.clip(places, 0, len(at) - 1)]
@@ -288,22 +288,27 @@ class _Describer:
         texts: list[str] = []
         statements: list[str] = []
         flops = 0
+
+        def target(body: Body) -> str:
+            column = kernel.columns[body.out]
+            return self.target(column, column.at[which], space.of, lambda x: affine_text(space.formula(x)))
+
         for i, body in enumerate(kernel.bodies):
             terms = sum(int(piece.length[which].sum()) for piece in pieces) if body.variants else 0
             flops += self._flops(body, len(which), terms)
             text = self._text(kernel, body, texts, which, pieces, space)
             if body.op in (STORE, STORE_UNIFORM):
-                text = f"{self._target(kernel.columns[body.out], which, space)} = {text}"
+                text = f"{target(body)} = {text}"
             elif body.op == REDUCE:
-                text = f"{self._target(kernel.columns[body.out], which, space)} += {text}  over the lanes"
+                text = f"{target(body)} += {text}  over the lanes"
             elif body.op == GUARD:
-                text = f"guard {'' if body.number else 'not '}{_operand(text)}"
+                text = f"guard {'' if body.number else 'not '}{operand(text)}"
             elif kernel.keeps(body):
                 name = self._place(kernel.columns[body.out], which, space)
                 statements.append(f"{name} = {text}")
                 texts.append(name)
                 continue
-            elif uses[i] > 1 and not re.fullmatch(r"[\w.]+(\[[^\]]*\])?", text) and not _inside(kernel, i):
+            elif uses[i] > 1 and not is_name(text) and not _inside(kernel, i):
                 name = next(self.letters)
                 statements.append(f"{name} = {text}")
                 texts.append(name)
@@ -340,23 +345,7 @@ class _Describer:
             return f"take({entries}, {args[0]})"
         if body.op in (STORE, STORE_UNIFORM, REDUCE, GUARD):
             return args[0]
-        name = OPS[body.op]
-        if name == "dot":
-            half = len(args) // 2
-            return " + ".join(f"{_operand(x)}*{_operand(y)}" for x, y in zip(args[:half], args[half:]))
-        if name == "sum":
-            return " + ".join(x if "+" not in x else _operand(x) for x in args) or "0"
-        if name in INFIX:
-            return f"{_operand(args[0])} {INFIX[name]} {_operand(args[1])}"
-        if name in ("neg", "not"):
-            return f"{'-' if name == 'neg' else 'not '}{_operand(args[0])}"
-        if name == "select":
-            relu = re.fullmatch(r"0 < (.+)", args[0])
-            if relu and args[1] in (relu[1], relu[1].strip("()")) and re.fullmatch(r"where\(.*, 0, .*\)", args[2]):
-                return f"relu({args[1]})"
-            name = "where"
-        static = [f"{body.number:g}"] if name in ("polygamma", "round") else []
-        return f"{name}({', '.join([*args, *static])})"
+        return operation_text(body.op, body.number, args)
 
     def _list(self, kernel: Kernel, body: Body, which: NDArray[Any], pieces: Sequence[Piece], space: Indices) -> str:
         parts = []
@@ -373,28 +362,36 @@ class _Describer:
             return f"{name}({', '.join(x for (x,) in parts)})"
         return " + ".join(texts) or "0"
 
-    def _target(self, column: Column, which: NDArray[Any], space: Indices) -> str:
-        """Where a kernel writes; what has no name yet gets one."""
-        places = column.at[which]
+    def target(self, column: Column | Track, places: NDArray[Any], of: NDArray[Any], write: Write) -> str:
+        """Where a kernel writes; what has no name yet gets one.
+
+        Args:
+            column: says in which memory.
+            places: one for each member.
+            of: the members' indices.
+            write: how a number for each member is written as a formula of them.
+        """
         memory = {"uniform": self.scalars, "slot": self.slots, "sum": self.sums}[column.space]
         if (memory.name[places] == FREE).all():
-            memory.enter(next(self.letters), places, space.of)
-        return self._place(column, which, space)
+            memory.enter(next(self.letters), places, of)
+        return self.place(column, places, write)
+
+    def place(self, column: Column | Track, places: NDArray[Any], write: Write) -> str:
+        """What lies there; arguments are those of ``target``."""
+        name, at = self._memory(column, places)
+        if name:
+            return f"{name}{subscript([write(x) for x in at.T])}"
+        constants = self.layout.scalars[places] if column.space == "uniform" else np.zeros(0)
+        if column.space != "uniform" or (self.scalars.name[places] != FREE).any():
+            return "numbers[...]"
+        if (constants == constants[0]).all():
+            return f"{constants[0]:.6g}"
+        whole = (constants == np.rint(constants)).all() and (abs(constants) < 2**31).all()
+        text = write(constants.astype(np.int64)) if whole else "..."
+        return "constants[...]" if text == "..." else text
 
     def _place(self, column: Column, which: NDArray[Any], space: Indices) -> str:
-        places = column.at[which]
-        name, at = self._memory(column, places)
-        if not name:
-            constants = self.layout.scalars[places] if column.space == "uniform" else np.zeros(0)
-            known = column.space == "uniform" and (self.scalars.name[places] == FREE).all()
-            if known and (constants == constants[0]).all():
-                return f"{constants[0]:.6g}"
-            if known and (constants == np.rint(constants)).all() and (abs(constants) < 2**31).all():
-                formula = space.formula(constants.astype(np.int64))
-                if formula:
-                    return affine_text(formula)
-            return "constants[...]" if known else "numbers[...]"
-        return f"{name}{_subscript([affine_text(space.formula(x)) for x in at.T])}"
+        return self.place(column, column.at[which], lambda x: affine_text(space.formula(x)))
 
     def _slice(self, column: Column, which: NDArray[Any], piece: Piece, side: int, space: Indices) -> str:
         """A list's entries, x or y: those of one index from ... to ..., the others fixed."""
@@ -424,7 +421,7 @@ class _Describer:
                 parts.append(f"{affine_text(start)}:{affine_text(end)}{f':{pace}' if pace > 1 else ''}")
             else:  # downwards, both ends among them
                 parts.append(f"{affine_text(start)}..{affine_text(end)}{f' by {pace}' if pace < -1 else ''}")
-        return f"{name}{_subscript(parts)}"
+        return f"{name}{subscript(parts)}"
 
 
 def _inside(kernel: Kernel, i: int) -> bool:
@@ -432,17 +429,3 @@ def _inside(kernel: Kernel, i: int) -> bool:
     users = [body for body in kernel.bodies if ("value", i) in body.args]
     mine = kernel.bodies[i].op
     return OPS[mine] in ("lt", "le", "eq") if mine < len(OPS) else not users
-
-
-def _operand(text: str) -> str:
-    """A formula as a part of another one."""
-    depth = 0
-    for c in text:
-        depth += (c in "([") - (c in ")]")
-        if c == " " and depth == 0:
-            return f"({text})"
-    return f"({text})" if text.startswith("-") or ("*" in text and text[-1] not in ")]") else text
-
-
-def _subscript(parts: Sequence[str]) -> str:
-    return f"[{', '.join(parts)}]" if parts else ""

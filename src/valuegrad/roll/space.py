@@ -26,19 +26,23 @@ LETTERS = "ijklmn"
 DEEPEST = len(LETTERS)
 
 
-def affine_text(formula: tuple[int, ...] | None) -> str:
+def affine_text(formula: tuple[int, ...] | None, letters: str = LETTERS) -> str:
     """A constant and a factor for each index, as text; dots where there is no such formula.
 
     Example:
         >>> affine_text((3, 16, 0, -1)), affine_text((0, 0)), affine_text(None)
         ('16*i - k + 3', '0', '...')
+        >>> affine_text((9, -1))
+        '9 - i'
     """
     if formula is None:
         return "..."
     text = ""
-    terms = [(f"{abs(x)}*{name}" if abs(x) > 1 else name, x) for x, name in zip(formula[1:], LETTERS)]
+    terms = [(f"{abs(x)}*{name}" if abs(x) > 1 else name, x) for x, name in zip(formula[1:], letters)]
+    constant = str(abs(formula[0])), formula[0]
+    falls = formula[0] > 0 and all(x <= 0 for x in formula[1:])  # 9 - i, but i - 9 and j - i + 9
     terms.sort(key=lambda term: term[1] < 0)
-    for term, x in [*terms, (str(abs(formula[0])), formula[0])]:
+    for term, x in [constant, *terms] if falls else [*terms, constant]:
         if x:
             text += (" - " if x < 0 else " + ") + term if text else ("-" if x < 0 else "") + term
     return text or "0"
