@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ from hypothesis import strategies as st
 from loopy import Loopy, Step, steps
 
 import valuegrad as vg
+from valuegrad.loops import Part
 from valuegrad.lower import rolled
+from valuegrad.roll.describe import Loop
 from valuegrad.roll.space import Indices, affine_text
 
 pytest.importorskip("valuegrad._replay")
@@ -196,6 +199,39 @@ def test_each_statement_of_an_ordered_loop_has_a_line() -> None:
     head = next(k for k, line in enumerate(shown) if "in order" in line)
     assert shown[head].endswith(":")
     assert [line.strip()[:6] for line in shown[head + 1 : head + 3]] == ["b[t] =", "c += b"]
+
+
+def recurrent(w: Any, xs: Any) -> Any:
+    c, h = [0.0] * 8, [0.0] * 8
+    for x in xs:
+        i, f, g, o = ([vg.dot(row[:8], h) + row[8] * x + row[9] for row in rows] for rows in w)
+        c = [vg.sigmoid(f[j]) * c[j] + vg.sigmoid(i[j]) * vg.tanh(g[j]) for j in range(8)]
+        h = [vg.sigmoid(o[j]) * vg.tanh(c[j]) for j in range(8)]
+    return h
+
+
+def test_units_of_a_recurrent_network_are_statements_with_indices() -> None:
+    program = vg.compile(recurrent, vectors="w")
+    program(np.linspace(-0.1, 0.1, 320).reshape(4, 8, 10), [0.01 * k for k in range(40)])
+    (line,) = [line for line in lines(program) if "in order" in line]
+    assert "for i in 0..1, j in 0..7:  " in line
+    gate = re.search(
+        r"(\w+)\[i, j\] = w\[i, j, 9\] \+ \(dot\(w\[i, j, 0:8\], (\w+)\[0:8\]\) \+ w\[i, j, 8\]\*xs\[t \+ 1\]\)", line
+    )
+    assert gate, line
+    assert re.search(rf"for i in 0..7:  {gate[2]}\[i\] = .*\*tanh\(\w+\[t - 1, i\]\)", line)
+
+
+def test_statements_with_the_same_indices_stand_under_one_head() -> None:
+    body = "for i in 0..7:  a[i] = x[i]; for i in 0..7:  b[i] = a[i]; c[t] = b[0]"
+    shown = str(Part((Loop(10, 17, 0, "main", ("t in 0..9 in order",), body),), 170)).splitlines()
+    assert [line.split("  10 members")[0].rstrip() for line in shown[1:-1]] == [
+        "  for t in 0..9 in order:",
+        "      for i in 0..7:",
+        "          a[i] = x[i]",
+        "          b[i] = a[i]",
+        "      c[t] = b[0]",
+    ]
 
 
 def test_a_step_that_is_too_long_to_read_is_counted() -> None:

@@ -17,7 +17,7 @@ from valuegrad.roll.kernels import Body, Column, Kernel
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
 pytest.importorskip("llvmlite")
-pytestmark = ONCE
+pytestmark = [ONCE, pytest.mark.usefixtures("all_are_rolled")]
 
 MEMBERS = 12
 NEG, MUL = OPCODE["neg"], OPCODE["mul"]

@@ -128,11 +128,22 @@ def _wrapped(loop: Loop) -> list[str]:
     """
     texts = [f"  {loop}"]
     if loop.is_ordered:
-        texts = [f"  for {', '.join(loop.ranges)}:", *(f"      {statement}" for statement in loop.body.split("; "))]
+        texts = [f"  for {', '.join(loop.ranges)}:", *_indented(loop.body.split("; "))]
     lines = [line for text in texts for line in _lines(text)]
     count = f"{loop.members:,} members" if loop.members > 1 else "1 member"
     lines[-1] = f"{lines[-1]:<{WIDTH - 14}}{count:>14}"
     return lines
+
+
+def _indented(statements: list[str]) -> Iterator[str]:
+    """Statements, those with the same indices under one head."""
+    before = ""
+    for statement in statements:
+        head, _, rest = statement.partition(":  ")
+        if rest and head != before:
+            yield f"      {head}:"
+        yield f"          {rest}" if rest else f"      {statement}"
+        before = head if rest else ""
 
 
 def _lines(text: str) -> list[str]:

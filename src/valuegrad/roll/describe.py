@@ -256,7 +256,8 @@ class _Describer:
         kinds = kinds.reshape(-1)
         return kinds if kinds.max() < MOST_KINDS else np.unique(variant, return_inverse=True)[1].reshape(-1)
 
-    def _memory(self, column: Column | Track, places: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+    def find(self, column: Column | Track, places: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+        """The name of places of a column, "" if they have none, and their indices."""
         if column.space == "group":
             name, at = self.results[column.group]
             return name, at[np.clip(places, 0, len(at) - 1)]
@@ -271,7 +272,7 @@ class _Describer:
         used |= {c for body in kernel.bodies for kind, c in body.args if kind == "column"}
         features: list[Any] = []
         for c in sorted(used - written - {-1}):
-            name, at = self._memory(kernel.columns[c], kernel.columns[c].at[which])
+            name, at = self.find(kernel.columns[c], kernel.columns[c].at[which])
             if name:
                 features += list(at.T)
         for piece in pieces:
@@ -378,7 +379,7 @@ class _Describer:
 
     def place(self, column: Column | Track, places: NDArray[Any], write: Write) -> str:
         """What lies there; arguments are those of ``target``."""
-        name, at = self._memory(column, places)
+        name, at = self.find(column, places)
         if name:
             return f"{name}{subscript([write(x) for x in at.T])}"
         constants = self.layout.scalars[places] if column.space == "uniform" else np.zeros(0)
@@ -399,8 +400,8 @@ class _Describer:
         step, bend = piece.strides[which, side], piece.strides[which, 2 + side]
         if (n <= 1).all():
             return self._place(column, which, space)
-        name, first = self._memory(column, places)
-        other, last = self._memory(column, places + step * np.maximum(n - 1, 0) + bend * ((n - 1) * (n - 2) // 2))
+        name, first = self.find(column, places)
+        other, last = self.find(column, places + step * np.maximum(n - 1, 0) + bend * ((n - 1) * (n - 2) // 2))
         if not name or other != name:
             return f"{name or 'numbers'}[...]"
         parts = []

@@ -28,7 +28,7 @@ def operation_text(op: int, number: float, args: Sequence[str]) -> str:
         half = len(args) // 2
         return " + ".join(f"{operand(x)}*{operand(y)}" for x, y in zip(args[:half], args[half:]))
     if name == "sum":
-        return " + ".join(x if "+" not in x else operand(x) for x in args) or "0"
+        return " + ".join(f"({x})" if _has(x, "+") else x for x in args) or "0"
     if name == "mul":
         return f"{operand(args[0])}*{operand(args[1])}"
     if name in INFIX:
@@ -46,12 +46,17 @@ def operation_text(op: int, number: float, args: Sequence[str]) -> str:
 
 def operand(text: str) -> str:
     """A formula as a part of another one."""
+    return f"({text})" if _has(text, " ") or text.startswith("-") or ("*" in text and text[-1] not in ")]") else text
+
+
+def _has(text: str, sign: str) -> bool:
+    """Whether there is such a sign outside of brackets."""
     depth = 0
     for c in text:
         depth += (c in "([") - (c in ")]")
-        if c == " " and depth == 0:
-            return f"({text})"
-    return f"({text})" if text.startswith("-") or ("*" in text and text[-1] not in ")]") else text
+        if c == sign and depth == 0:
+            return True
+    return False
 
 
 def subscript(parts: Sequence[str]) -> str:

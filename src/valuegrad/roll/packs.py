@@ -29,7 +29,7 @@ FEWEST = 4  # units that are worth a vector
 ROUNDS = 4  # of taking kinds apart
 
 
-def packs_of(sequence: Sequence, width: int, is_call: Callable[[int], bool]) -> list[list[int]]:
+def packs_of(sequence: Sequence, width: int, is_call: Callable[[int], bool], fewest: int = FEWEST) -> list[list[int]]:
     """The steps of an iteration in packs.
 
     Args:
@@ -37,11 +37,12 @@ def packs_of(sequence: Sequence, width: int, is_call: Callable[[int], bool]) -> 
         width: steps in a pack, at most.
         is_call: whether an operation is a call of a function, which computes so many numbers in any case: what is alike
             in nothing but the function is a pack then.
+        fewest: units that are worth a pack.
 
     Returns:
         Packs, each after those that it reads; those with one step are single operations.
     """
-    kind = _kinds(sequence)
+    kind = _kinds(sequence, fewest)
     members: dict[int, list[int]] = defaultdict(list)
     for i, k in enumerate(kind):
         members[k].append(i)
@@ -51,7 +52,7 @@ def packs_of(sequence: Sequence, width: int, is_call: Callable[[int], bool]) -> 
         mine = sorted(members[k], key=lambda i: _place(sequence, i, rank))
         for place, i in enumerate(mine):
             rank[i] = place
-        size = width if len(mine) >= FEWEST else 1
+        size = width if len(mine) >= fewest else 1
         packs += [mine[first : first + size] for first in range(0, len(mine), size)]
     return _in_order(sequence, _calls_together(sequence, packs, width, is_call))
 
@@ -79,7 +80,7 @@ def _calls_together(
     return together
 
 
-def _kinds(sequence: Sequence) -> list[int]:
+def _kinds(sequence: Sequence, fewest: int) -> list[int]:
     """For each step its kind."""
     steps = sequence.bodies
     label: list[Hashable] = [None] * len(steps)
@@ -88,7 +89,7 @@ def _kinds(sequence: Sequence) -> list[int]:
         before, kind = kind, _by_history(sequence, label)
         if kind == before:
             break
-        label = _by_users(sequence, kind)
+        label = _by_users(sequence, kind, fewest)
     return kind
 
 
@@ -114,7 +115,7 @@ def _argument(sequence: Sequence, kind: list[int], argument: tuple[str, Any]) ->
     return track.space, track.step, track.table is None
 
 
-def _by_users(sequence: Sequence, kind: list[int]) -> list[Hashable]:
+def _by_users(sequence: Sequence, kind: list[int], fewest: int) -> list[Hashable]:
     """A label for each step: large parts of a kind that are used alike have one each, all others share one."""
     users: list[set[Hashable]] = [set() for _ in kind]
     for i, step in enumerate(sequence.bodies):
@@ -128,7 +129,7 @@ def _by_users(sequence: Sequence, kind: list[int]) -> list[Hashable]:
         parts[kind[i], frozenset(used)].append(i)
     label: list[Hashable] = [None] * len(kind)
     for number, mine in enumerate(parts.values()):
-        if len(mine) >= FEWEST:
+        if len(mine) >= fewest:
             for i in mine:
                 label[i] = number
     return label

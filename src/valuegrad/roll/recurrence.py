@@ -4,37 +4,47 @@ Why: a time loop that Python unrolled is an algorithm as well, and its reverse l
 the same steps, is worth seeing.
 
 How: what an iteration hands on, and what later loops read, gets a letter and the iteration's index t; what is used
-several times in an iteration a letter of its own; all else is written where it is used.  What would be too long for a
-person is a count of its operations.
+several times in an iteration a letter of its own; all else is written where it is used.  Steps that are alike, such
+as the units of a recurrent network, are a statement with indices (``packs`` finds them, as for vectors).  What would be
+too long for a person is a count of its operations.
 
-Where to start reading: ``recurrence``.
+Data structures
+    Names   how the numbers of a program are called.
+    Pack    steps that are alike: a statement, or a part of one.
+    Place   what an operand of all members is: a name with indices.
+
+Where to start reading: ``recurrence``, then ``_Iteration.statements``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Several
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE, OPS
-from valuegrad.roll.formula_text import is_name, operand, operation_text
+from valuegrad.roll.formula_text import operand, operation_text, subscript
 from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
+from valuegrad.roll.packs import packs_of
 from valuegrad.roll.sequences import Chain, Section, Sequence, Track
-from valuegrad.roll.space import affine_text
+from valuegrad.roll.space import LETTERS, Indices, affine_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from numpy.typing import NDArray
 
 __all__ = ["IN_ORDER", "Names", "chain_text", "recurrence"]
 
 IN_ORDER = " in order"
-LONGEST = 1500  # letters of a loop that are worth reading
+LONGEST, LONGEST_STATEMENT = 3000, 400  # letters of a loop, and of a statement, that are worth reading
+FEWEST = 3  # steps that are worth indices
 MOST_TERMS = 24  # of a list
+UNKNOWN, MOST_UNKNOWN = "numbers[...]", 2  # a step with more of them tells nothing
 DOT, SUM = OPCODE["dot"], OPCODE["sum"]
+OUT = (STORE, STORE_UNIFORM, REDUCE, GUARD)
 
 
 class Names(Protocol):
@@ -50,11 +60,344 @@ class Names(Protocol):
     results: dict[int, tuple[str, NDArray[Any]]]
     accumulated: dict[int, str]
 
+    def find(self, column: Any, places: NDArray[Any]) -> tuple[str, NDArray[Any]]:
+        """The name of places of a column, "" if they have none, and their indices."""
+
     def place(self, column: Any, places: NDArray[Any], write: Callable[[NDArray[Any]], str]) -> str:
         """What lies at places of a column; `write`: a number for each place as a formula."""
 
     def target(self, column: Any, places: NDArray[Any], of: NDArray[Any], write: Callable[[NDArray[Any]], str]) -> str:
         """Likewise where something is written; `of`: indices for what has no name yet."""
+
+
+def recurrence(names: Names, loop: Sequence) -> tuple[tuple[str, ...], str]:
+    """An ordered loop as text: its range and what it begins with; its body."""
+    head = f"t in 0..{loop.members - 1}{IN_ORDER}"
+    try:
+        iteration = _Iteration(names, loop)
+        before, statements = iteration.before(), list(iteration.statements())
+        if _is_readable([*before, *statements]):
+            return (head, *(f"{'' if k else 'from '}{text}" for k, text in enumerate(before))), "; ".join(statements)
+    except _Odd:
+        _name_all(names, loop)
+    kinds = Counter(OPS[step.op] for step in loop.bodies if step.op < len(OPS))
+    what = ", ".join(f"{times} {name}" for name, times in kinds.most_common(5))
+    states = len({step for step, _, _ in loop.carried})
+    more = ", ..." if len(kinds) > 5 else ""
+    return (head,), f"{states} numbers carried on by {len(loop.bodies)} operations ({what}{more})"
+
+
+def _is_readable(texts: list[str]) -> bool:
+    lengths = list(map(len, texts))
+    unknown = sum(text.count(UNKNOWN) for text in texts)
+    return sum(lengths) <= LONGEST and max(lengths) <= LONGEST_STATEMENT and unknown <= MOST_UNKNOWN
+
+
+def _name_all(names: Names, loop: Sequence) -> None:
+    """Give a name to each result that others read, and to each total."""
+    for step in loop.bodies:
+        if step.stored:
+            names.results[step.group] = next(names.letters), np.arange(loop.members)[:, None]
+    for total in loop.accumulators:
+        names.accumulated[total.group] = next(names.letters)
+
+
+class _Odd(Exception):
+    """There is no text that a person would write."""
+
+
+@dataclass
+class _Place:
+    """What an operand of a pack's members is.
+
+    Args:
+        name: whose entries; or a text without indices, if `at` is None.
+        at: int64[members, depth]: the indices at iteration 0.
+        moves: by how much each index grows in an iteration.
+        time: what stands for the iteration, before the indices; "": nothing.
+    """
+
+    name: str
+    at: NDArray[Any] | None = None
+    moves: tuple[int, ...] = ()
+    time: str = ""
+
+    def text(self, space: Indices, last: _Place | None = None) -> str:
+        """As a formula of a statement's indices; `last`: from here to there, in steps of the index that changes."""
+        if self.at is None:
+            return self.name
+        letters = LETTERS[: space.of.shape[1]] + "t"
+        parts = [self.time] if self.time else []
+        for c, move in enumerate(self.moves):
+            first = self._index(space, self.at[:, c], move, letters)
+            if last is not None and last.at is not None and (last.at[:, c] != self.at[:, c]).any():
+                way = int(last.at[0, c] - self.at[0, c])
+                end = self._index(space, last.at[:, c] + (way > 0), move, letters)
+                first = f"{first}:{end}" if way > 0 else f"{first}..{end}"
+            parts.append(first)
+        return f"{self.name}{subscript(parts)}"
+
+    @staticmethod
+    def _index(space: Indices, numbers: NDArray[Any], move: int, letters: str) -> str:
+        formula = space.formula(numbers)
+        return "..." if formula is None else affine_text((*formula, move), letters)
+
+    def step_to(self, other: _Place) -> tuple[int, ...] | None:
+        """By how much the indices of another place are further; None where they are not, by one number in one index."""
+        if (
+            self.at is None
+            or other.at is None
+            or (self.name, self.moves, self.time) != (other.name, other.moves, other.time)
+        ):
+            return None
+        by = other.at - self.at
+        return tuple(by[0].tolist()) if (by == by[0]).all() and abs(by[0]).sum() == 1 else None
+
+
+@dataclass
+class _Pack:
+    """Steps that are alike.
+
+    Args:
+        steps: of the iteration.
+        operands: for each operand the packs or tracks of all members (``_Iteration._operand``).
+        name: of the results, "" if they are written where they are used.
+        keeps: the name has the iteration's index, too.
+        space: the members' indices.
+    """
+
+    steps: list[int]
+    operands: list[_Operand] = field(default_factory=list)
+    name: str = ""
+    keeps: bool = False
+    space: Any = None
+
+
+@dataclass
+class _Operand:
+    """An operand of all members: of a pack, so many iterations ago (0: this one), which members; or tracks."""
+
+    pack: int = -1
+    ago: int = 0
+    members: Any = None
+    tracks: tuple[Track, ...] = ()
+
+
+class _Iteration:
+    """What an iteration does."""
+
+    def __init__(self, names: Names, loop: Sequence) -> None:
+        self.names, self.loop = names, loop
+        found = packs_of(loop, len(loop.bodies), lambda op: False, FEWEST)
+        self.home = {step: (p, k) for p, steps in enumerate(found) for k, step in enumerate(steps)}
+        self.packs = [_Pack(steps) for steps in found]
+        for pack in self.packs:
+            arguments = [loop.bodies[i].args for i in pack.steps]
+            pack.operands = [self._operand(slot) for slot in zip(*arguments)]
+        self.totals = self._totals()
+        self._name()
+        for pack in [*self.packs, *self.totals] * 2:  # what is carried on has its indices the second time
+            pack.space = self._space(pack)
+        for pack in self.packs:
+            for k, i in enumerate(pack.steps):
+                if loop.bodies[i].stored:
+                    at = np.tile(pack.space.of[k], (loop.members, 1))
+                    names.results[loop.bodies[i].group] = pack.name, np.c_[np.arange(loop.members), at]
+
+    def _operand(self, arguments: Several[tuple[str, Any]]) -> _Operand:
+        """An operand of members."""
+        (kind,) = kinds if len(kinds := {kind for kind, _ in arguments}) == 1 else _odd()
+        if kind == "column":
+            return _Operand(tracks=tuple(self.loop.columns[c] for _, c in arguments))
+        read = [(x, 0) if kind == "value" else self.loop.carried[x][:2] for _, x in arguments]
+        homes = {(self.home[body][0], ago) for body, ago in read}
+        ((pack, ago),) = homes if len(homes) == 1 else _odd()
+        return _Operand(pack, ago, np.array([self.home[body][1] for body, _ in read]))
+
+    def _totals(self) -> list[_Pack]:
+        """What iterations add up, as packs: their steps are accumulators, their operands those of the terms."""
+        alike: dict[Any, list[tuple[int, list[Any]]]] = {}
+        for number, total in enumerate(self.loop.accumulators):
+            arguments = [x for term in total.terms for x in term if x is not None]
+            operands = [self._operand([x]) for x in arguments]
+            key = total.op, *[(o.pack, o.ago, len(o.tracks)) for o in operands]
+            alike.setdefault(key, []).append((number, arguments))
+        packs = []
+        for mine in alike.values():
+            order = sorted(mine, key=lambda one: [self._rank(x) for x in one[1]])
+            operands = [self._operand(slot) for slot in zip(*(arguments for _, arguments in order))]
+            packs.append(_Pack([number for number, _ in order], operands))
+        return packs
+
+    def _rank(self, argument: tuple[str, Any]) -> tuple[int, ...]:
+        kind, x = argument
+        if kind == "column":
+            return self.loop.columns[x].group, self.loop.columns[x].first
+        return self.home[x if kind == "value" else self.loop.carried[x][0]]
+
+    def _name(self) -> None:
+        """Give names to what is carried on, kept, or used more than once or by others than its neighbours."""
+        loop = self.loop
+        carried = {self.home[body][0] for body, _, _ in loop.carried}
+        uses: list[list[bool]] = [[] for _ in self.packs]  # whether each is the member's own
+        for pack in [*self.packs, *self.totals]:
+            for operand_ in pack.operands:
+                if operand_.pack >= 0 and not operand_.ago:
+                    count = len(self.packs[operand_.pack].steps)
+                    is_own = len(pack.steps) == count and bool((operand_.members == np.arange(count)).all())
+                    uses[operand_.pack].append(is_own)
+        for p, pack in enumerate(self.packs):
+            pack.keeps = p in carried or any(loop.bodies[i].stored for i in pack.steps)
+            if loop.bodies[pack.steps[0]].op not in OUT and (pack.keeps or uses[p] != [True]):
+                pack.name = next(self.names.letters)
+        for total in self.totals:
+            total.name = next(self.names.letters)
+
+    def _space(self, pack: _Pack) -> Indices:
+        """The indices of a pack's members: from what all that is written in its statement reads."""
+        features: list[NDArray[Any]] = []
+        pending = [pack]
+        while pending:
+            for operand_ in pending.pop().operands:
+                if operand_.tracks:
+                    place = self._column(operand_.tracks, self.loop.members)
+                    features += [] if place.at is None else list(place.at.T)
+                    continue
+                source = self.packs[operand_.pack]
+                if not source.name:
+                    pending.append(source)
+                elif source.space is None:
+                    features.append(operand_.members)
+                else:
+                    features += list(source.space.of[operand_.members].T)
+        varying = [x for x in features if (x != x[0]).any()]
+        return Indices(np.stack(varying or [np.arange(len(pack.steps))], axis=1))
+
+    def _column(self, tracks: Several[Track], count: int) -> _Place:
+        """What lies on tracks, one for each member, in so many iterations."""
+        times = sorted({0, min(1, count - 1), count - 1})
+        found = [self.names.find(track, track.places(count)[times]) for track in tracks]
+        name, first = found[0]
+        if len(tracks) == 1 and not name:
+            return _Place(self.names.place(tracks[0], tracks[0].places(count), _in_order))
+        if not name or any(other != name or at.shape != first.shape for other, at in found):
+            places = np.concatenate([track.places(count)[times] for track in tracks])
+            alike = {(track.space, track.group) for track in tracks}
+            return _Place(self.names.place(tracks[0], places, lambda x: "...") if len(alike) == 1 else UNKNOWN)
+        at = np.stack([at for _, at in found])  # [members, times, depth]
+        moves = at[0, min(1, count - 1)] - at[0, 0]
+        expected = at[:, :1] + np.array(times)[None, :, None] * moves
+        if len(tracks) == 1:
+            every = self.names.find(tracks[0], tracks[0].places(count))[1]
+            expected, at = every[:1] + np.arange(count)[:, None] * moves, every
+        if (expected != at).any():
+            return _Place(f"{name}[...]")
+        return _Place(name, at[:1] if len(tracks) == 1 else at[:, 0], tuple(moves.tolist()))
+
+    # --------------------------------------------------------------------------------------------------- texts
+    def before(self) -> list[str]:
+        """What the loop begins with."""
+        begins: dict[tuple[int, int], dict[int, list[int]]] = {}
+        for body, ago, begin in self.loop.carried:
+            p, member = self.home[body]
+            if begins.setdefault((p, ago), {}).setdefault(member, begin) is not begin:
+                raise _Odd  # a number before the first has two values
+        found = []
+        for (p, ago), mine in begins.items():
+            pack = self.packs[p]
+            depth = pack.space.of.shape[1]
+            for k in range(ago):
+                target = _Place(pack.name, pack.space.of, (0,) * depth, str(k - ago)).text(pack.space)
+                tracks = [self.loop.columns[mine[m][k]] for m in range(len(pack.steps)) if m in mine]
+                whole = len(tracks) == len(pack.steps)
+                found.append(f"{target} = {self._column(tracks, 1).text(pack.space) if whole else '...'}")
+        for pack in self.totals:
+            totals = [self.loop.accumulators[number] for number in pack.steps]
+            text = "..." if any(total.before for total in totals) else "0"
+            if len(totals) == 1 and totals[0].before:
+                text = _sections(self.names, totals[0].op, totals[0].before, self.loop.columns)
+            found.append(f"{self._target(pack)} = {text}")
+        return list(dict.fromkeys(found))
+
+    def _target(self, pack: _Pack) -> str:
+        """A pack's results."""
+        at = pack.space.of
+        return _Place(pack.name, at, (0,) * at.shape[1], "t" if pack.keeps else "").text(pack.space)
+
+    def statements(self) -> Iterator[str]:
+        """What an iteration does, statement by statement."""
+        for pack in self.packs:
+            step = self.loop.bodies[pack.steps[0]]
+            if step.op in (STORE, STORE_UNIFORM, REDUCE):
+                track = self.loop.columns[step.out]
+                iterations = np.arange(self.loop.members)
+                where = self.names.target(track, track.places(self.loop.members), iterations[:, None], _in_order)
+                yield f"{where} {'+=' if step.op == REDUCE else '='} {self._text(pack, pack.space)}"
+            elif step.op == GUARD:
+                yield f"guard {'' if step.number else 'not '}{operand(self._text(pack, pack.space))}"
+            elif pack.name:
+                yield f"{_loop_of(pack)}{self._target(pack)} = {self._text(pack, pack.space)}"
+        for pack in self.totals:
+            for k, number in enumerate(pack.steps):
+                at = subscript([str(x) for x in pack.space.of[k]])
+                self.names.accumulated[self.loop.accumulators[number].group] = f"{pack.name}{at}"
+            places = [self._place(x, pack.space) for x in pack.operands]
+            op = self.loop.accumulators[pack.steps[0]].op
+            yield f"{_loop_of(pack)}{self._target(pack)} += {self._list(op, places, pack.space, turned=True)}"
+
+    def _place(self, operand_: _Operand, space: Indices) -> _Place:
+        """What an operand is in a statement with such indices."""
+        if operand_.tracks:
+            return self._column(operand_.tracks, self.loop.members)
+        pack = self.packs[operand_.pack]
+        if not pack.name:
+            return _Place(self._text(pack, space))
+        at = pack.space.of[operand_.members]
+        time = "" if not pack.keeps else f"t - {operand_.ago}" if operand_.ago else "t"
+        return _Place(pack.name, at, (0,) * at.shape[1], time)
+
+    def _text(self, pack: _Pack, space: Indices) -> str:
+        """What a pack computes."""
+        step = self.loop.bodies[pack.steps[0]]
+        places = [self._place(x, space) for x in pack.operands]
+        if step.op in (DOT, SUM):
+            return self._list(step.op, places, space)
+        texts = [place.text(space) for place in places]
+        return texts[0] if step.op in OUT else operation_text(step.op, step.number, texts)
+
+    def _list(self, op: int, places: list[_Place], space: Indices, turned: bool = False) -> str:
+        """A sum of terms; those whose indices run on are one.  `turned`: the factors of a term follow each other."""
+        terms: list[tuple[_Place, ...]] = [(place,) for place in places]
+        if op == DOT:
+            half = len(places) // 2
+            terms = list(zip(places[::2], places[1::2]) if turned else zip(places[:half], places[half:]))
+        found, k = [], 0
+        while k < len(terms):
+            last, steps = k, _steps(terms, k)
+            while None not in steps and _steps(terms, last) == steps:
+                last += 1
+            if last - k < 2:  # two are written out
+                last = k
+                texts = [place.text(space) for place in terms[k]]
+                found.append("*".join(map(operand, texts)) if op == DOT else texts[0])
+            else:
+                runs = ", ".join(a.text(space, b) for a, b in zip(terms[k], terms[last]))
+                found.append(f"{'dot' if op == DOT else 'sum'}({runs})")
+            k = last + 1
+        return operation_text(SUM, 0.0, found) if len(found) > 1 else found[0] if found else "0"
+
+
+def _steps(terms: list[tuple[_Place, ...]], k: int) -> list[tuple[int, ...] | None]:
+    """By how much the next term's indices are further."""
+    return [a.step_to(b) for a, b in zip(terms[k], terms[k + 1])] if k + 1 < len(terms) else [None]
+
+
+def _odd() -> Any:
+    raise _Odd
+
+
+def _loop_of(pack: _Pack) -> str:
+    return f"for {', '.join(pack.space.ranges())}:  " if len(pack.steps) > 1 else ""
 
 
 def _in_order(numbers: NDArray[Any]) -> str:
@@ -63,84 +406,6 @@ def _in_order(numbers: NDArray[Any]) -> str:
     if (steps != steps[:1]).any():
         return "..."
     return affine_text((int(numbers[0]), int(steps[0]) if len(steps) else 0), "t")
-
-
-def recurrence(names: Names, loop: Sequence) -> tuple[tuple[str, ...], str]:
-    """An ordered loop as text: its range and what it begins with; its body."""
-    ranges = [f"t in 0..{loop.members - 1}{IN_ORDER}"]
-    iterations = np.arange(loop.members)[:, None]
-    indexed: dict[int, str] = {}
-    for i, step in enumerate(loop.bodies):
-        if step.stored or any(body == i for body, _, _ in loop.carried):
-            indexed[i] = next(names.letters)
-        if step.stored:
-            names.results[step.group] = indexed[i], iterations
-    for total in loop.accumulators:
-        names.accumulated[total.group] = next(names.letters)
-    before = [
-        f"{indexed[body]}[{t - ago}] = {_at(names, loop.columns[c], 1)}"
-        for body, ago, begin in loop.carried
-        for t, c in enumerate(begin)
-    ]
-    before += [
-        f"{names.accumulated[total.group]} = {_sections(names, total.op, total.before, loop.columns) or '0'}"
-        for total in loop.accumulators
-    ]
-    if before:
-        ranges.append(f"from {before[0]}")
-    body = "; ".join(_statements(names, loop, indexed, iterations))
-    is_told_twice = len({(body, ago) for body, ago, _ in loop.carried}) < len(loop.carried)
-    if is_told_twice or len(body) + sum(map(len, before)) > LONGEST:
-        kinds = Counter(OPS[step.op] for step in loop.bodies if step.op < len(OPS))
-        what = ", ".join(f"{times} {name}" for name, times in kinds.most_common(5))
-        states = len({step for step, _, _ in loop.carried})
-        more = ", ..." if len(kinds) > 5 else ""
-        return (ranges[0],), f"{states} numbers carried on by {len(loop.bodies)} operations ({what}{more})"
-    return (*ranges, *before[1:]), body
-
-
-def _at(names: Names, track: Track, count: int) -> str:
-    text: str = names.place(track, track.places(count), _in_order)
-    return text
-
-
-def _statements(names: Names, loop: Sequence, indexed: dict[int, str], iterations: NDArray[Any]) -> list[str]:
-    """What an iteration does, step by step."""
-    terms = [x for total in loop.accumulators for term in total.terms for x in term if x is not None]
-    uses = Counter(x for args in [*(step.args for step in loop.bodies), terms] for kind, x in args if kind == "value")
-    texts: list[str] = []
-    found: list[str] = []
-
-    def text_of(argument: tuple[str, int]) -> str:
-        kind, x = argument
-        if kind == "value":
-            return texts[x]
-        if kind == "column":
-            return _at(names, loop.columns[x], loop.members)
-        body, ago, _ = loop.carried[x]
-        return f"{indexed[body]}[t - {ago}]"
-
-    for i, step in enumerate(loop.bodies):
-        args = [text_of(argument) for argument in step.args]
-        if step.op in (STORE, STORE_UNIFORM, REDUCE):
-            track = loop.columns[step.out]
-            where = names.target(track, track.places(loop.members), iterations, _in_order)
-            found.append(f"{where} {'+=' if step.op == REDUCE else '='} {args[0]}")
-            texts.append(args[0])
-            continue
-        if step.op == GUARD:
-            found.append(f"guard {'' if step.number else 'not '}{operand(args[0])}")
-            texts.append(args[0])
-            continue
-        text = operation_text(step.op, step.number, args)
-        name = f"{indexed[i]}[t]" if i in indexed else next(names.letters) if uses[i] > 1 and not is_name(text) else ""
-        if name:
-            found.append(f"{name} = {text}")
-        texts.append(name or text)
-    for total in loop.accumulators:
-        parts = [text_of(x) if y is None else f"{operand(text_of(x))}*{operand(text_of(y))}" for x, y in total.terms]
-        found.append(f"{names.accumulated[total.group]} += {' + '.join(parts)}")
-    return found
 
 
 def chain_text(names: Names, chain: Chain) -> str:
@@ -163,7 +428,10 @@ def _sections(names: Names, op: int, sections: list[Section], columns: list[Trac
     parts = []
     for section in sections:
         terms = [
-            "*".join(operand(_at(names, columns[c], section.count)) for c in term if c >= 0) for term in section.terms
+            "*".join(
+                operand(names.place(columns[c], columns[c].places(section.count), _in_order)) for c in term if c >= 0
+            )
+            for term in section.terms
         ]
         text = " + ".join(terms)
         parts.append(text if section.count == 1 else f"sum({text} for t in 0..{section.count - 1})")
