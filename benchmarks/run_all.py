@@ -72,11 +72,11 @@ COMPILED = [
 # Steps a round: so many that what the other contestants left in the caches has little part in it, 1,000 in all at most;
 # few in float32, where the libraries' losses part from one another after some hundred steps.
 BATCHES = [
-    (1, "float64", 100),
+    (1, "float64", 50),
     (1, "float32", 40),
-    (16, "float64", 100),
-    (16, "float32", 40),
-    (64, "float64", 50),
+    (16, "float64", 50),
+    (16, "float32", 20),
+    (64, "float64", 25),
     (64, "float32", 12),
 ]
 
