@@ -32,7 +32,7 @@ from typing import Any
 HERE = Path(__file__).parent
 OURS = "valuegrad"
 WAIT = 3  # who may take a second of processor time is waited for three seconds
-WITHOUT_RATIO = ("lanes", "extra")  # how much was done; what may be next to nothing
+WITHOUT_RATIO = ("lanes", "nodes", "loops", "extra")  # how much was done; what may be next to nothing
 Measure = Callable[[], dict[str, float]]
 Prepare = Callable[[str, dict[str, Any]], tuple[str, Measure]]
 

@@ -19,11 +19,13 @@ import compiled_lorenz
 import compiled_lstm
 import compiled_mixture
 import compiled_ode
+import compiled_programs
 import compiled_wide
 import gpt
 import harness
 import memory
 import step
+from programs import PROGRAMS
 
 TABLES = Path(__file__).with_name("README.md")
 FRONT = Path(__file__).parent.parent / "README.md"
@@ -98,6 +100,7 @@ def run(quick: bool) -> dict[str, harness.Report]:
             "logsumexp_library": compiled_logsumexp.run(numbers=10_000, written="library", rounds=2),
             "logsumexp_loop": compiled_logsumexp.run(numbers=10_000, written="loop", rounds=2),
             "ode": compiled_ode.run(states=1_000, steps=3, rounds=2),
+            "program_path": compiled_programs.run("path", rounds=2),
         }
     reports = {
         "chain": chain.run(operations=100_000, rounds=9),
@@ -118,6 +121,8 @@ def run(quick: bool) -> dict[str, harness.Report]:
     for written in ("library", "loop"):
         reports[f"logsumexp_{written}"] = compiled_logsumexp.run(numbers=640_000, written=written, rounds=7)
     reports["ode"] = compiled_ode.run(states=10_000, steps=10, rounds=7)
+    for program in PROGRAMS:
+        reports[f"program_{program}"] = compiled_programs.run(program, rounds=5)
     return reports
 
 

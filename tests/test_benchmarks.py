@@ -198,6 +198,13 @@ def test_gradients_by_hand_and_by_tape_agree_with_ours(tmp_path, script, argumen
     assert set(measured["C by hand"]) == {"run", "ready", "memory"}
 
 
+def test_programs_as_people_write_them_agree_compiled_and_not(tmp_path):
+    measured = samples(tmp_path, "compiled_programs.py", "--program", "path", "--rounds", "1")
+    assert list(measured) == ["valuegrad", "straight-line code", "Values"]
+    assert set(measured["valuegrad"]) == {"call", "first", "nodes", "loops", "memory"}
+    assert measured["valuegrad"]["loops"] != measured["straight-line code"]["loops"]
+
+
 def test_plain_class_has_the_gradients_of_ours():
     def expression(Value):
         a, b = Value(0.5), Value(3.0)
