@@ -110,20 +110,28 @@ class VectorCall:
         if len(args) != len(self.kinds):
             return None
         pieces: list[Any] = []
+        floats: list[float] = []  # since the last array
         for x, kind in zip(args, self.kinds):
             if type(kind) is not _Nest:
                 if not _is_known(x) or x.shape != kind:
                     return None
+                if floats:
+                    pieces.append(_array(floats))
+                    floats = []
                 pieces.append(x)
                 continue
-            found: list[float] = []
             try:
-                if sketch(x, found, _FLOATS) != kind.sketch:
+                if sketch(x, floats, _FLOATS) != kind.sketch:
                     return None
             except Unknown:
                 return None
-            pieces.append(found)
+        if floats or not pieces:
+            pieces.append(_array(floats))
         if len(pieces) > 1:
             return np.concatenate(pieces, axis=None)
-        one = pieces[0]
-        return np.require(one.reshape(-1), None, ("C", "A")) if type(one) is np.ndarray else np.array(one, _FLOAT64)
+        return np.require(pieces[0].reshape(-1), None, ("C", "A"))
+
+
+def _array(floats: list[float]) -> Any:
+    """An array of floats: half of the time that NumPy takes to find out what is in a list."""
+    return np.fromiter(floats, _FLOAT64, len(floats))
