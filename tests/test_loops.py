@@ -248,6 +248,18 @@ def test_a_step_that_is_too_long_to_read_is_counted() -> None:
     assert "numbers carried on by " in line
 
 
+def test_a_step_may_be_a_chain_of_any_depth() -> None:
+    def deep(x: Any, ws: Any) -> Any:
+        for w in ws:
+            for k in range(1200):
+                x = vg.sin(x * w) if k % 2 else x / (1 + k)
+        return x
+
+    program = vg.compile(deep)
+    program(0.3, [0.01 * k for k in range(12)])
+    assert "numbers carried on by " in str(program.graph.loops)
+
+
 def test_arguments_of_a_derivative_are_called_as_its_function_calls_them() -> None:
     program = vg.compile(vg.grad(lambda rate, ys: vg.sum([vg.exp(rate * y) for y in ys])))
     program(0.1, [0.01 * k for k in range(30)])

@@ -88,9 +88,7 @@ def recurrence(names: Names, loop: Sequence) -> tuple[tuple[str, ...], str]:
 
 
 def _is_readable(texts: list[str]) -> bool:
-    lengths = list(map(len, texts))
-    unknown = sum(text.count(UNKNOWN) for text in texts)
-    return sum(lengths) <= LONGEST and max(lengths) <= LONGEST_STATEMENT and unknown <= MOST_UNKNOWN
+    return sum(map(len, texts)) <= LONGEST and sum(text.count(UNKNOWN) for text in texts) <= MOST_UNKNOWN
 
 
 def _name_all(names: Names, loop: Sequence) -> None:
@@ -163,14 +161,18 @@ class _Pack:
         operands: for each operand the packs or tracks of all members (``_Iteration._operand``).
         name: of the results, "" if they are written where they are used.
         keeps: the name has the iteration's index, too.
-        space: the members' indices.
+        root: in whose statement it is written.
+        space: the indices of that one's members.
+        text: what is computed.
     """
 
     steps: list[int]
     operands: list[_Operand] = field(default_factory=list)
     name: str = ""
     keeps: bool = False
+    root: _Pack | None = None
     space: Any = None
+    text: str = ""
 
 
 @dataclass
@@ -196,8 +198,8 @@ class _Iteration:
             pack.operands = [self._operand(slot) for slot in zip(*arguments)]
         self.totals = self._totals()
         self._name()
-        for pack in [*self.packs, *self.totals] * 2:  # what is carried on has its indices the second time
-            pack.space = self._space(pack)
+        for _ in range(2):  # what is carried on has its indices the second time
+            self._find_spaces()
         for pack in self.packs:
             for k, i in enumerate(pack.steps):
                 if loop.bodies[i].stored:
@@ -206,12 +208,10 @@ class _Iteration:
 
     def _operand(self, arguments: Several[tuple[str, Any]]) -> _Operand:
         """An operand of members."""
-        (kind,) = kinds if len(kinds := {kind for kind, _ in arguments}) == 1 else _odd()
-        if kind == "column":
+        if _only({kind for kind, _ in arguments}) == "column":
             return _Operand(tracks=tuple(self.loop.columns[c] for _, c in arguments))
-        read = [(x, 0) if kind == "value" else self.loop.carried[x][:2] for _, x in arguments]
-        homes = {(self.home[body][0], ago) for body, ago in read}
-        ((pack, ago),) = homes if len(homes) == 1 else _odd()
+        read = [(x, 0) if kind == "value" else self.loop.carried[x][:2] for kind, x in arguments]
+        pack, ago = _only({(self.home[body][0], ago) for body, ago in read})
         return _Operand(pack, ago, np.array([self.home[body][1] for body, _ in read]))
 
     def _totals(self) -> list[_Pack]:
@@ -239,39 +239,45 @@ class _Iteration:
         """Give names to what is carried on, kept, or used more than once or by others than its neighbours."""
         loop = self.loop
         carried = {self.home[body][0] for body, _, _ in loop.carried}
-        uses: list[list[bool]] = [[] for _ in self.packs]  # whether each is the member's own
+        readers: list[list[_Pack]] = [[] for _ in self.packs]
+        is_apart = [False] * len(self.packs)  # some reader takes others than its own member
         for pack in [*self.packs, *self.totals]:
-            for operand_ in pack.operands:
-                if operand_.pack >= 0 and not operand_.ago:
-                    count = len(self.packs[operand_.pack].steps)
-                    is_own = len(pack.steps) == count and bool((operand_.members == np.arange(count)).all())
-                    uses[operand_.pack].append(is_own)
-        for p, pack in enumerate(self.packs):
+            for of in pack.operands:
+                if of.pack >= 0 and not of.ago:
+                    count = len(self.packs[of.pack].steps)
+                    is_apart[of.pack] |= len(pack.steps) != count or bool((of.members != np.arange(count)).any())
+                    readers[of.pack].append(pack)
+        for total in self.totals:
+            total.root = total
+        for p, pack in reversed(list(enumerate(self.packs))):  # readers come after
             pack.keeps = p in carried or any(loop.bodies[i].stored for i in pack.steps)
-            if loop.bodies[pack.steps[0]].op not in OUT and (pack.keeps or uses[p] != [True]):
+            is_part = not pack.keeps and len(readers[p]) == 1 and not is_apart[p]
+            pack.root = readers[p][0].root if is_part else pack
+        for pack in self.packs:
+            if pack.root is pack and loop.bodies[pack.steps[0]].op not in OUT:
                 pack.name = next(self.names.letters)
         for total in self.totals:
             total.name = next(self.names.letters)
 
-    def _space(self, pack: _Pack) -> Indices:
-        """The indices of a pack's members: from what all that is written in its statement reads."""
-        features: list[NDArray[Any]] = []
-        pending = [pack]
-        while pending:
-            for operand_ in pending.pop().operands:
-                if operand_.tracks:
-                    place = self._column(operand_.tracks, self.loop.members)
-                    features += [] if place.at is None else list(place.at.T)
-                    continue
-                source = self.packs[operand_.pack]
-                if not source.name:
-                    pending.append(source)
-                elif source.space is None:
-                    features.append(operand_.members)
-                else:
-                    features += list(source.space.of[operand_.members].T)
-        varying = [x for x in features if (x != x[0]).any()]
-        return Indices(np.stack(varying or [np.arange(len(pack.steps))], axis=1))
+    def _find_spaces(self) -> None:
+        """The indices of each statement's members: from what all that is written in it reads."""
+        features: dict[int, list[NDArray[Any]]] = {}
+        packs = [*self.packs, *self.totals]
+        for pack in packs:
+            mine = features.setdefault(id(pack.root), [])
+            for of in pack.operands:
+                if of.tracks:
+                    place = self._column(of.tracks, self.loop.members)
+                    mine += [] if place.at is None else list(place.at.T)
+                elif (source := self.packs[of.pack]).root is source:
+                    mine += [of.members] if source.space is None else list(source.space.of[of.members].T)
+        for pack in packs:
+            if pack.root is pack:
+                varying = [x for x in features[id(pack)] if (x != x[0]).any()]
+                pack.space = Indices(np.stack(varying or [np.arange(len(pack.steps))], axis=1))
+        for pack in packs:
+            assert pack.root is not None
+            pack.space = pack.root.space
 
     def _column(self, tracks: Several[Track], count: int) -> _Place:
         """What lies on tracks, one for each member, in so many iterations."""
@@ -328,42 +334,41 @@ class _Iteration:
         """What an iteration does, statement by statement."""
         for pack in self.packs:
             step = self.loop.bodies[pack.steps[0]]
+            places = [self._place(x) for x in pack.operands]
+            if step.op in (DOT, SUM):
+                pack.text = self._list(step.op, places, pack.space)
+            else:
+                texts = [place.text(pack.space) for place in places]
+                pack.text = texts[0] if step.op in OUT else operation_text(step.op, step.number, texts)
+            if len(pack.text) > LONGEST_STATEMENT:
+                raise _Odd
             if step.op in (STORE, STORE_UNIFORM, REDUCE):
                 track = self.loop.columns[step.out]
                 iterations = np.arange(self.loop.members)
                 where = self.names.target(track, track.places(self.loop.members), iterations[:, None], _in_order)
-                yield f"{where} {'+=' if step.op == REDUCE else '='} {self._text(pack, pack.space)}"
+                yield f"{where} {'+=' if step.op == REDUCE else '='} {pack.text}"
             elif step.op == GUARD:
-                yield f"guard {'' if step.number else 'not '}{operand(self._text(pack, pack.space))}"
+                yield f"guard {'' if step.number else 'not '}{operand(pack.text)}"
             elif pack.name:
-                yield f"{_loop_of(pack)}{self._target(pack)} = {self._text(pack, pack.space)}"
+                yield f"{_loop_of(pack)}{self._target(pack)} = {pack.text}"
         for pack in self.totals:
             for k, number in enumerate(pack.steps):
                 at = subscript([str(x) for x in pack.space.of[k]])
                 self.names.accumulated[self.loop.accumulators[number].group] = f"{pack.name}{at}"
-            places = [self._place(x, pack.space) for x in pack.operands]
             op = self.loop.accumulators[pack.steps[0]].op
-            yield f"{_loop_of(pack)}{self._target(pack)} += {self._list(op, places, pack.space, turned=True)}"
+            text = self._list(op, [self._place(x) for x in pack.operands], pack.space, turned=True)
+            yield f"{_loop_of(pack)}{self._target(pack)} += {text}"
 
-    def _place(self, operand_: _Operand, space: Indices) -> _Place:
-        """What an operand is in a statement with such indices."""
-        if operand_.tracks:
-            return self._column(operand_.tracks, self.loop.members)
-        pack = self.packs[operand_.pack]
+    def _place(self, of: _Operand) -> _Place:
+        """What an operand is."""
+        if of.tracks:
+            return self._column(of.tracks, self.loop.members)
+        pack = self.packs[of.pack]
         if not pack.name:
-            return _Place(self._text(pack, space))
-        at = pack.space.of[operand_.members]
-        time = "" if not pack.keeps else f"t - {operand_.ago}" if operand_.ago else "t"
+            return _Place(pack.text)
+        at = pack.space.of[of.members]
+        time = "" if not pack.keeps else f"t - {of.ago}" if of.ago else "t"
         return _Place(pack.name, at, (0,) * at.shape[1], time)
-
-    def _text(self, pack: _Pack, space: Indices) -> str:
-        """What a pack computes."""
-        step = self.loop.bodies[pack.steps[0]]
-        places = [self._place(x, space) for x in pack.operands]
-        if step.op in (DOT, SUM):
-            return self._list(step.op, places, space)
-        texts = [place.text(space) for place in places]
-        return texts[0] if step.op in OUT else operation_text(step.op, step.number, texts)
 
     def _list(self, op: int, places: list[_Place], space: Indices, turned: bool = False) -> str:
         """A sum of terms; those whose indices run on are one.  `turned`: the factors of a term follow each other."""
@@ -392,8 +397,11 @@ def _steps(terms: list[tuple[_Place, ...]], k: int) -> list[tuple[int, ...] | No
     return [a.step_to(b) for a, b in zip(terms[k], terms[k + 1])] if k + 1 < len(terms) else [None]
 
 
-def _odd() -> Any:
-    raise _Odd
+def _only(found: set[Any]) -> Any:
+    """The one that all have in common."""
+    if len(found) != 1:
+        raise _Odd
+    return found.pop()
 
 
 def _loop_of(pack: _Pack) -> str:
