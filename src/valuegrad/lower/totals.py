@@ -6,7 +6,8 @@ totals of other members, side by side, or the next terms themselves, where they 
 How: members' totals run side by side, a vector of members or lanes each.  A single member's terms are computed a vector
 at a time (``along_terms``) and added one by one, which costs nothing while the processor is at the next vector's
 exponentials.  A count is exact in any order, and a largest number has none: it has several running ones, and only where
-it may matter which of equals came first (zeros have signs), or where there was a nan, it is found again in order.
+it may matter which of equals came first (zeros have signs), or where there was a nan, it is found again in order.  Of
+terms that are +0.0 where they are not chosen only the chosen ones are added (``_Terms.chosen``).
 
 Where to start reading: ``totals_of``, then ``_Terms.one``.
 """
