@@ -167,6 +167,40 @@ def test_a_table_s_gradient_makes_its_choices_where_it_adds_them(strict: bool, d
     assert max(fed) >= 1
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("otherwise", [0.0, -0.0])
+def test_a_sum_of_what_is_chosen_keeps_the_signs_of_zeros(
+    otherwise: float, dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marked: list[bool] = []
+    before = emit.counting
+
+    def watched(kernel: Any, *rest: Any) -> Any:
+        after = before(kernel, *rest)
+        pieces = [piece for body in after.bodies for variant in body.variants for piece in variant]
+        marked.extend(piece.feed.or_zero for piece in pieces if piece.feed)
+        return after
+
+    def f(t: list[Any], x: list[Any]) -> list[Any]:
+        chosen = [[ti < e for ti in t] for e in range(6)]
+        return [
+            vg.sum([vg.where(is_there, x[3 * k + j], otherwise) for k, is_there in enumerate(row)])
+            for row in chosen
+            for j in range(3)
+        ]
+
+    monkeypatch.setattr(emit, "counting", watched)
+    rng = np.random.default_rng(5)
+    for lanes in (5, 16, 70):
+        t = [rng.integers(0, 2, lanes) * 3.0 for _ in range(9)]
+        t[4][: lanes // 2] = t[7][: lanes // 2]
+        for k in range(9):
+            t[k][0], t[k][1] = 0.0, 9.0  # lanes that choose all, and nothing
+        x = [[np.full(lanes, -0.0), rng.normal(size=lanes), rng.choice([0.0, -0.0], lanes)][k % 3] for k in range(27)]
+        agree(f, t, x, dtype=dtype)
+    assert any(marked) == (not np.signbit(otherwise))
+
+
 @pytest.mark.parametrize("n", [5, 9, 20])
 def test_terms_of_short_lists_are_computed_where_lanes_are_added(n: int, fed: list[int]) -> None:
     def f(x: list[Any]) -> list[Any]:

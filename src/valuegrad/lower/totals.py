@@ -6,7 +6,8 @@ totals of other members, side by side, or the next terms themselves, where they 
 How: members' totals run side by side, a vector of members or lanes each.  A single member's terms are computed a vector
 at a time (``along_terms``) and added one by one, which costs nothing while the processor is at the next vector's
 exponentials.  A count is exact in any order, and a largest number has none: it has several running ones, and only where
-it may matter which of equals came first (zeros have signs), or where there was a nan, it is found again in order.
+it may matter which of equals came first (zeros have signs), or where there was a nan, it is found again in order.  Of
+terms that are +0.0 where they are not chosen only the chosen ones are added (``_Terms.chosen``).
 
 Where to start reading: ``totals_of``, then ``_Terms.one``.
 """
@@ -178,6 +179,8 @@ class _Terms:
                 totals = [*term(k, totals)]
             return totals
         now = [total or loops.beginning(op) for total in totals]
+        if self.feed and self.feed.or_zero and loops.is_wide() and not self.box.beside:
+            return [*self.chosen(now)]
         for i, one in enumerate(self.box.beside):
             now = self.alone(now, i, w.mul(one.lead, -1), one.lead)
         now = w.loop(length, [(loops.type(), total) for total in now], lambda k, totals: term(k, [*totals]))
@@ -200,6 +203,34 @@ class _Terms:
         for m, total in zip(members, w.loop(count, [(loops.type(), totals[m]) for m in members], term)):
             result[m] = total
         return result
+
+    def chosen(self, totals: list[str]) -> list[str]:
+        """The totals with the terms that are chosen; the others are +0.0, which changes nothing but -0.0, so that it is
+        enough to add it in the end where there was one."""
+        loops, w, t, i1 = self.loops, self.w, self.loops.type(), self.loops.type("i1")
+        condition, term, _ = (self.feed.pieces[x] for _, x in self.feed.bodies[0].args)
+        keys = [self.access.where(self.pieces[condition][0], place)[0] for place in self.places]
+        own = {key: i for i, key in enumerate(dict.fromkeys(keys))}  # members that are chosen by the same
+
+        def step(k: Whole, now: list[str]) -> list[str]:
+            loaded: dict[object, str] = {}
+            masks: dict[object, str] = {}
+            after, always = [], []
+            for key, place, total in zip(keys, self.places, now):
+                if key not in masks:
+                    masks[key] = loops.condition(("number", self.get(condition, 0, k, place, loaded)))
+                    always.append(w(f"and {i1} {now[len(keys) + own[key]]}, {masks[key]}"))
+                added = w(f"fadd {t} {total}, {self.get(term, 0, k, place, loaded)}")
+                after.append(w(f"select {i1} {masks[key]}, {t} {added}, {t} {total}"))
+            return after + always
+
+        begin = [(t, total) for total in totals] + [(i1, loops.splat("i1", 1)) for _ in own]
+        now = w.loop(self.length, begin, step)
+        found = []
+        for key, total in zip(keys, now):
+            always, nothing = now[len(keys) + own[key]], loops.constant(-0.0)
+            found.append(w(f"fadd {t} {total}, {w(f'select {i1} {always}, {t} {nothing}, {t} {loops.constant(0.0)}')}"))
+        return found
 
     # ------------------------------------------------------------------------------------ vectors of terms
     def by_vectors(self, total: str | None) -> str:

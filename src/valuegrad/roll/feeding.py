@@ -6,7 +6,8 @@ read them.  A person writes one loop: a term is computed, kept if others want it
 How: a kernel without a list whose every member is a term of one list, once, becomes a part of that: what it reads are
 pieces like the list's own, as long as they lie at constant steps from term to term.
 
-A sum of choices between whole numbers (how many are as large as the largest) is a count: it is exact in any order.
+A sum of choices between whole numbers (how many are as large as the largest) is a count: it is exact in any order.  One
+of choices between a number and zero (what an entry of an embedding gets from all positions) adds what is chosen.
 
 Data structures: ``kernels.Feed``, what computes a piece's terms.
 
@@ -88,7 +89,8 @@ def fed(
 
 
 def counting(kernel: Kernel, constants: NDArray[Any], most: float) -> Kernel:
-    """The kernel, with a mark where the terms of a sum are computed that are whole numbers.
+    """The kernel, with a mark where the terms of a sum are computed that are whole numbers, or +0.0 where they are not
+    chosen.
 
     Args:
         kernel: after ``fed``.
@@ -111,6 +113,8 @@ def counting(kernel: Kernel, constants: NDArray[Any], most: float) -> Kernel:
             largest += max(float(abs(x).max()) for x in found) * int(piece.length.max()) if whole else np.inf
             if piece.feed and largest <= most:
                 marked[p] = replace(piece, feed=replace(piece.feed, counts=True))
+            elif piece.feed and terms and (found[1] == 0.0).all() and not np.signbit(found[1]).any():
+                marked[p] = replace(piece, feed=replace(piece.feed, or_zero=len(piece.feed.bodies) == 1))
         bodies[i] = replace(body, variants=[marked])
     return replace(kernel, bodies=bodies)
 

@@ -92,6 +92,7 @@ class Feed:
         pieces: which of the list's pieces these are.
         x, y: the bodies that are the term's x and y; y is -1 where that is a column, or nothing.
         counts: the terms are whole numbers, so few and small that their sum is exact in any order.
+        or_zero: x is a choice between a number and +0.0.
     """
 
     bodies: list[Body]
@@ -99,6 +100,7 @@ class Feed:
     x: int
     y: int
     counts: bool = False
+    or_zero: bool = False
 
 
 @dataclass
