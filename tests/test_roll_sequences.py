@@ -226,8 +226,7 @@ def recurrent(units, steps):
     return f, 3 * units
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@pytest.mark.parametrize("units", [4, 5, 14, 19])
+@pytest.mark.parametrize(("units", "dtype"), [(4, "float64"), (5, "float32"), (14, "float64"), (19, "float32")])
 def test_units_of_a_time_loop_run_side_by_side_to_the_same_bits(units, dtype):
     f, count = recurrent(units, 30)
     for some in (lanes(count), [float(x[0]) for x in lanes(count)]):
