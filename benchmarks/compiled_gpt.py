@@ -45,17 +45,18 @@ class Batches:
     Args:
         size: documents a step.
         dtype: "float64" or "float32".
+        longest: positions of a document; what is behind them is cut off.
     """
 
-    def __init__(self, size: int, dtype: str) -> None:
-        self.size, self.dtype, self.step = size, dtype, 0
+    def __init__(self, size: int, dtype: str, longest: int = BLOCK) -> None:
+        self.size, self.dtype, self.longest, self.step = size, dtype, longest, 0
         self.names = list(documents()[1])
         random.seed(42)
         random.shuffle(self.names)
         characters = sorted(set("".join(self.names)))
         number, bos = {character: i for i, character in enumerate(characters)}, len(characters)
         self.vocabulary = bos + 1
-        self.tokens = [[bos, *(number[c] for c in name), bos][: BLOCK + 1] for name in self.names]
+        self.tokens = [[bos, *(number[c] for c in name), bos][: longest + 1] for name in self.names]
         self.lengths = np.array([len(tokens) - 1 for tokens in self.tokens], np.int32)
         self.padded = np.full((len(self.names), BLOCK + 1), bos, np.int32)
         for row, tokens in zip(self.padded, self.tokens):
@@ -111,7 +112,7 @@ def ours(batches: Batches) -> tuple[str, Train]:
     from valuegrad.gpt.compiled import Steps
 
     steps = Steps(*our_model(batches), dtype=batches.dtype)
-    for longest in range(2, BLOCK + 1):  # so that no recording falls into a measurement
+    for longest in range(2, batches.longest + 1):  # so that no recording falls into a measurement
         steps.step([[0] * (longest + 1)] * batches.size, 0.0, 1)
     steps.read()
     documents = Documents.of_tokens(batches.tokens, BLOCK, batches.vocabulary)
@@ -255,7 +256,7 @@ def jax_steps(batches: Batches) -> tuple[str, Train]:
     jax, state, step = jax_training(batches)
     compiled = jax.jit(step, donate_argnums=0)
     number = np.dtype(batches.dtype).type
-    for longest in range(2, BLOCK + 1):  # so that no compilation falls into a measurement
+    for longest in range(2, batches.longest + 1):  # so that no compilation falls into a measurement
         tokens, lengths = np.zeros((batches.size, longest + 1), np.int32), np.full(batches.size, longest, np.int32)
         compiled(jax.tree.map(jax.numpy.copy, state), (tokens, lengths, number(0)))
     states = [state]
@@ -295,7 +296,7 @@ LOADERS: dict[str, Callable[[Batches], tuple[str, Train]]] = {
 
 
 def prepare(name: str, settings: dict[str, Any]) -> tuple[str, harness.Measure]:
-    batches = Batches(settings["batch"], settings["dtype"])
+    batches = Batches(settings["batch"], settings["dtype"], settings["longest"])
     steps = settings["steps_a_round"]
     start = harness.processor_seconds()
     version, train = LOADERS[name](batches)
@@ -312,7 +313,7 @@ def prepare(name: str, settings: dict[str, Any]) -> tuple[str, harness.Measure]:
         seconds = process_time() - start
         losses = before + losses
         seen.extend(losses)
-        if settings["batch"] == 1 and settings["dtype"] == "float64":
+        if settings["batch"] == 1 and settings["dtype"] == "float64" and settings["longest"] == BLOCK:
             check_losses(name, seen)
         return {
             "document": seconds / steps / settings["batch"] * 1e6,
@@ -325,9 +326,15 @@ def prepare(name: str, settings: dict[str, Any]) -> tuple[str, harness.Measure]:
 
 
 def run(
-    batch: int, dtype: str, steps: int, rounds: int, limit: float, contestants: list[str] | None = None
+    batch: int,
+    dtype: str,
+    steps: int,
+    rounds: int,
+    limit: float,
+    longest: int = BLOCK,
+    contestants: list[str] | None = None,
 ) -> harness.Report:
-    settings = {"batch": batch, "dtype": dtype, "steps_a_round": steps}
+    settings = {"batch": batch, "dtype": dtype, "steps_a_round": steps, "longest": longest}
     within = 1e-9 if dtype == "float64" else 1e-3
     runs, missing = harness.race(Path(__file__), contestants or list(LOADERS), rounds, settings, within, limit)
     shown = {**settings, "rounds": rounds, "data": documents()[0]}
@@ -341,5 +348,6 @@ if __name__ == "__main__":
         "steps": (20, "training steps a measurement"),
         "rounds": (7, "measurements of each contestant"),
         "limit": (60.0, "seconds until a contestant must be ready"),
+        "longest": (BLOCK, "positions of a document, whose end is cut off"),
     }
     harness.main(prepare, run, __doc__.splitlines()[0], options)

@@ -82,7 +82,7 @@ class Server:
 
 
 @contextmanager
-def browser(width: int = 1280, height: int = 900, *, dark: bool = False):
+def browser():
     """A browser of its own, with nothing kept from others."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -100,17 +100,13 @@ def browser(width: int = 1280, height: int = 900, *, dark: bool = False):
             "--disable-background-networking",
             "--disable-component-update",
             f"--user-data-dir={folder}/profile",
-            f"--window-size={width},{height}",
-            *(["--blink-settings=preferredColorScheme=0"] if dark else []),
+            "--window-size=1280,900",
         ):
             options.add_argument(argument)
         options.add_experimental_option("prefs", {"download.default_directory": folder})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
         driver = webdriver.Chrome(options=options, service=Service(DRIVER))
         try:
-            if width < 500:  # a window has no such width, a phone has
-                metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
-                driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
             driver.set_page_load_timeout(LOADING)
             yield Person(driver, Path(folder))
         finally:
@@ -123,6 +119,22 @@ class Person:
     def __init__(self, driver, folder: Path) -> None:
         self.driver = driver
         self.folder = folder  # where downloads go
+
+    @contextmanager
+    def on_a_phone(self, width: int, height: int, *, dark: bool = False):
+        """In a tab of its own, which is as large as a phone and perhaps dark."""
+        before = self.driver.current_window_handle
+        self.driver.switch_to.new_window("tab")
+        try:
+            metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": True}
+            self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+            scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+            still = {"name": "prefers-reduced-motion", "value": "reduce"}  # given features take all others' place
+            self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme, still]})
+            yield
+        finally:
+            self.driver.close()
+            self.driver.switch_to.window(before)
 
     def open(self, address: str) -> None:
         """Open a page, and wait until it can be used."""

@@ -8,6 +8,7 @@ table itself: such tests give the same answer whichever engine is chosen, so one
 from __future__ import annotations
 
 import math
+import os
 import struct
 from typing import Any
 
@@ -30,6 +31,7 @@ needs_replay = pytest.mark.skipif(ENGINE != "native", reason="the module that ru
 ONCE = pytest.mark.skipif(
     NATIVE is not None and vg.engine == "readable", reason="done by the run on the native engine, for both"
 )
+ALL_ROLLED = os.environ.get("VALUEGRAD_ROLL") == "on"  # the third run: LLVM has to compile each path of each program
 ROWS = [pytest.param(row, id=row.name) for row in TABLE.values()]
 
 

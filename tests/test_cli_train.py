@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
 from click.testing import CliRunner
+from engines import ONCE
 
 from valuegrad.cli import main
 
@@ -24,19 +26,41 @@ def command(*arguments):
     return [sys.executable, "-m", "valuegrad", *map(str, arguments)]
 
 
-@pytest.fixture
-def data(tmp_path):
-    path = tmp_path / "data.txt"
+def written(folder):
+    """A file with the documents."""
+    path = folder / "data.txt"
     path.write_text("\n".join(DOCUMENTS))
     return path
 
 
 @pytest.fixture
-def trained(tmp_path, data):
-    folder = tmp_path / "run"
+def data(tmp_path):
+    return written(tmp_path)
+
+
+def train(folder, data):
     result = run("train", "--data", data, "--steps", 5, "--out", folder, "--samples", 3, *SMALL)
     assert result.exit_code == 0, result.output
-    return folder
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("once")
+    train(folder / "run", written(folder))
+    return folder / "run"
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    """A run of one's own, whose data are those of all."""
+    return shutil.copytree(trained_once, tmp_path / "run")
+
+
+@pytest.fixture
+def trained_on_data(tmp_path, data):
+    """A run whose data may be changed."""
+    train(tmp_path / "run", data)
+    return tmp_path / "run"
 
 
 def losses(log):
@@ -71,6 +95,7 @@ def test_the_log_holds_the_losses_of_the_library(tmp_path, data):
     assert losses(log) == [report.loss for report in trainer]
 
 
+@ONCE
 def test_settings_of_a_data_set_are_used_and_given_ones_go_before(tmp_path):
     from valuegrad import gpt
 
@@ -200,19 +225,19 @@ def test_resume_with_another_setting_is_refused(trained):
     assert "--steps is 6, but the run in" in result.output
 
 
-def test_resume_with_changed_data_is_refused(trained, data):
+def test_resume_with_changed_data_is_refused(trained_on_data, data):
     data.write_text("other\ndocuments\n")
-    result = run("train", "--out", trained, "--resume")
+    result = run("train", "--out", trained_on_data, "--resume")
     assert result.exit_code == 1
     assert "changed since" in result.output
 
 
-def test_resume_after_the_data_moved_names_the_way_out(trained, data, tmp_path):
+def test_resume_after_the_data_moved_names_the_way_out(trained_on_data, data, tmp_path):
     moved = data.rename(tmp_path / "moved.txt")
-    result = run("train", "--out", trained, "--resume")
+    result = run("train", "--out", trained_on_data, "--resume")
     assert result.exit_code == 1
     assert "--data" in result.output
-    assert run("train", "--out", trained, "--resume", "--data", moved, "--no-plot").exit_code == 0
+    assert run("train", "--out", trained_on_data, "--resume", "--data", moved, "--no-plot").exit_code == 0
 
 
 # -------------------------------------------------------------------------------------------- mistakes

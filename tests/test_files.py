@@ -224,13 +224,16 @@ def places(data, place=()):
         yield from places(inner, (*place, key))
 
 
+def holder_of(fields, place):
+    for key in place[:-1]:
+        fields = fields[key]
+    return fields
+
+
 def changed_at(fields, place, new):
     if not place:
         return new
-    holder = fields
-    for key in place[:-1]:
-        holder = holder[key]
-    holder[place[-1]] = new
+    holder_of(fields, place)[place[-1]] = new
     return fields
 
 
@@ -260,8 +263,11 @@ WRONG = [
 def test_any_wrong_json_value_is_refused_or_harmless(name):
     fields, arrays = content(name)
     for place in list(places(fields)):
+        was = holder_of(fields, place)[place[-1]] if place else fields
         for new in WRONG:
-            opens(pack(changed_at(copy.deepcopy(fields), place, new), arrays))
+            if type(new) is not type(was) or new != was:
+                opens(pack(changed_at(fields, place, new), arrays))
+        changed_at(fields, place, was)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -292,6 +298,8 @@ def test_any_wrong_number_in_an_array_is_refused_or_harmless(name):
             extremes = [limits.min, limits.max, 0, 1, 2, 3, len(array)]
         for position in range(len(array)):
             for new in extremes:
+                if new == array[position] and new != 0.0:  # 0.0 and -0.0 are two numbers
+                    continue
                 changed = array.copy()
                 changed[position] = new
                 opens(pack(fields, {**arrays, key: changed}))

@@ -24,7 +24,7 @@ import valuegrad as vg
 from valuegrad import Value, value
 
 NATIVE = vg.engine == "native"
-ROUNDS = 2000 if NATIVE else 200
+ROUNDS = 400 if NATIVE else 200  # a block that each leaves behind is seen by far
 
 
 def resident() -> int:
@@ -145,7 +145,7 @@ def whole_graphs() -> None:
 
 @pytest.mark.parametrize("work", [scalars, lists, looking, names, customs, errors, modes, whole_graphs])
 def test_no_block_is_left_behind(work: Callable[[], None]) -> None:
-    rounds = ROUNDS if work not in (errors, modes) else ROUNDS // 10
+    rounds = ROUNDS if work not in (errors, modes) else 100
     assert growth(work, rounds) < 50 + rounds // 20  # what Python itself keeps varies by dozens
 
 
@@ -260,7 +260,7 @@ def test_large_graphs_give_their_memory_back() -> None:
     build()
     build()
     before = resident()
-    for _ in range(5):
+    for _ in range(2):  # each would leave 2 * size Values
         build()
     assert resident() - before < size * 80
 

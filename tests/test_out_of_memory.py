@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from engines import ONCE
 
 _testcapi = pytest.importorskip("_testcapi", reason="this Python has no allocator hooks for tests")
 native = pytest.importorskip("valuegrad._native", reason="the native engine is not built")
 Value = native.Value
+pytestmark = ONCE
 
 
 @contextmanager

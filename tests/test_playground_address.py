@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from engines import ONCE
 from hypothesis import given
 from hypothesis import strategies as st
 
 from valuegrad.errors import ValueArgumentError
 from valuegrad.playground.address import LONGEST, address, restore
+
+pytestmark = ONCE  # no engine computes here
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 
 import pytest
-from browser import Server, browser, needs_browser
+from browser import Server, needs_browser
 from engines import ONCE
 
 pytestmark = [ONCE, needs_browser]  # pages show the same on either engine
@@ -89,8 +89,8 @@ def test_the_keyboard_skips_to_the_content(server, person):
     person.until(lambda: "vg-content" in person.focused(), "the content has the focus")
 
 
-def test_no_page_is_wider_than_a_phone(server):
-    with browser(width=375, height=800) as person:
+def test_no_page_is_wider_than_a_phone(server, person):
+    with person.on_a_phone(375, 800):
         for path in PAGES:
             person.open(server.address + path)
             assert person.width() == (375, 375)

@@ -191,9 +191,8 @@ def test_what_is_inside_can_be_read_and_heard(person, theme: str) -> None:
 
 
 def test_on_a_phone_nothing_is_wider_than_the_screen(person) -> None:
-    with browser(375, 740, dark=True) as phone:
-        phone.open(person.trained)
-        phone.sees("Ways to the loss")
-        wide, window = phone.width()
-        assert wide <= window
-        assert phone.complaints() == []
+    with person.on_a_phone(375, 740, dark=True):
+        person.open(person.trained)
+        person.sees("Ways to the loss")
+        wide, window = person.width()
+        assert wide <= window == 375

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from engines import ONCE
 
 from valuegrad import gpt
 from valuegrad.errors import CheckpointError, PlaygroundError, ValueArgumentError
@@ -16,7 +17,7 @@ from valuegrad.playground import charts, runs, uploads
 from valuegrad.playground.runs import Run, Runs
 from valuegrad.playground.settings import BOUNDS, RunSettings, in_words
 
-pytestmark = pytest.mark.usefixtures("kept_code")
+pytestmark = [ONCE, pytest.mark.usefixtures("kept_code")]  # runs are the same whichever engine records their steps
 DEADLINE = 60.0
 TINY = {"n_embd": 4, "n_head": 2, "block_size": 4}
 SMALL = RunSettings(**TINY, steps=60, batch=2)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from engines import ONCE
-from test_roll import agree, same
+from test_roll import agree, agree_on, same
 
 import valuegrad as vg
 from valuegrad.lower import emit, inplace
@@ -143,8 +143,7 @@ def test_lanes_and_terms() -> None:
         return vg.logsumexp(x)
 
     rng = np.random.default_rng(1)
-    for lanes in (1, 7, 8, 70):
-        agree(f, [rng.normal(size=lanes) for _ in range(50)])
+    agree_on(f, [([rng.normal(size=lanes) for _ in range(50)],) for lanes in (1, 7, 8, 70)])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -161,9 +160,8 @@ def test_a_table_s_gradient_makes_its_choices_where_it_adds_them(strict: bool, d
         return [vg.batch_sum(entry) for row in grads for entry in row]
 
     rng = np.random.default_rng(3)
-    for lanes in (1, 5, 8, 16, 70):
-        tokens = [rng.integers(0, 7, lanes) for _ in range(6)]
-        agree(f, numbers(21), tokens, vectors="w", dtype=dtype, strict=strict)
+    batches = [(numbers(21), [rng.integers(0, 7, lanes) for _ in range(6)]) for lanes in (1, 5, 8, 16, 70)]
+    agree_on(f, batches, vectors="w", dtype=dtype, strict=strict)
     assert max(fed) >= 1
 
 
@@ -215,25 +213,26 @@ def test_terms_of_short_lists_are_computed_where_lanes_are_added(n: int, fed: li
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("n", LENGTHS)
 def test_the_largest_and_the_smallest_of_many_numbers(n: int, dtype: str) -> None:
-    for seed in range(3):
-        x = numbers(n, seed)
-        agree(lambda x: [vg.maximum(*x), vg.minimum(*x)], x, vectors=("x",), dtype=dtype)
+    several = [(numbers(n, seed),) for seed in range(3)]
+    agree_on(lambda x: [vg.maximum(*x), vg.minimum(*x)], several, vectors=("x",), dtype=dtype)
 
 
 @pytest.mark.parametrize("edges", [(0.0, -0.0), (-0.0, 0.0), (math.nan,), (math.inf, -math.inf), (math.nan, 0.0, -0.0)])
 @pytest.mark.parametrize("n", [33, 64, 71])
 def test_of_equal_zeros_the_first_is_the_largest_and_a_nan_stays(n: int, edges: tuple[float, ...]) -> None:
+    several = []
     for seed in range(8):
         rng = np.random.default_rng(seed)
         for sign in (1.0, -1.0):
             x = sign * -np.abs(rng.normal(size=n))
             x[rng.choice(n, 2 * len(edges), replace=False)] = rng.permutation(edges * 2)
-            agree(lambda x: [vg.maximum(*x), vg.minimum(*x)], x, vectors=("x",))
+            several.append((x,))
+    agree_on(lambda x: [vg.maximum(*x), vg.minimum(*x)], several, vectors=("x",))
 
 
 def test_the_largest_of_nothing_but_infinities() -> None:
-    for x in (np.full(70, -np.inf), np.full(70, np.inf), np.full(70, np.nan), np.full(70, -0.0)):
-        agree(lambda x: [vg.maximum(*x), vg.minimum(*x)], x, vectors=("x",))
+    several = [(np.full(70, x),) for x in (-np.inf, np.inf, np.nan, -0.0)]
+    agree_on(lambda x: [vg.maximum(*x), vg.minimum(*x)], several, vectors=("x",))
 
 
 # ------------------------------------------------------------------------------- cheap results, and counts
@@ -271,8 +270,8 @@ def test_a_product_that_two_loops_read_is_not_kept(again_everywhere: list[tuple[
 
 def test_what_is_computed_again_in_lanes_is_the_same(again_everywhere: Any) -> None:
     rng = np.random.default_rng(1)
-    for lanes in (1, 7, 8, 70):
-        agree(lambda x: [*gradient(softly)(x)], [rng.normal(size=lanes) for _ in range(50)])
+    batches = [([rng.normal(size=lanes) for _ in range(50)],) for lanes in (1, 7, 8, 70)]
+    agree_on(lambda x: [*gradient(softly)(x)], batches)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -322,10 +321,8 @@ def count(x: Any, yes: float, no: float, start: float = 0.0) -> Any:
 def test_a_count_is_the_same_in_any_order(
     n: int, yes: float, no: float, start: float, dtype: str, counts: list[bool]
 ) -> None:
-    x = numbers(n)
-    for value in (0.0, -9.0, 9.0, math.nan):
-        x[0] = value
-        agree(lambda x: [count(x, yes, no, start)], x, vectors=("x",), dtype=dtype)
+    several = [(np.array([value, *numbers(n)[1:]]),) for value in (0.0, -9.0, 9.0, math.nan)]
+    agree_on(lambda x: [count(x, yes, no, start)], several, vectors=("x",), dtype=dtype)
     assert True in counts or yes == no
 
 

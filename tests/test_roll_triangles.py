@@ -153,7 +153,7 @@ def test_a_softmax_of_a_triangle_is_the_same(positions: int, dtype: str, strict:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("positions", POSITIONS)
+@pytest.mark.parametrize("positions", POSITIONS[1::2])
 def test_its_gradient_is_the_same(positions: int, dtype: str) -> None:
     def gradient(q: list[Any], k: list[Any]) -> list[Any]:
         value, grads = vg.value_and_grad(lambda q, k: vg.sum(attention(q, k)), argnums=(0, 1))(q, k)

@@ -113,10 +113,10 @@ def test_a_branch_that_was_not_taken_is_no_step():
     assert [step.child for step in steps(vg.where(True, x, y))] == [x]
 
 
-def test_a_chain_of_a_hundred_thousand_needs_no_recursion():
+def test_a_long_chain_needs_no_recursion():
     x = vg.Value(1.0)
     y = x
-    for _ in range(100_000):
+    for _ in range(100_000 if vg.engine == "native" else 20_000):
         y = y + 1.0
     for wrong in (None, "order"):
         assert steps(y, wrong).grads_after()[x] == 1.0

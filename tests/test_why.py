@@ -203,11 +203,11 @@ def test_nan_comes_first_and_points_to_poison():
 def test_long_paths_are_cut_short_when_shown():
     x = vg.Value(1.0, name="x")
     y = x
-    for _ in range(100_000):
+    for _ in range(20_000):
         y = y + 1.0
     path = vg.why(y).effects[0].paths[0]
-    assert len(path.values) == 100_001
-    assert path.route == "x → add → add → (99,996 more) → add → add"
+    assert len(path.values) == 20_001
+    assert path.route == "x → add → add → (19,996 more) → add → add"
 
 
 def test_the_table_is_shown_everywhere():

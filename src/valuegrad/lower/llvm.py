@@ -9,6 +9,7 @@ Where to start reading: ``objects``.
 from __future__ import annotations
 
 import importlib.util
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -62,12 +63,21 @@ def objects(texts: list[str]) -> list[bytes] | None:
     return [(_short_object if len(text) < SHORT else _object)(text) for text in texts]
 
 
+_own = threading.local()
+
+
+def _machine() -> Any:
+    """LLVM's code generator: one a thread, as none is safe among threads, and a new one takes 2 ms more each time."""
+    if not hasattr(_own, "machine"):
+        target, processor = _host()
+        _own.machine = target.create_target_machine(**processor, reloc="pic", codemodel="small")
+    return _own.machine
+
+
 def _object(text: str) -> bytes:
     import llvmlite.binding as llvm
 
-    target, processor = _host()
-    machine = target.create_target_machine(**processor, reloc="pic", codemodel="small")  # none is safe among threads
-    found: bytes = machine.emit_object(llvm.parse_assembly(text))
+    found: bytes = _machine().emit_object(llvm.parse_assembly(text))
     return found
 
 
