@@ -1,4 +1,4 @@
-"""floats.py against its mirror in C: every row on thousands of numbers, both engines, bit for bit."""
+"""floats.py against its mirror in C: every row on many thousand numbers, both engines, bit for bit."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def results(engine: Any, row: Row, args: tuple[Any, ...]) -> tuple[Any, ...]:
 @pytest.mark.parametrize("row", ROWS)
 def test_both_engines_give_the_same_bits(row: Row) -> None:
     rng = random.Random(row.name)
-    points = [*row.samples, *systematic(row), *[arguments(rng, row) for _ in range(3000)]]
+    points = [*row.samples, *systematic(row), *[arguments(rng, row) for _ in range(8000)]]
     for args in points:
         if args in (([],), ([], [])):
             continue

@@ -16,7 +16,7 @@ from valuegrad import value as engine
 from valuegrad.primitives import TABLE, Row
 
 TINY = 4 * 5e-324  # results that round to subnormals have absolute errors
-POINTS = 250  # drawn for each row; 66 rows make more than 16,000
+POINTS = 400  # drawn for each row; 60 rows make more than 20,000
 AT_ONCE = 10  # in an example of hypothesis's, each of which takes it longer than most points take mpmath
 
 pytestmark = ONCE
