@@ -18,7 +18,7 @@
 enum {
     VG_MOST_CHUNKS = 64,
     VG_FEW_CHUNKS = 16,                /* where one in VG_MANY_SUMS operations of a long program is a sum over the lanes: */
-    VG_MANY_SUMS = 16,                 /* each chunk has all of them to itself */
+    VG_MANY_SUMS = 16,                 /* each chunk has all of them to itself; half as many where these would be short */
     VG_CHUNK_BLOCKS = 16,              /* of V lanes, in a chunk, */
     VG_LONG_PROGRAM = 5000,            /* unless the program has so many instructions (vg_least_chunk) */
     VG_STREAM_COLUMNS = 32,            /* arrays of a program that works on them (lower/streams.py) */
@@ -310,6 +310,20 @@ static ptrdiff_t vg_least_chunk(const VgCode *code, ptrdiff_t blocks) {
     return blocks < 4 ? (blocks < 1 ? 1 : blocks) : half < together ? half : together;
 }
 
+/* Blocks of V lanes in a chunk. */
+static ptrdiff_t vg_chunk_blocks(const VgCode *code, ptrdiff_t blocks) {
+    const ptrdiff_t least = vg_least_chunk(code, blocks), few = VG_FEW_CHUNKS / 2;
+    const int has_many_sums =
+        code->length >= VG_LONG_PROGRAM && VG_MANY_SUMS * (int64_t)code->lowered.accumulators >= code->length;
+    const ptrdiff_t most = has_many_sums ? VG_FEW_CHUNKS : VG_MOST_CHUNKS;
+    ptrdiff_t chunk = (blocks + most - 1) / most;
+    if (has_many_sums && chunk < VG_CHUNK_BLOCKS) {
+        chunk = (blocks + few - 1) / few;
+        if (chunk > VG_CHUNK_BLOCKS) chunk = VG_CHUNK_BLOCKS;
+    }
+    return (chunk + least - 1) / least * least;
+}
+
 /* A block that threads share. */
 typedef struct VgSharedBlock {
     const VgCode *code;
@@ -422,13 +436,10 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     const VgLowered *const l = &code->lowered;
     VgContext *const c = &w->context;
     const ptrdiff_t blocks = job->n / code->vector + (job->n % code->vector != 0);
-    const ptrdiff_t least = vg_least_chunk(code, blocks);
     const int alone = vg_is_alone(code, job->n);
-    const int has_many_sums = code->length >= VG_LONG_PROGRAM && VG_MANY_SUMS * (int64_t)l->accumulators >= code->length;
-    const ptrdiff_t most = has_many_sums ? VG_FEW_CHUNKS : VG_MOST_CHUNKS;
-    ptrdiff_t chunk_blocks = blocks / most + (blocks % most != 0);
-    chunk_blocks = (chunk_blocks + least - 1) / least * least;
-    if (code->stream != NULL && threads == 1) chunk_blocks = blocks; /* there are no sums whose order could change */
+    const ptrdiff_t chunk_blocks = code->stream != NULL && threads == 1
+                                       ? blocks /* there are no sums whose order could change */
+                                       : vg_chunk_blocks(code, blocks);
     job->chunk = chunk_blocks * code->vector;
     job->chunks = blocks > 0 ? (blocks + chunk_blocks - 1) / chunk_blocks : 0;
     job->uniform = c->uniform;
