@@ -21,6 +21,7 @@ enum {
     VG_MANY_SUMS = 16,                 /* each chunk has all of them to itself; half as many where these would be short */
     VG_CHUNK_BLOCKS = 16,              /* of V lanes, in a chunk, */
     VG_LONG_PROGRAM = 5000,            /* unless the program has so many instructions (vg_least_chunk) */
+    VG_AHEAD = 2,                      /* blocks of lanes after this one whose memory is fetched */
     VG_STREAM_COLUMNS = 32,            /* arrays of a program that works on them (lower/streams.py) */
     VG_WORK_FOR_A_THREAD = 100 * 1000  /* lanes times instructions that pay for waking one */
 };
@@ -87,7 +88,17 @@ VG_ALWAYS_INLINE void vg_copy_vectors(char *to, const char *from, size_t bytes) 
     for (size_t at = 0; at < bytes; at += VG_BLOCK_BYTES) *(VgBytes *)(to + at) = *(const VgBytes *)(from + at);
 }
 
-/* All columns of a block of `bytes` a column, a whole number of vectors. */
+/* Fetch memory that will be read, or written, from an address on; there may be none. */
+#ifdef __GNUC__
+#define VG_FETCH(from, bytes, is_written)                                                                             \
+    for (size_t fetched = 0; fetched < (bytes); fetched += VG_BLOCK_BYTES)                                            \
+        __builtin_prefetch((const void *)((from) + fetched), is_written, 3);
+#else
+#define VG_FETCH(from, bytes, is_written)
+#endif
+
+/* All columns of a block of `bytes` a column, a whole number of vectors; those of a later block come into the caches
+ * while this one is computed, as the processor does not find so many arrays by itself. */
 VG_ALWAYS_INLINE void vg_copy_columns(const VgJob *job, const VgContext *c, size_t offset, size_t bytes, int out) {
     const VgCode *const code = job->code;
     const VgColumn *const columns = out ? code->lane_outputs : code->lane_inputs;
@@ -98,8 +109,13 @@ VG_ALWAYS_INLINE void vg_copy_columns(const VgJob *job, const VgContext *c, size
         const VgColumn *const column = &columns[i];
         const int32_t which = is_packed ? column->rank : column->position;
         char *const inside = (char *)c->frame + (size_t)column->slot * slot;
-        if (out) vg_copy_vectors(job->outputs[which] + offset, inside, bytes);
-        else vg_copy_vectors(inside, job->inputs[which] + offset, bytes);
+        if (out) {
+            vg_copy_vectors(job->outputs[which] + offset, inside, bytes);
+            VG_FETCH((uintptr_t)job->outputs[which] + offset + VG_AHEAD * bytes, bytes, 1)
+        } else {
+            vg_copy_vectors(inside, job->inputs[which] + offset, bytes);
+            VG_FETCH((uintptr_t)job->inputs[which] + offset + VG_AHEAD * bytes, bytes, 0)
+        }
     }
 }
 
