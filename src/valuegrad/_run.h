@@ -88,13 +88,12 @@ VG_ALWAYS_INLINE void vg_copy_vectors(char *to, const char *from, size_t bytes) 
     for (size_t at = 0; at < bytes; at += VG_BLOCK_BYTES) *(VgBytes *)(to + at) = *(const VgBytes *)(from + at);
 }
 
-/* Fetch memory that will be read, or written, from an address on; there may be none. */
+/* Fetch memory that will be read, or written. */
 #ifdef __GNUC__
 #define VG_FETCH(from, bytes, is_written)                                                                             \
-    for (size_t fetched = 0; fetched < (bytes); fetched += VG_BLOCK_BYTES)                                            \
-        __builtin_prefetch((const void *)((from) + fetched), is_written, 3);
+    for (size_t at = 0; at < (bytes); at += VG_BLOCK_BYTES) __builtin_prefetch((from) + at, is_written, 3)
 #else
-#define VG_FETCH(from, bytes, is_written)
+#define VG_FETCH(from, bytes, is_written) (void)0
 #endif
 
 /* All columns of a block of `bytes` a column, a whole number of vectors; those of a later block come into the caches
@@ -104,17 +103,18 @@ VG_ALWAYS_INLINE void vg_copy_columns(const VgJob *job, const VgContext *c, size
     const VgColumn *const columns = out ? code->lane_outputs : code->lane_inputs;
     const int32_t count = out ? code->lane_output_count : code->lane_input_count;
     const size_t slot = vg_slot_bytes(code, c);
-    const int is_packed = job->packed != NULL;
+    const size_t later = offset + VG_AHEAD * bytes;
+    const int is_packed = job->packed != NULL, is_more = later + bytes <= (size_t)job->n * code->item;
     for (int32_t i = 0; i < count; i++) {
         const VgColumn *const column = &columns[i];
         const int32_t which = is_packed ? column->rank : column->position;
         char *const inside = (char *)c->frame + (size_t)column->slot * slot;
         if (out) {
             vg_copy_vectors(job->outputs[which] + offset, inside, bytes);
-            VG_FETCH((uintptr_t)job->outputs[which] + offset + VG_AHEAD * bytes, bytes, 1)
+            if (is_more) VG_FETCH(job->outputs[which] + later, bytes, 1);
         } else {
             vg_copy_vectors(inside, job->inputs[which] + offset, bytes);
-            VG_FETCH((uintptr_t)job->inputs[which] + offset + VG_AHEAD * bytes, bytes, 0)
+            if (is_more) VG_FETCH(job->inputs[which] + later, bytes, 0);
         }
     }
 }
