@@ -19,6 +19,7 @@ from plain_programs import EXACT, TWO, bits, code_of
 
 from valuegrad.graph import Graph, Guard, Nodes
 from valuegrad.lower.readable import LONG_PROGRAM, ReadableCode
+from valuegrad.primitives.opcodes import OPCODE
 
 replay = pytest.importorskip("valuegrad._replay")
 pytestmark = ONCE
@@ -66,6 +67,22 @@ def assert_as_readable(graph: Graph, uniform: Sequence[int], n: int, dtype: str,
     )
     assert bits(packed(code, n, numbers, lanes)[0], dtype) == bits(own, dtype)
     return code
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_begins_a_sum_alike_in_all_lanes_is_added_before_them(backend: str) -> None:
+    a, b, c, x = range(4)
+    nodes = Nodes(4)
+    sums = [nodes.add("sum", terms) for terms in ([a, b, c, x, a], [a, x, b, c], [x, a, b], [a, b], [], [b, b, x])]
+    is_small = nodes.add("lt", [sums[0], nodes.const(100.0)])
+    totals = [nodes.add("batch_sum", [node]) for node in sums]
+    graph, uniform = nodes.graph([*sums, *totals, x], [Guard(is_small, True, "here")]), [1, 1, 1, 0]
+    code = assert_as_readable(graph, uniform, 21, "float64", backend)
+    ops, starts = code.segment(1)[:2]
+    assert sorted(np.diff(starts)[ops == OPCODE["sum"]].tolist()) == [2, 3, 3, 4]
+    zeros = np.full(3, -0.0), [np.array([-0.0, 0.0, np.inf])]
+    for found, expected in zip(packed(code, 3, *zeros)[1], packed(readable(graph, uniform, "float64"), 3, *zeros)[1]):
+        assert bits(found) == bits(expected)
 
 
 class Parameters:
