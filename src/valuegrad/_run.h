@@ -11,16 +11,12 @@
 #ifndef VALUEGRAD_RUN_H
 #define VALUEGRAD_RUN_H
 
+#include "_chunks.h"
 #include "_crew.h"
 #include "_segments.h"
 #include "_sums.h"
 
 enum {
-    VG_MOST_CHUNKS = 64,
-    VG_FEW_CHUNKS = 16,                /* where one in VG_MANY_SUMS operations of a long program is a sum over the lanes: */
-    VG_MANY_SUMS = 16,                 /* each chunk has all of them to itself; half as many where these would be short */
-    VG_CHUNK_BLOCKS = 16,              /* of V lanes, in a chunk, */
-    VG_LONG_PROGRAM = 5000,            /* unless the program has so many instructions (vg_least_chunk) */
     VG_AHEAD = 2,                      /* blocks of lanes after this one whose memory is fetched */
     VG_STREAM_COLUMNS = 32,            /* arrays of a program that works on them (lower/streams.py) */
     VG_WORK_FOR_A_THREAD = 100 * 1000  /* lanes times instructions that pay for waking one */
@@ -315,29 +311,6 @@ static void vg_add_chunks(const VgJob *job, VgContext *c) {
     for (ptrdiff_t j = 1; j < job->chunks; j++)
         vg_add_numbers(code->is_float32, job->totals, job->totals + (size_t)(j * sums) * code->item, sums);
     vg_copy_runs(code, &code->totals, (char *)c->uniform, job->totals, 0, -1);
-}
-
-/* A chunk is a multiple of so many blocks of V lanes.  Of a long program a few blocks are worth a thread, and those
- * that machine code computes side by side should stay together: half of the lanes, up to as many. */
-static ptrdiff_t vg_least_chunk(const VgCode *code, ptrdiff_t blocks) {
-    const ptrdiff_t together = code->block / code->vector, half = (blocks + 1) / 2;
-    if (code->length < VG_LONG_PROGRAM) return VG_CHUNK_BLOCKS;
-    if (!code->is_compiled || together == 1) return 1;
-    return blocks < 4 ? (blocks < 1 ? 1 : blocks) : half < together ? half : together;
-}
-
-/* Blocks of V lanes in a chunk. */
-static ptrdiff_t vg_chunk_blocks(const VgCode *code, ptrdiff_t blocks) {
-    const ptrdiff_t least = vg_least_chunk(code, blocks), few = VG_FEW_CHUNKS / 2;
-    const int has_many_sums =
-        code->length >= VG_LONG_PROGRAM && VG_MANY_SUMS * (int64_t)code->lowered.accumulators >= code->length;
-    const ptrdiff_t most = has_many_sums ? VG_FEW_CHUNKS : VG_MOST_CHUNKS;
-    ptrdiff_t chunk = (blocks + most - 1) / most;
-    if (has_many_sums && chunk < VG_CHUNK_BLOCKS) {
-        chunk = (blocks + few - 1) / few;
-        if (chunk > VG_CHUNK_BLOCKS) chunk = VG_CHUNK_BLOCKS;
-    }
-    return (chunk + least - 1) / least * least;
 }
 
 /* A block that threads share. */
