@@ -1,4 +1,4 @@
-"""Calls on vectors and lists that are like the one before: quicker, and otherwise the same."""
+"""Calls on arrays and lists that are like the one before: quicker, and otherwise the same."""
 
 import numpy as np
 import optree
@@ -24,7 +24,7 @@ def remembered(f=product, **options):
     """A program that has been called on two vectors, and knows a quick way for the next ones."""
     program = vg.compile(f, **{"vectors": ("x", "y"), **options})
     program(X, X + 1.0)
-    assert program._vectors is not None
+    assert program._arrays is not None
     return program
 
 
@@ -192,6 +192,105 @@ def test_lists_beside_lanes_are_the_same_for_all_lanes():
     for _ in range(2):
         found = program(w, x, [7.0])
         assert [y.tolist() for y in found] == [[23.0, 41.0], [5.0, 5.0]]
+
+
+# --------------------------------------------------------------------------------------------------- lanes
+def weighted(w, x, y):
+    return [w[0] * x + w[1] * y, w[0] * w[1], 3.0]
+
+
+W = X[:2]
+BATCHES = {
+    "numbers": (lambda k, x: k * x, (2.0, X)),
+    "vector": (weighted, (W, X, X + 1.0)),
+    "list of lanes": (lambda w, xs: vg.dot(list(w), xs), (W, [X, X + 1.0])),
+    "lanes beside numbers": (lambda w, xs: xs[0] * xs[1] + xs[2] * w[0], (W, [2.0, X, 3.0])),
+    "matrices": (lambda w, x, y: x * y + w[1], (W, X[:6].reshape(2, 3), X[1:].reshape(2, 3))),
+    "lanes alone": (lambda x, y: (x - y, {"product": x * y}), (X, X + 1.0)),
+    "gradients": (vg.value_and_grad(lambda w, xs: vg.exp(xs[0] * w[0]) * xs[1] * w[1], 1), (W, [X, X + 1.0])),
+}
+
+
+@pytest.mark.parametrize("how", ["value", "sums of gradients", "means of gradients", "float32"])
+@pytest.mark.parametrize(("f", "args"), BATCHES.values(), ids=BATCHES)
+def test_batches_like_those_before_are_not_taken_apart_again(f, args, how, monkeypatch):
+    dtype = "float32" if how == "float32" else "float64"
+    vectors = 0 if args[0] is W else ()
+    if "gradients" in how:
+        inner = f
+        f = lambda *args: optree.tree_leaves(inner(*args))[0] ** 2  # noqa: E731
+    program = vg.compile(f, vectors=vectors, dtype=dtype, reduce="mean" if how == "means of gradients" else "sum")
+    program = program.value_and_grad if "gradients" in how else program
+    args = optree.tree_map(lambda x: x.astype(dtype) if isinstance(x, np.ndarray) else x, args)
+    others = optree.tree_map(lambda x: x + 1.0, args)
+    has_floats = float in map(type, optree.tree_leaves(args))
+    expected = program(*args), program(*others)
+    program(*args)
+    if dtype == "float64" or not has_floats:  # NumPy warns where it makes a float32 of a float
+        monkeypatch.setattr(type(program), "taken_apart", None)
+    for found, wanted in zip((program(*args), program(*others)), expected):
+        assert optree.tree_structure(found) == optree.tree_structure(wanted)
+        for x, y in zip(optree.tree_leaves(found), optree.tree_leaves(wanted)):
+            assert (type(x), getattr(x, "dtype", None)) == (type(y), getattr(y, "dtype", None))
+            np.testing.assert_array_equal(x, y)
+
+
+def test_sums_over_lanes_are_numbers_in_each_call(monkeypatch):
+    program = vg.compile(lambda w, x: (vg.batch_sum(w[0] * x), np.array([vg.batch_mean(x), w[1]])), vectors="w")
+    first = program(W, X)
+    monkeypatch.setattr(type(program), "taken_apart", None)
+    again = program(W, X)
+    assert type(again[0]) is float
+    assert (again[0], again[1].tolist()) == (first[0], first[1].tolist()) == (-np.sum(X), [np.mean(X), W[1]])
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 9, (2, 3), (1, 1)])
+def test_a_batch_of_another_shape_gives_what_it_always_did(n):
+    programs = vg.compile(weighted, vectors="w"), vg.compile(weighted, vectors="w")
+    programs[0](W, X, X)
+    x = np.full(n, 2.0)
+    found, expected = [program(W, x, 3.0 * x) for program in programs]
+    assert [part.tolist() for part in found] == [part.tolist() for part in expected]
+    assert [part.shape for part in found] == [x.shape] * 3
+
+
+@pytest.mark.parametrize(
+    "x",
+    [
+        X[::-1],
+        np.repeat(X, 2)[::2],
+        np.broadcast_to(2.0, 7),
+        X.astype(np.float32),
+        np.arange(7),
+        2.0,
+        np.full(1, 2.0),
+        np.frombuffer(b"\0" + X.tobytes(), np.uint8)[1:].view(np.float64),
+    ],
+    ids=["backwards", "strided", "broadcast", "float32", "integers", "number", "one", "misaligned"],
+)
+def test_other_lanes_than_those_before_give_what_they_always_did(x):
+    program = vg.value_and_grad(vg.compile(lambda w, x, y: weighted(w, x, y)[0], vectors="w"), argnums=(0, 1, 2))
+    program(W, X, X)
+    assert program._arrays is not None
+    _, (by_w, by_x, _) = program(W, x, X)
+    assert by_w.tolist() == pytest.approx([np.sum(np.broadcast_to(x, 7)), np.sum(X)], abs=1e-12)
+    assert np.shape(by_x) == np.shape(x)
+
+
+def test_lanes_that_part_are_not_run_twice():
+    program = vg.compile(lambda x: x if x > 0.0 else -3.0 * x)
+    found = [program(np.array([1.0, sign])).tolist() for sign in (1.0, 1.0, -1.0, 1.0, -1.0)]
+    assert found == [[1.0, 1.0], [1.0, 1.0], [1.0, 3.0], [1.0, 1.0], [1.0, 3.0]]
+    assert program._arrays is None
+
+
+def test_lanes_that_are_handed_back_stay_as_they_are():
+    program = vg.compile(lambda x: (2.0 * x, vg.batch_sum(x)))
+    x = np.ones(80_000)  # so many lanes may have the memory of some that are gone
+    held = [program(k * x)[0] for k in (1.0, 2.0, 3.0)]
+    for _ in range(3):
+        program(9.0 * x)
+    assert [np.unique(found).tolist() for found in held] == [[2.0], [4.0], [6.0]]
 
 
 NESTINGS = [

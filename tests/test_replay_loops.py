@@ -19,6 +19,7 @@ from plain_programs import EXACT, TWO, bits, code_of
 
 from valuegrad.graph import Graph, Guard, Nodes
 from valuegrad.lower.readable import LONG_PROGRAM, ReadableCode
+from valuegrad.primitives.opcodes import OPCODE
 
 replay = pytest.importorskip("valuegrad._replay")
 pytestmark = ONCE
@@ -66,6 +67,22 @@ def assert_as_readable(graph: Graph, uniform: Sequence[int], n: int, dtype: str,
     )
     assert bits(packed(code, n, numbers, lanes)[0], dtype) == bits(own, dtype)
     return code
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_what_begins_a_sum_alike_in_all_lanes_is_added_before_them(backend: str) -> None:
+    a, b, c, x = range(4)
+    nodes = Nodes(4)
+    sums = [nodes.add("sum", terms) for terms in ([a, b, c, x, a], [a, x, b, c], [x, a, b], [a, b], [], [b, b, x])]
+    is_small = nodes.add("lt", [sums[0], nodes.const(100.0)])
+    totals = [nodes.add("batch_sum", [node]) for node in sums]
+    graph, uniform = nodes.graph([*sums, *totals, x], [Guard(is_small, True, "here")]), [1, 1, 1, 0]
+    code = assert_as_readable(graph, uniform, 21, "float64", backend)
+    ops, starts = code.segment(1)[:2]
+    assert sorted(np.diff(starts)[ops == OPCODE["sum"]].tolist()) == [2, 3, 3, 4]
+    zeros = np.full(3, -0.0), [np.array([-0.0, 0.0, np.inf])]
+    for found, expected in zip(packed(code, 3, *zeros)[1], packed(readable(graph, uniform, "float64"), 3, *zeros)[1]):
+        assert bits(found) == bits(expected)
 
 
 class Parameters:
@@ -232,7 +249,8 @@ def test_sums_of_long_and_short_programs_are_one_tree(length: int, sums: int, dt
     rng = np.random.default_rng(4)
     codes = [code_of(graph, uniform, dtype=dtype, strict=True, backend=backend) for backend in BACKENDS]
     plain = readable(graph, uniform, dtype)
-    for n in (1, 9, 300) if length > 1000 else (9, 1041):
+    several = (1, 9, 64, 300) if length > 1000 else (9, 1040, 2100)
+    for n in (300, 1040) if sums > 100 else several:
         numbers, lanes = rng.normal(size=1).astype(dtype), [rng.normal(size=n).astype(dtype)]
         want_own, _, _ = packed(plain, n, numbers, lanes)
         for code, threads in product(codes, (1, 2, 3, 16)):

@@ -177,6 +177,8 @@ static int vg_classify(const VgGraph *g, VgPlace *places, int32_t *where) {
     return VG_LOWERED;
 }
 
+#include "_hoist.h"
+
 /* A sum over the lanes of what is in every lane; else value * lanes. */
 static int vg_is_lane_sum(const VgGraph *g, const VgPlace *places, int32_t node) {
     return g->op[node] == VG_OP_batch_sum && places[g->operand[g->start[node]]].segment == VG_MAIN;
@@ -421,13 +423,22 @@ done:
 static int vg_lower(const VgGraph *g, VgLowered *lowered, int32_t *where, int loops) {
     int result;
     VgRolled rolled;
-    VgPlace *const places = (VgPlace *)malloc(((size_t)g->count + 1) * sizeof *places);
+    VgHoisted hoisted;
+    VgPlace *places = (VgPlace *)malloc(((size_t)g->count + 1) * sizeof *places);
     memset(lowered, 0, sizeof *lowered);
     memset(&rolled, 0, sizeof rolled);
+    memset(&hoisted, 0, sizeof hoisted);
     if (places == NULL) return VG_NO_MEMORY;
     result = vg_classify(g, places, where);
+    if (result == VG_LOWERED) result = vg_hoist(g, places, &hoisted);
     if (result != VG_LOWERED) goto done;
     result = VG_NO_MEMORY;
+    if (hoisted.op != NULL) {
+        g = &hoisted.graph;
+        free(places);
+        places = (VgPlace *)malloc(((size_t)g->count + 1) * sizeof *places);
+        if (places == NULL || vg_classify(g, places, where) != VG_LOWERED) goto done;
+    }
     vg_roll(g, places, &rolled, loops);
     if (rolled.of == NULL) goto done;
     vg_mark_last(g, places, &rolled);
@@ -461,6 +472,7 @@ static int vg_lower(const VgGraph *g, VgLowered *lowered, int32_t *where, int lo
     if (result == VG_LOWERED) result = vg_emit_loops(g, places, &rolled, lowered);
 done:
     vg_free_rolled(&rolled);
+    vg_free_hoisted(&hoisted);
     free(places);
     if (result != VG_LOWERED) vg_free_lowered(lowered);
     return result;

@@ -11,16 +11,13 @@
 #ifndef VALUEGRAD_RUN_H
 #define VALUEGRAD_RUN_H
 
+#include "_chunks.h"
 #include "_crew.h"
 #include "_segments.h"
 #include "_sums.h"
 
 enum {
-    VG_MOST_CHUNKS = 64,
-    VG_FEW_CHUNKS = 16,                /* where one in VG_MANY_SUMS operations of a long program is a sum over the lanes: */
-    VG_MANY_SUMS = 16,                 /* each chunk has all of them to itself */
-    VG_CHUNK_BLOCKS = 16,              /* of V lanes, in a chunk, */
-    VG_LONG_PROGRAM = 5000,            /* unless the program has so many instructions (vg_least_chunk) */
+    VG_AHEAD = 2,                      /* blocks of lanes after this one whose memory is fetched */
     VG_STREAM_COLUMNS = 32,            /* arrays of a program that works on them (lower/streams.py) */
     VG_WORK_FOR_A_THREAD = 100 * 1000  /* lanes times instructions that pay for waking one */
 };
@@ -87,19 +84,34 @@ VG_ALWAYS_INLINE void vg_copy_vectors(char *to, const char *from, size_t bytes) 
     for (size_t at = 0; at < bytes; at += VG_BLOCK_BYTES) *(VgBytes *)(to + at) = *(const VgBytes *)(from + at);
 }
 
-/* All columns of a block of `bytes` a column, a whole number of vectors. */
+/* Fetch memory that will be read, or written. */
+#ifdef __GNUC__
+#define VG_FETCH(from, bytes, is_written)                                                                             \
+    for (size_t at = 0; at < (bytes); at += VG_BLOCK_BYTES) __builtin_prefetch((from) + at, is_written, 3)
+#else
+#define VG_FETCH(from, bytes, is_written) (void)0
+#endif
+
+/* All columns of a block of `bytes` a column, a whole number of vectors; those of a later block come into the caches
+ * while this one is computed, as the processor does not find so many arrays by itself. */
 VG_ALWAYS_INLINE void vg_copy_columns(const VgJob *job, const VgContext *c, size_t offset, size_t bytes, int out) {
     const VgCode *const code = job->code;
     const VgColumn *const columns = out ? code->lane_outputs : code->lane_inputs;
     const int32_t count = out ? code->lane_output_count : code->lane_input_count;
     const size_t slot = vg_slot_bytes(code, c);
-    const int is_packed = job->packed != NULL;
+    const size_t later = offset + VG_AHEAD * bytes;
+    const int is_packed = job->packed != NULL, is_more = later + bytes <= (size_t)job->n * code->item;
     for (int32_t i = 0; i < count; i++) {
         const VgColumn *const column = &columns[i];
         const int32_t which = is_packed ? column->rank : column->position;
         char *const inside = (char *)c->frame + (size_t)column->slot * slot;
-        if (out) vg_copy_vectors(job->outputs[which] + offset, inside, bytes);
-        else vg_copy_vectors(inside, job->inputs[which] + offset, bytes);
+        if (out) {
+            vg_copy_vectors(job->outputs[which] + offset, inside, bytes);
+            if (is_more) VG_FETCH(job->outputs[which] + later, bytes, 1);
+        } else {
+            vg_copy_vectors(inside, job->inputs[which] + offset, bytes);
+            if (is_more) VG_FETCH(job->inputs[which] + later, bytes, 0);
+        }
     }
 }
 
@@ -301,15 +313,6 @@ static void vg_add_chunks(const VgJob *job, VgContext *c) {
     vg_copy_runs(code, &code->totals, (char *)c->uniform, job->totals, 0, -1);
 }
 
-/* A chunk is a multiple of so many blocks of V lanes.  Of a long program a few blocks are worth a thread, and those
- * that machine code computes side by side should stay together: half of the lanes, up to as many. */
-static ptrdiff_t vg_least_chunk(const VgCode *code, ptrdiff_t blocks) {
-    const ptrdiff_t together = code->block / code->vector, half = (blocks + 1) / 2;
-    if (code->length < VG_LONG_PROGRAM) return VG_CHUNK_BLOCKS;
-    if (!code->is_compiled || together == 1) return 1;
-    return blocks < 4 ? (blocks < 1 ? 1 : blocks) : half < together ? half : together;
-}
-
 /* A block that threads share. */
 typedef struct VgSharedBlock {
     const VgCode *code;
@@ -422,13 +425,10 @@ static int vg_run(VgJob *job, VgWorkspace *w, int threads) {
     const VgLowered *const l = &code->lowered;
     VgContext *const c = &w->context;
     const ptrdiff_t blocks = job->n / code->vector + (job->n % code->vector != 0);
-    const ptrdiff_t least = vg_least_chunk(code, blocks);
     const int alone = vg_is_alone(code, job->n);
-    const int has_many_sums = code->length >= VG_LONG_PROGRAM && VG_MANY_SUMS * (int64_t)l->accumulators >= code->length;
-    const ptrdiff_t most = has_many_sums ? VG_FEW_CHUNKS : VG_MOST_CHUNKS;
-    ptrdiff_t chunk_blocks = blocks / most + (blocks % most != 0);
-    chunk_blocks = (chunk_blocks + least - 1) / least * least;
-    if (code->stream != NULL && threads == 1) chunk_blocks = blocks; /* there are no sums whose order could change */
+    const ptrdiff_t chunk_blocks = code->stream != NULL && threads == 1
+                                       ? blocks /* there are no sums whose order could change */
+                                       : vg_chunk_blocks(code, blocks);
     job->chunk = chunk_blocks * code->vector;
     job->chunks = blocks > 0 ? (blocks + chunk_blocks - 1) / chunk_blocks : 0;
     job->uniform = c->uniform;

@@ -93,6 +93,7 @@ class Paths:
         self.where: Names | None = None  # the names of the arguments' leaves, where there are any
         self.shapes: dict[int, tuple[int, ...]] = {}  # of the leaves that are vectors
         self.latest: Path | None = None  # the path of the latest call on numbers: the first to be tried
+        self.have_parted = False  # whether lanes of a batch have ever left the first path
         self._sums: dict[bytes, Any] = {}  # for each layout which outputs are summed
         self._lock = lock
         self._warned = warned
@@ -325,6 +326,7 @@ class _Batch:
         """All lanes, each on its path."""
         beyond = _Beyond()
         waiting = deque([(root, k, lanes) for k, lanes in self._run(root, None)])
+        self.paths.have_parted |= bool(waiting) and self.call.shape is not None
         while waiting:
             parent, k, lanes = waiting.popleft()
             path = self.paths.branch(parent, k, self.call, 0 if lanes is None else int(lanes[0]))

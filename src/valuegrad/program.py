@@ -26,7 +26,7 @@ from valuegrad.derivation import DIRECTIONAL, ArgNums, Derivative, every_gradien
 from valuegrad.errors import ValueArgumentError, ValueTypeError
 from valuegrad.lower.lowering import ENGINE
 from valuegrad.paths import Options, Paths, gradient_leaves
-from valuegrad.quick import VectorCall, vector_call
+from valuegrad.quick import ArrayCall, array_call
 
 if TYPE_CHECKING:
     from valuegrad.descriptions import ProgramDescription
@@ -81,7 +81,7 @@ class Program:
         self._lock = RLock()
         self._warned = [False]
         self._fast: tuple[Any, Any, int] | None = None  # of the latest call on floats: code, builder, how many
-        self._vectors: VectorCall | None = None  # the latest one on vectors alone
+        self._arrays: ArrayCall | None = None  # the latest one on arrays and floats
 
     def __repr__(self) -> str:
         return f"<valuegrad program {self.__name__}{self.__signature__ or '(...)'}>"
@@ -112,8 +112,8 @@ class Program:
             numbers = fast[0](args)
             if numbers is not None:
                 return fast[1](numbers)
-        vectors = self._vectors
-        found = vectors(args) if vectors is not None and not kwargs and not _mode() else None
+        arrays = self._arrays
+        found = arrays(args) if arrays is not None and not kwargs and not _mode() else None
         return self._evaluate(args, kwargs) if found is None else found
 
     def _evaluate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -126,7 +126,7 @@ class Program:
         if modes.current() & modes.STRICT:
             return paths.uncompiled(call)  # on Values, lane by lane: each operation looks at its numbers
         result = paths.evaluate(call)
-        if call.shape is None and not kwargs:
+        if not kwargs:
             self._remember(paths, call, args)
         return result
 
@@ -161,12 +161,17 @@ class Program:
         return self._derivative is not None
 
     def _remember(self, paths: Paths, call: Call, args: tuple[Any, ...]) -> None:
-        """Make the next call like this one quick: positional floats, or vectors, nothing else."""
-        path = paths.latest or paths.root
-        if path is not None and not path.captured and set(map(type, args)) == {float} and len(args) == len(call.leaves):
+        """Make the next call like this one quick: positional floats, or arrays, nothing else."""
+        path = paths.latest if call.shape is None else None
+        path = path or paths.root
+        if path is None or path.captured:
+            return
+        if set(map(type, args)) == {float} and len(args) == len(call.leaves):
             self._fast = (paths.lower(path, call).code.call, paths.build, len(args))
-        elif path is not None and not path.captured:
-            self._vectors = vector_call(paths, path, call, args)
+        elif call.shape is None or not paths.have_parted:  # else many a call would be run twice
+            self._arrays = array_call(paths, path, call, args)
+        else:
+            self._arrays = None
 
     # -------------------------------------------------------------------------------------------- derivatives
     @cached_property

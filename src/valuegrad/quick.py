@@ -1,137 +1,236 @@
-"""Calls on vectors and lists that are like the one before.
+"""Calls on arrays and lists that are like the one before.
 
 Why: to take a call apart, and to look up what was recorded for its like, takes a tenth of a millisecond in Python,
-as long as a thousand operations on some thousand numbers; of a list of numbers, several times as long as to make an
-array of it.  An optimiser calls its function on arrays of the same shapes, or lists as long, again and again.
+as long as a thousand operations on some thousand numbers, and twice as long where others use the caches; of a list of
+numbers, several times as long as to make an array of it.  An optimiser calls its function on arrays of the same shapes,
+or lists as long, again and again.
 
-Where to start reading: ``vector_call``.
+Data structures: ``Nest`` says what an argument must be like, ``Part`` where a part of the result is found.
+
+Where to start reading: ``array_call``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from valuegrad.calls import Call, Vector
 from valuegrad.flattening import Unknown, sketch
+from valuegrad.lower.lowering import Lowered
 from valuegrad.paths import Path, Paths
 
-__all__ = ["VectorCall", "vector_call"]
+__all__ = ["ArrayCall", "array_call"]
 
-_FLOAT64 = np.dtype(np.float64)
-_FLOATS = frozenset((float,))
+Shape = tuple[int, ...]
+FLOATS = frozenset((float,))
+FLOATS_AND_ARRAYS = frozenset((float, np.ndarray))
+LANES: Shape = ()
+"""In place of a leaf's shape: it has a number for each lane."""
 
 
-def vector_call(paths: Paths, path: Path, call: Call, args: tuple[Any, ...]) -> VectorCall | None:
-    """What makes calls like this one quick; None where it has other arguments than vectors, and nestings of floats.
+class Nest(NamedTuple):
+    """What an argument is like.
+
+    Args:
+        sketch: of its nesting.
+        shapes: for each leaf that of a vector, LANES, or None for a float; None: all are floats.
+    """
+
+    sketch: Hashable
+    shapes: list[Shape | None] | None
+
+
+class Part(NamedTuple):
+    """A leaf of the result.
+
+    Args:
+        is_own: whether it is among the numbers that are the same for all lanes.
+        start: its first one there, or which one of the others it is.
+        shape: of an array of numbers that are the same for all lanes; None: a number.
+        has_lanes: the result has a number for each lane.
+    """
+
+    is_own: bool
+    start: int
+    shape: Shape | None
+    has_lanes: bool
+
+
+def array_call(paths: Paths, path: Path, call: Call, args: tuple[Any, ...]) -> ArrayCall | None:
+    """What makes calls like this one quick; None where it has other arguments than arrays, and nestings of floats.
 
     Args:
         paths: of the program.
-        path: the one that the call has taken, which reads no Values from outside.
-        call: without lanes.
+        path: the one that lanes start on, or that the call has taken; it reads no Values from outside.
+        call: the one that was made.
         args: as they were handed over.
     """
-    if paths.options.dtype != "float64" or not args:
-        return None
-    kinds: list[Hashable] = []
+    dtype = np.dtype(paths.options.dtype)
+    nests: list[Nest] = []
     done = 0  # so many leaves
     for x in args:
-        if type(x) is np.ndarray:
-            leaf = call.leaves[done] if done < len(call.leaves) else None
-            if type(leaf) is not Vector or leaf.array is not x or not _is_known(x):
-                return None
-            kinds.append(x.shape)
-            done += 1
-        else:
-            found: list[Any] = []
-            try:
-                kinds.append(_Nest(sketch(x, found, _FLOATS)))
-            except Unknown:
-                return None
-            done += len(found)
-    if done != len(call.leaves):
+        found: list[Any] = []
+        try:
+            which = sketch(x, found, FLOATS_AND_ARRAYS)
+        except Unknown:
+            return None
+        leaves = call.leaves[done : done + len(found)]
+        done += len(found)
+        if set(map(type, found)) <= FLOATS and set(map(type, leaves)) <= FLOATS:
+            nests.append(Nest(which, None))
+            continue
+        if len(leaves) != len(found) or not all(_is_known(*pair, call, dtype) for pair in zip(found, leaves)):
+            return None
+        nests.append(Nest(which, [_shape(leaf) for leaf in leaves]))
+    has_floats = any(nest.shapes is None or None in nest.shapes for nest in nests)
+    if has_floats and dtype.itemsize < 8:  # to which NumPy converts with warnings
+        return None
+    if done != len(call.leaves) or not args or (call.shape is not None and call.lanes < 2):
         return None
     lowered = paths.lower(path, call)
-    if not lowered.same.all() or lowered.code.calls:  # Python functions want NumPy to be silent, which takes its time
+    if lowered.code.calls:  # Python functions want NumPy to be silent, which takes its time
         return None
-    return VectorCall(kinds, lowered, paths.structure, paths.options.threads)
+    parts = _parts(paths, path, call, lowered)
+    return None if parts is None else ArrayCall(nests, lowered, parts, paths, dtype)
 
 
-def _is_known(x: Any) -> bool:
-    return type(x) is np.ndarray and x.dtype is _FLOAT64
+def _is_known(given: Any, leaf: Any, call: Call, dtype: Any) -> bool:
+    """Whether an argument's leaf was used as it is."""
+    if type(leaf) is float:
+        return leaf is given
+    array = leaf.array if type(leaf) is Vector else leaf
+    return array is given and array.dtype is dtype and (array is not leaf or leaf.shape == call.shape)
 
 
-class _Nest:
-    """Lists and tuples of floats, or a float, by their sketch."""
+def _shape(leaf: Any) -> Shape | None:
+    if type(leaf) is Vector:
+        shape: Shape = leaf.array.shape
+        return shape
+    return None if type(leaf) is float else LANES
 
-    def __init__(self, which: Hashable) -> None:
-        self.sketch = which
+
+def _parts(paths: Paths, path: Path, call: Call, lowered: Lowered) -> list[Part] | None:
+    """Where the result's leaves are, as ``paths`` finds them; None where it makes more of them."""
+    assert paths.structure is not None
+    same, sums = lowered.same, paths.sums(call)
+    total = same if path.sums_over_lanes or call.shape is None else np.zeros_like(same) if sums is None else same & sums
+    if call.shape is None and not same.all():
+        return None
+    own, other = np.cumsum(np.append(0, same)).tolist(), np.cumsum(np.append(0, ~same)).tolist()
+    first = len(same) - len(paths.gradients)
+    parts = []
+    for start, shape in paths.structure.places():
+        leaf = paths.gradients[start - first] if paths.gradients and start >= first and shape is None else -1
+        is_by_lanes = leaf >= 0 and type(call.leaves[leaf]) is np.ndarray
+        if total[start : start + prod(shape or ())].all():
+            if is_by_lanes:
+                return None
+            parts.append(Part(True, own[start], shape, False))
+        elif shape is None and (leaf < 0 or is_by_lanes):
+            is_own = bool(same[start])
+            if is_own and is_by_lanes and paths.options.reduce == "mean":
+                return None
+            parts.append(Part(is_own, own[start] if is_own else other[start], None, True))
+        else:
+            return None
+    return parts
 
 
-class VectorCall:
-    """A recorded path, for calls on float64 vectors and floats in certain shapes and nestings and nothing else.
+class ArrayCall:
+    """A recorded path, for calls on arrays of a dtype and floats in certain nestings and nothing else.
 
     Args:
-        kinds: for each argument its shape if it is a vector, or else a ``_Nest``.
-        lowered: the path's code; all its outputs are the same for all lanes.
-        structure: of the result.
-        threads: how many may work.
+        nests: what the arguments are like.
+        lowered: the path's code.
+        parts: where the result's leaves are.
+        paths: of the program.
+        dtype: of the arrays.
     """
 
-    def __init__(self, kinds: list[Hashable], lowered: Any, structure: Any, threads: int) -> None:
-        self.kinds = kinds
-        self.run, self.threads = lowered.run, threads
-        self.place: list[tuple[int, tuple[int, ...] | None, int]] | None = None  # of the result's leaves
-        if structure.arrays:
-            self.place = [(start, shape, start + prod(shape or ())) for start, shape in structure.places()]
-        self.build = structure.build_leaves
+    def __init__(self, nests: list[Nest], lowered: Lowered, parts: list[Part], paths: Paths, dtype: Any) -> None:
+        assert paths.structure is not None
+        self.nests, self.dtype = nests, dtype
+        self.run, self.threads = lowered.run, paths.options.threads
+        self.parts = [(*part, part.start + prod(part.shape or ())) for part in parts]
+        self.only_numbers = not any(part.has_lanes or part.shape is not None for part in parts)
+        self.build = paths.structure.build_leaves
+        gradients = len(paths.gradients) if paths.options.reduce == "mean" else 0
+        self.means = int(lowered.same[len(lowered.same) - gradients :].sum())  # the last ones of its own
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
         """The result; None where the call is another one, or takes another path."""
-        numbers = self._numbers(args)
-        if numbers is None:
+        lanes: list[Any] = []
+        uniform = self._taken(args, lanes)
+        if uniform is None:
             return None
-        failed, found, _ = self.run(1, numbers, (), self.threads)
+        shape: Shape = lanes[0].shape if lanes else ()
+        n = prod(shape)
+        if lanes and n < 2:
+            return None
+        failed, own, others = self.run(n, uniform, [*map(_flat, lanes)], self.threads)
         if failed is not None:
             return None
-        if self.place is None:  # numbers alone
-            return self.build(found.tolist())
-        leaves = [
-            found[start:end].reshape(shape) if shape is not None else float(found[start])
-            for start, shape, end in self.place
-        ]
+        if self.means:
+            own[len(own) - self.means :] /= n
+        if self.only_numbers:
+            return self.build(own.tolist())
+        leaves: list[Any] = []
+        for is_own, start, wanted, has_lanes, end in self.parts:
+            if has_lanes:
+                leaves.append((np.full(n, own[start]) if is_own else others[start]).reshape(shape))
+            else:
+                leaves.append(float(own[start]) if wanted is None else own[start:end].reshape(wanted))
         return self.build(leaves)
 
-    def _numbers(self, args: tuple[Any, ...]) -> Any:
-        """The arguments' numbers in one array; None where the call is another one."""
-        if len(args) != len(self.kinds):
+    def _taken(self, args: tuple[Any, ...], lanes: list[Any]) -> Any:
+        """The numbers that are the same for all lanes in one array, and into a list the others; None where the call is
+        another one."""
+        if len(args) != len(self.nests):
             return None
         pieces: list[Any] = []
-        floats: list[float] = []  # since the last array
-        for x, kind in zip(args, self.kinds):
-            if type(kind) is not _Nest:
-                if not _is_known(x) or x.shape != kind:
-                    return None
-                if floats:
-                    pieces.append(_array(floats))
-                    floats = []
-                pieces.append(x)
-                continue
+        for x, nest in zip(args, self.nests):
+            found: list[Any] = []
             try:
-                if sketch(x, floats, _FLOATS) != kind.sketch:
+                if sketch(x, found, FLOATS if nest.shapes is None else FLOATS_AND_ARRAYS) != nest.sketch:
                     return None
             except Unknown:
                 return None
-        if floats or not pieces:
-            pieces.append(_array(floats))
-        if len(pieces) > 1:
-            return np.concatenate(pieces, axis=None)
-        return np.require(pieces[0].reshape(-1), None, ("C", "A"))
+            if nest.shapes is None:
+                pieces.append(found)
+                continue
+            for leaf, wanted in zip(found, nest.shapes):
+                if type(leaf) is float:
+                    if wanted is not None:
+                        return None
+                    pieces.append([leaf])
+                elif leaf.dtype is not self.dtype:
+                    return None
+                elif wanted == LANES:
+                    lanes.append(leaf)
+                    if leaf.shape != lanes[0].shape:
+                        return None
+                elif leaf.shape != wanted:
+                    return None
+                else:
+                    pieces.append(leaf)
+        return self._joined(pieces)
+
+    def _joined(self, pieces: Sequence[Any]) -> Any:
+        """Arrays and lists of floats as one array.
+
+        Of what is in a list NumPy is told: else it takes three times as long, to find out.
+        """
+        arrays = [x if type(x) is np.ndarray else np.fromiter(x, self.dtype, len(x)) for x in pieces]
+        if len(arrays) == 1:
+            return _flat(arrays[0])
+        return np.concatenate(arrays, axis=None) if arrays else np.empty(0, self.dtype)
 
 
-def _array(floats: list[float]) -> Any:
-    """An array of floats: half of the time that NumPy takes to find out what is in a list."""
-    return np.fromiter(floats, _FLOAT64, len(floats))
+def _flat(x: Any) -> Any:
+    """An array's numbers side by side."""
+    flags = x.flags
+    return x.reshape(-1) if flags.c_contiguous and flags.aligned else np.require(x.reshape(-1), None, ("C", "A"))

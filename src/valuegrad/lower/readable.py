@@ -29,7 +29,8 @@ __all__ = ["ReadableCode", "operation"]
 Numbers = list[float]
 BLOCK_BYTES = 64
 CHUNKS = 64  # a batch's sum is the sum of at most so many chunks, so that threads do not change it
-FEW_CHUNKS, MANY_SUMS = 16, 16  # and so many where one in so many operations is a sum: each chunk has all of them
+FEW_CHUNKS, MANY_SUMS = 16, 16  # and so many where one in so many operations is a sum: each chunk has all of them;
+# half as many where these would be of less than CHUNK_BLOCKS
 CHUNK_BLOCKS = 16  # a chunk is a multiple of so many blocks,
 LONG_PROGRAM = 5000  # or of one if they compute as much as this
 
@@ -355,8 +356,11 @@ class _LaneSum:
         self.rounded = rounded
         blocks = -(-lanes // block)
         least = 1 if length >= LONG_PROGRAM else CHUNK_BLOCKS
-        most = FEW_CHUNKS if sums * MANY_SUMS >= length >= LONG_PROGRAM else CHUNKS
-        self.chunk = max(1, -(-blocks // most // least)) * least * block  # lanes in a chunk
+        has_many = sums * MANY_SUMS >= length >= LONG_PROGRAM
+        chunk = -(-blocks // (FEW_CHUNKS if has_many else CHUNKS))
+        if has_many and chunk < CHUNK_BLOCKS:
+            chunk = min(-(-blocks // (FEW_CHUNKS // 2)), CHUNK_BLOCKS)
+        self.chunk = max(1, -(-chunk // least)) * least * block  # lanes in a chunk
         self.accumulators: Numbers = [-0.0] * block  # which leave what is added to them as it is
         self.done: Numbers = []
 

@@ -1,0 +1,45 @@
+/* How a batch is cut into chunks, each of which one thread runs: a part of _run.h.
+ *
+ * Why: sums over the lanes are added up chunk after chunk, so where a batch is cut is part of what a program computes.  It
+ * depends on the number of lanes and on the program alone; lower/readable.py has the same rule.
+ *
+ * Data structures: none.
+ *
+ * Where to start reading: vg_chunk_blocks. */
+#ifndef VALUEGRAD_CHUNKS_H
+#define VALUEGRAD_CHUNKS_H
+
+#include "_code.h"
+
+enum {
+    VG_MOST_CHUNKS = 64,
+    VG_FEW_CHUNKS = 16,                /* where one in VG_MANY_SUMS operations of a long program is a sum over the lanes: */
+    VG_MANY_SUMS = 16,                 /* each chunk has all of them to itself; half as many where these would be short */
+    VG_CHUNK_BLOCKS = 16,              /* of V lanes, in a chunk, */
+    VG_LONG_PROGRAM = 5000             /* unless the program has so many instructions (vg_least_chunk) */
+};
+
+/* A chunk is a multiple of so many blocks of V lanes.  Of a long program a few blocks are worth a thread, and those
+ * that machine code computes side by side should stay together: half of the lanes, up to as many. */
+static ptrdiff_t vg_least_chunk(const VgCode *code, ptrdiff_t blocks) {
+    const ptrdiff_t together = code->block / code->vector, half = (blocks + 1) / 2;
+    if (code->length < VG_LONG_PROGRAM) return VG_CHUNK_BLOCKS;
+    if (!code->is_compiled || together == 1) return 1;
+    return blocks < 4 ? (blocks < 1 ? 1 : blocks) : half < together ? half : together;
+}
+
+/* Blocks of V lanes in a chunk. */
+static ptrdiff_t vg_chunk_blocks(const VgCode *code, ptrdiff_t blocks) {
+    const ptrdiff_t least = vg_least_chunk(code, blocks), few = VG_FEW_CHUNKS / 2;
+    const int has_many_sums =
+        code->length >= VG_LONG_PROGRAM && VG_MANY_SUMS * (int64_t)code->lowered.accumulators >= code->length;
+    const ptrdiff_t most = has_many_sums ? VG_FEW_CHUNKS : VG_MOST_CHUNKS;
+    ptrdiff_t chunk = (blocks + most - 1) / most;
+    if (has_many_sums && chunk < VG_CHUNK_BLOCKS) {
+        chunk = (blocks + few - 1) / few;
+        if (chunk > VG_CHUNK_BLOCKS) chunk = VG_CHUNK_BLOCKS;
+    }
+    return (chunk + least - 1) / least * least;
+}
+
+#endif
