@@ -56,7 +56,7 @@ def test_the_number_of_loops_of_a_dense_recurrent_network_does_not_grow_with_its
 
 
 @pytest.mark.parametrize("options", [{}, {"strict": True}, {"dtype": "float32"}])
-@pytest.mark.parametrize("units", [3, 5, 8])
+@pytest.mark.parametrize("units", [3, 5, 16])
 def test_a_dense_recurrent_network_has_the_bits_that_it_has_without_loops(units, options, monkeypatch):
     f, inputs = recurrent(units, 24)
     lanes = [np.array([x, 0.9 * x, -x]) for x in inputs]
