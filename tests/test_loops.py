@@ -214,12 +214,22 @@ def test_units_of_a_recurrent_network_are_statements_with_indices() -> None:
     program = vg.compile(recurrent, vectors="w")
     program(np.linspace(-0.1, 0.1, 320).reshape(4, 8, 10), [0.01 * k for k in range(40)])
     (line,) = [line for line in lines(program) if "in order" in line]
-    assert "for i in 0..1, j in 0..7:  " in line
+    assert "for i in 0..3, j in 0..7:  " in line
     gate = re.search(
-        r"(\w+)\[i, j\] = w\[i, j, 9\] \+ \(dot\(w\[i, j, 0:8\], (\w+)\[0:8\]\) \+ w\[i, j, 8\]\*xs\[t \+ 1\]\)", line
+        r"(\w+)\[t, i, j\] = w\[i, j, 9\] \+ \(dot\(w\[i, j, 0:8\], (\w+)\[0:8\]\) \+ w\[i, j, 8\]\*xs\[t \+ 1\]\)",
+        line,
     )
     assert gate, line
     assert re.search(rf"for i in 0..7:  {gate[2]}\[i\] = .*\*tanh\(\w+\[t - 1, i\]\)", line)
+
+
+def test_the_gradient_by_the_weights_of_a_recurrent_network_is_sums_over_time_for_all_units() -> None:
+    program = vg.compile(vg.grad(lambda w, xs: vg.sum(recurrent(w, xs))), vectors="w")
+    program(np.linspace(-0.1, 0.1, 320).reshape(4, 8, 10), [0.01 * k for k in range(40)])
+    shown = lines(program)
+    assert sum("in order" in line for line in shown) == 2
+    products = [line for line in shown if re.search(r"i in 0..\d, j in 0..7:  output\[.*\] = .*dot\(\w+\[", line)]
+    assert products, shown
 
 
 def test_statements_with_the_same_indices_stand_under_one_head() -> None:

@@ -7,7 +7,9 @@
  * history, and no member can depend on another one.  Of a list of operands the key has the groups in the order in
  * which they occur, not how often each does: members of a group may differ in length.  A product counts as a dot of
  * one pair, an addition as a sum of two (that is exact), and factors stand in the order of their groups.  Where
- * instructions repeat themselves (_period.h), each one of an iteration has a group of its own, with its iterations.
+ * instructions repeat themselves (_period.h), each one of an iteration is a group with its iterations; in a dense layer
+ * all that are alike, its units.  Members wait for each other, so a loop in order computes them, but who reads them sees
+ * one group, whatever the unit.
  *
  * Data structures: VgGrouping, a hash table over the keys of the groups so far.  A group's number is larger than those
  * of the groups that it depends on.
@@ -25,6 +27,11 @@
 enum { VG_CLASS_UNIFORM, VG_CLASS_SLOT, VG_CLASS_GROUP }; /* of an operand; from the last one on: results of a group */
 
 enum { VG_LARGE_GROUP = 4096 }; /* members on average, for which nothing else is tried */
+enum {
+    VG_FEWEST_UNITS = 4, /* of a dense layer */
+    VG_ROUNDS = 16, /* until their kinds are known, at most */
+    VG_MOST_KINDS = 2 /* times as many as where what is carried counts as that alone */
+};
 enum { VG_LONG_STEP = 512 }; /* instructions of an iteration, of which one may be better off as loops of its own */
 
 typedef struct VgGrouping {
@@ -132,41 +139,164 @@ static int32_t vg_key_of(const VgSegment *s, const int32_t *group, int32_t i, in
     return parts;
 }
 
-/* Give the instructions of a run the groups from g->groups on; -1 without memory. */
-static int vg_group_periodic(VgGrouping *g, int32_t *group, VgPeriodic *run) {
-    run->group = g->groups;
-    for (int32_t j = 0; j < run->period; j++) {
-        if (vg_room_for_group(g, 0) < 0) return -1;
-        g->start[g->groups + 1] = g->start[g->groups]; /* a key without parts, which the table does not have */
-        g->groups++;
-    }
-    for (int32_t t = 0, i = run->first; t < run->count; t++)
-        for (int32_t j = 0; j < run->period; j++) group[i++] = run->group + j;
+/* An empty grouping; -1 without memory. */
+static int vg_begin_grouping(VgGrouping *g) {
+    *g = (VgGrouping){NULL, NULL, NULL, 4095, 0, 1024, 1 << 14};
+    g->table = (int32_t *)malloc(4096 * sizeof *g->table);
+    g->start = (int32_t *)calloc(1025, sizeof *g->start);
+    g->key = (int32_t *)malloc((size_t)g->key_room * sizeof *g->key);
+    if (g->table == NULL || g->start == NULL || g->key == NULL) return -1;
+    memset(g->table, 0xff, 4096 * sizeof *g->table);
     return 0;
 }
 
+static void vg_end_grouping(VgGrouping *g) {
+    free(g->table);
+    free(g->start);
+    free(g->key);
+}
+
+/* The kinds of a run's instructions after one more round: alike by their history within the last iteration, what comes
+ * from `ago` iterations before by the kinds that it had.  `group` of the last iterations is written over.  How many kinds
+ * there are, numbered as they come first; -1 without memory. */
+static int32_t vg_round_of_kinds(const VgSegment *s, int32_t *group, const VgPeriodic *run, int32_t base,
+                                 int32_t *kind, int32_t *operand, int32_t *key) {
+    const int32_t period = run->period, last = run->first + (run->count - 1) * period;
+    VgGrouping g;
+    int32_t kinds = -1;
+    if (vg_begin_grouping(&g) < 0) goto done;
+    for (int32_t ago = 1; ago <= VG_MOST_CARRIED && ago < run->count; ago++)
+        for (int32_t j = 0; j < period; j++) group[last - ago * period + j] = base + ago * period + kind[j];
+    memcpy(operand, s->operand + s->start[last], (size_t)(s->start[last + period] - s->start[last]) * sizeof *operand);
+    for (int32_t j = 0; j < period; j++) {
+        int32_t *const own = operand + (s->start[last + j] - s->start[last]);
+        const int32_t k = vg_group_with(&g, key, vg_key_of(s, group, last + j, 0, own, key));
+        if (k < 0) goto done;
+        kind[j] = k;
+        group[last + j] = base + k;
+    }
+    kinds = g.groups;
+done:
+    vg_end_grouping(&g);
+    return kinds;
+}
+
+/* Change places in all iterations as in the last one, where operands commute and there are several units. */
+static void vg_order_as_last(const VgSegment *s, const VgPeriodic *run, const int32_t *kind, const int32_t *units,
+                             const int32_t *last, int32_t *operand) {
+    const int32_t *const start = s->start + run->first, width = start[run->period] - start[0];
+    const int32_t *const before = s->operand + start[0] + (run->count - 1) * width;
+    for (int32_t j = 0; j < run->period; j++) {
+        const int32_t from = start[j] - start[0], n = start[j + 1] - start[j];
+        const uint16_t op = s->op[run->first + j];
+        const int is_dot = op == VG_OP_dot || op == VG_OP_mul;
+        const int32_t half = is_dot ? n / 2 : 1, pairs = is_dot ? half : vg_commutes(op, n);
+        if (units[kind[j]] == 1) continue;
+        for (int32_t k = from; k < from + pairs; k++)
+            for (int32_t t = 0; t < run->count && last[k] != before[k]; t++) {
+                int32_t *const x = operand + start[0] + t * width + k;
+                const int32_t other = x[0];
+                x[0] = x[half];
+                x[half] = other;
+            }
+    }
+}
+
+/* Whether units of one kind read long lists each, as those of a dense layer.  Then the gradients of its parameters are
+ * products of matrices, which are faster as loops of their own; elsewhere they are totals of the loop over time
+ * (roll/accumulators.py), which single groups are worth. */
+static int vg_are_dense(const VgSegment *s, const VgPeriodic *run, const int32_t *kind, int32_t *units) {
+    memset(units, 0, (size_t)run->period * sizeof *units);
+    for (int32_t j = 0; j < run->period; j++) units[kind[j]]++;
+    for (int32_t j = 0; j < run->period; j++) {
+        const int32_t i = run->first + j, n = s->start[i + 1] - s->start[i];
+        const int32_t terms = s->op[i] == VG_OP_dot ? n / 2 : s->op[i] == VG_OP_sum ? n : 0;
+        if (terms > VG_SHORT_LIST && units[kind[j]] >= VG_FEWEST_UNITS) return 1;
+    }
+    return 0;
+}
+
+/* The units of a run's iteration: which of its instructions are alike.  What is carried counts by the kind that made it,
+ * so that all units read one kind of the iteration before; where that sets most of them apart (a rod's points differ by
+ * how far they are from its ends) it counts as carried alone.  `kind` gets each one's.  How many kinds; -1 without
+ * memory.
+ *
+ * Any partition would be right: it says where results lie, not in which order they are computed. */
+static int32_t vg_kinds_of_run(const VgSegment *s, int32_t *operand, int32_t *group, const VgPeriodic *run, int32_t base,
+                               int32_t *kind, int32_t *key) {
+    const int32_t period = run->period, width = s->start[run->first + period] - s->start[run->first];
+    int32_t *const units = (int32_t *)malloc((2 * (size_t)period + (size_t)width + 1) * sizeof *units);
+    int32_t *const coarse = units + period, *const own = coarse + period;
+    int32_t kinds = -1, few = 0;
+    int alike = 0;
+    if (units == NULL) return -1;
+    memset(kind, 0, (size_t)period * sizeof *kind);
+    for (int32_t round = 0, before = 0; round < VG_ROUNDS && !alike; round++) {
+        kinds = vg_round_of_kinds(s, group, run, base, kind, own, key);
+        if (kinds < 0) goto done;
+        if (round == 0) {
+            few = kinds;
+            memcpy(coarse, kind, (size_t)period * sizeof *coarse);
+        }
+        alike = kinds == before;
+        before = kinds;
+    }
+    alike &= kinds <= VG_MOST_KINDS * few;
+    if (!alike) {
+        memcpy(kind, coarse, (size_t)period * sizeof *kind);
+        kinds = few;
+    }
+    if (!vg_are_dense(s, run, kind, units)) {
+        for (int32_t j = 0; j < period; j++) kind[j] = j;
+        kinds = period;
+    } else if (alike) vg_order_as_last(s, run, kind, units, own, operand);
+done:
+    free(units);
+    return kinds;
+}
+
+/* Give the instructions of a run the groups from g->groups on, one for each kind; -1 without memory. */
+static int vg_group_periodic(const VgSegment *s, VgGrouping *g, int32_t *operand, int32_t *group, int32_t *key,
+                             VgPeriodic *run) {
+    int32_t *const kind = (int32_t *)malloc((size_t)run->period * sizeof *kind);
+    const int32_t kinds = kind ? vg_kinds_of_run(s, operand, group, run, g->groups, kind, key) : -1;
+    run->group = g->groups;
+    for (int32_t k = 0; k < kinds; k++) {
+        if (vg_room_for_group(g, 0) < 0) {
+            free(kind);
+            return -1;
+        }
+        g->start[g->groups + 1] = g->start[g->groups]; /* a key without parts, which the table does not have */
+        g->groups++;
+    }
+    for (int32_t t = 0, i = run->first; t < run->count && kinds >= 0; t++)
+        for (int32_t j = 0; j < run->period; j++) group[i++] = run->group + kind[j];
+    free(kind);
+    return kinds < 0 ? -1 : 0;
+}
+
 /* The groups, with the runs of `run` whose iterations have at most so many instructions; those are left in it, *runs of
- * them.  `label` (NULL: none): what tells instructions apart besides.  How many groups there are, where it does not matter how many more than `most`; -1 without memory. */
+ * them.  `label` (NULL: none): what tells instructions apart besides.  *straight: how many more operations are to be
+ * written, as all units of an iteration are, than there are groups.  How many groups there are, where it does not matter
+ * how many more than `most`; -1 without memory. */
 static int32_t vg_group_all(const VgSegment *s, const int32_t *label, int32_t *operand, int32_t *group, VgPeriodic *run,
-                            int32_t found, int32_t longest, int32_t most, int32_t *runs) {
-    VgGrouping g = {NULL, NULL, NULL, 4095, 0, 1024, 1 << 14};
+                            int32_t found, int32_t longest, int32_t most, int32_t *runs, int32_t *straight) {
+    VgGrouping g;
     int32_t widest = 0, result = -1;
     for (int32_t i = 0; i < s->count; i++)
         if (s->start[i + 1] - s->start[i] > widest) widest = s->start[i + 1] - s->start[i];
     int32_t *const key = (int32_t *)malloc(((size_t)widest * 2 + 9) * sizeof *key);
-    g.table = (int32_t *)malloc(4096 * sizeof *g.table);
-    g.start = (int32_t *)calloc(1025, sizeof *g.start);
-    g.key = (int32_t *)malloc((size_t)g.key_room * sizeof *g.key);
-    *runs = 0;
-    if (key == NULL || g.table == NULL || g.start == NULL || g.key == NULL) goto done;
-    memset(g.table, 0xff, 4096 * sizeof *g.table);
+    *runs = *straight = 0;
+    if (vg_begin_grouping(&g) < 0 || key == NULL) goto done;
     memcpy(operand, s->operand, (size_t)s->start[s->count] * sizeof *operand);
     for (int32_t i = 0, next = 0; i < s->count && g.groups <= most; i++) {
         while (next < found && run[next].first == i &&
                (run[next].period > longest || !vg_fit_periodic(s, group, run + next)))
             next++;
         if (next < found && run[next].first == i) {
-            if (vg_group_periodic(&g, group, run + next) < 0) goto done;
+            const int32_t before = g.groups;
+            if (vg_group_periodic(s, &g, operand, group, key, run + next) < 0) goto done;
+            *straight += run[next].period - (g.groups - before);
             run[(*runs)++] = run[next++];
             i += run[*runs - 1].period * run[*runs - 1].count - 1;
             continue;
@@ -177,9 +307,7 @@ static int32_t vg_group_all(const VgSegment *s, const int32_t *label, int32_t *o
     result = g.groups;
 done:
     free(key);
-    free(g.table);
-    free(g.start);
-    free(g.key);
+    vg_end_grouping(&g);
     return result;
 }
 
@@ -212,14 +340,14 @@ static int32_t vg_find_groups(const VgSegment *segment, int apart, int32_t *oper
     int32_t *const ordered = (int32_t *)malloc(((size_t)s->start[s->count] + 1) * sizeof *ordered);
     int32_t *const label = apart ? (int32_t *)malloc(((size_t)s->count + 1) * sizeof *label) : NULL;
     VgPeriodic *all = NULL;
-    int32_t is_long = 0, count = -1, found;
+    int32_t is_long = 0, count = -1, found, straight;
     *run = NULL;
     if (ordered == NULL) goto done;
     vg_outside_first(segment, ordered);
     own.operand = ordered;
     if (apart && (label == NULL || vg_label_parallel(s, label) < 0)) goto done;
     if (few_groups > 0) {
-        count = vg_group_all(s, label, operand, group, NULL, 0, INT32_MAX, few_groups, runs);
+        count = vg_group_all(s, label, operand, group, NULL, 0, INT32_MAX, few_groups, runs, &straight);
         if (count <= few_groups) goto done;
         count = -1;
     }
@@ -229,17 +357,18 @@ static int32_t vg_find_groups(const VgSegment *segment, int apart, int32_t *oper
     if (all == NULL) goto done;
     if (found) memcpy(all, *run, (size_t)found * sizeof *all);
     for (int32_t k = 0; k < found; k++) is_long |= all[k].period > VG_LONG_STEP;
-    count = vg_group_all(s, label, operand, group, *run, found, INT32_MAX, INT32_MAX, runs);
-    if (is_long && count > VG_LONG_STEP) {
+    count = vg_group_all(s, label, operand, group, *run, found, INT32_MAX, INT32_MAX, runs, &straight);
+    if (is_long && count + straight > VG_LONG_STEP) {
         VgPeriodic *const some = (VgPeriodic *)malloc(((size_t)found + 1) * sizeof *some);
         int32_t *const own_operand = (int32_t *)malloc(((size_t)s->start[s->count] + 1) * sizeof *own_operand);
         int32_t *const own_group = (int32_t *)malloc(((size_t)s->count + 1) * sizeof *own_group);
-        int32_t few = 0, fewer = INT32_MAX;
+        int32_t few = 0, fewer = INT32_MAX, own_straight = 0;
         if (some != NULL && own_operand != NULL && own_group != NULL) {
             memcpy(some, all, (size_t)found * sizeof *some);
-            fewer = vg_group_all(s, label, own_operand, own_group, some, found, VG_LONG_STEP, count, &few);
+            fewer = vg_group_all(s, label, own_operand, own_group, some, found, VG_LONG_STEP, count + straight, &few,
+                                 &own_straight);
         }
-        if (fewer >= 0 && fewer < count) {
+        if (fewer >= 0 && fewer + own_straight < count + straight) {
             memcpy(*run, some, (size_t)few * sizeof *some);
             memcpy(operand, own_operand, (size_t)s->start[s->count] * sizeof *operand);
             memcpy(group, own_group, (size_t)s->count * sizeof *group);

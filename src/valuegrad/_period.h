@@ -40,7 +40,7 @@ enum {
 typedef struct VgPeriodic {
     int32_t first, period, count;
     int32_t end;   /* of what repeats itself; the last iteration may be less than one where none waits for another */
-    int32_t group; /* of the first instruction of an iteration; those of the others follow */
+    int32_t group; /* the first one of its instructions'; those of their other kinds follow */
 } VgPeriodic;
 
 static int vg_has_address(uint16_t op) {

@@ -15,7 +15,7 @@ from collections.abc import Sequence as Listed
 from typing import Any
 
 from valuegrad.lower.tracks import Loads
-from valuegrad.lower.vectors import Value
+from valuegrad.lower.vectors import BROADCAST, Value
 from valuegrad.roll.sequences import Sequence
 
 __all__ = ["Values"]
@@ -164,6 +164,11 @@ class Values:
             elif self.loads.side_by_side(columns):
                 t = f"<{n} x {self.e.scalar}>"
                 known[key] = self.w(f"load {t}, ptr {self.loads.address(columns[0])}, align {self.e.item}")
+            elif known is self.loads.fixed and n == self.e.lanes and (apart := self.loads.apart(columns)) is not None:
+                self.e.along[columns[0]] = apart
+                self.wide(n)
+                known[key] = self.e.load(columns[0], self.loads.address(columns[0]))
+                self.e.width, self.e.along[columns[0]] = self.one, BROADCAST
             else:
                 known[key] = self.together([self.loads.read(c) for c in columns])
         found: str = known[key]

@@ -85,22 +85,28 @@ class Loads:
 
     def side_by_side(self, columns: Listed[int]) -> bool:
         """Whether what columns hold lies one after the other in memory, in each iteration."""
+        return self.apart(columns) == self.e.item
+
+    def apart(self, columns: Listed[int]) -> int | None:
+        """How many bytes each column is from the one before, in each iteration; None if they are no row."""
+        found = self.e.item
         track, (pointer, unit, base) = self.tracks[columns[0]], self.where[columns[0]]
         for k, c in enumerate(columns[1:], 1):
             other, (memory, size, begin) = self.tracks[c], self.where[c]
             if (memory, size, other.step) != (pointer, unit, track.step) or (other.table is None) != (
                 track.table is None
             ):
-                return False
+                return None
             moved = begin - base + (other.first - track.first) * unit
             if track.table is not None:
                 apart = (other.table - track.table) * unit
                 if (apart != apart[0]).any():
-                    return False
+                    return None
                 moved = begin - base + int(apart[0])
-            if moved != k * self.e.item:
-                return False
-        return True
+            found = moved if k == 1 else found
+            if moved != k * found:
+                return None
+        return found
 
     def ahead(self, columns: set[int]) -> None:
         """Read what is the same in all iterations, before them."""

@@ -51,7 +51,7 @@ def accumulate(ordered: Mapping[int, Sequence | Chain], columns: list[Any]) -> N
         ordered: sequences and chains by their first groups.
         columns: for each group's kernel what it reads, from which follows what comes before what.
     """
-    owner = {g: s for s, one in ordered.items() if isinstance(one, Sequence) for g in range(s, s + len(one.bodies))}
+    owner = {g: s for s, one in ordered.items() if isinstance(one, Sequence) for g in range(s, s + one.groups)}
     for g, chain in ordered.items():
         if not isinstance(chain, Chain):
             continue
@@ -116,7 +116,8 @@ def _moved(chain: Chain, term: tuple[int, int], by: int) -> tuple[int, int]:
 
 def _fits(chain: Chain, k: int, sequence: Sequence, first: int) -> bool:
     """Whether a chain's section has a term of each iteration, and all else that is needed is there before the loop."""
-    section, last = chain.sections[k], first + len(sequence.bodies)
+    section, last = chain.sections[k], first + sequence.groups
+    units = {step.group: step.units for step in sequence.bodies}
     if section.count != sequence.members:
         return False
     for term in section.terms:
@@ -125,7 +126,7 @@ def _fits(chain: Chain, k: int, sequence: Sequence, first: int) -> bool:
         if not any(own) or any(track.group >= last for track in tracks):
             return False
         if any(
-            mine and (track.table is not None or (track.first, track.step) != (0, 1))
+            mine and (track.table is not None or not 0 <= track.first < track.step == units[track.group])
             for mine, track in zip(own, tracks)
         ):
             return False
@@ -143,9 +144,11 @@ def _move(chain: Chain, k: int, sequence: Sequence, first: int, group: int) -> N
             sequence.columns.append(chain.columns[c])
         return index[c] if c >= 0 else -1
 
+    steps = {(step.group, step.unit): i for i, step in enumerate(sequence.bodies)}
+
     def argument(c: int) -> tuple[str, int]:
-        body = chain.columns[c].group - first
-        return ("value", body) if 0 <= body < len(sequence.bodies) else ("column", column(c))
+        step = steps.get((chain.columns[c].group, chain.columns[c].first))
+        return ("value", step) if step is not None else ("column", column(c))
 
     before = [Section([(column(x), column(y)) for x, y in s.terms], s.count) for s in chain.sections[:k]]
     terms = [(argument(x), argument(y) if y >= 0 else None) for x, y in chain.sections[k].terms]

@@ -32,8 +32,8 @@ __all__ = [
     "TARGETS",
     "UNIFORM",
     "Groups",
+    "Run",
     "Segment",
-    "space_of",
 ]
 
 STORE, STORE_UNIFORM, REDUCE, GUARD = range(len(OPS), len(OPS) + 4)
@@ -56,11 +56,6 @@ DENSE = 16  # times as large as there are keys
 FACTORS = OPCODE["dot"], OPCODE["mul"]
 
 
-def space_of(of: int) -> tuple[str, int]:
-    """The space of a class of operands, and its group or -1."""
-    return ("group", of - MEMBER) if of >= MEMBER else ("uniform" if of == UNIFORM else "slot", -1)
-
-
 @dataclass
 class Segment:
     """Instructions in SSA form, and which of them are alike.
@@ -75,8 +70,8 @@ class Segment:
         groups: how many there are.
         uniforms: how many scalars.
         slots: how many slots of the frame are in use already.
-        runs: where instructions repeat themselves: first instruction, instructions of an iteration, iterations, group
-            of the first one; those of the others follow.
+        runs: where instructions repeat themselves: first instruction, instructions of an iteration, iterations, the
+            first one of its groups; of an iteration those that are alike, its units, are of one.
         constants: bool[uniforms]: which scalars are constants, if that is known.
     """
 
@@ -97,6 +92,18 @@ class Segment:
         return counts
 
 
+@dataclass(frozen=True)
+class Run:
+    """Where instructions repeat themselves: the first one, how many an iteration has, iterations, the first group, how
+    many groups.  Member t * units + u of a group is its unit u in iteration t."""
+
+    first: int
+    period: int
+    count: int
+    group: int
+    groups: int
+
+
 class Groups:
     """The groups of a segment.
 
@@ -107,6 +114,7 @@ class Groups:
         members: for each group its instructions, in the order of their results' storage.
         sizes: how many those are.
         place: int64[n]: for each instruction where its result is among those of its group.
+        runs: where instructions repeat themselves.
         long: bool[n]: for each instruction whether it has a list of operands that is to be a loop.
     """
 
@@ -117,18 +125,25 @@ class Groups:
         self.members = _members(segment)
         self.sizes = [len(members) for members in self.members]
         self.place = np.zeros(len(segment.ops), dtype=np.int64)
-        ordered = {g for _, period, _, first in segment.runs for g in range(first, first + period)}
+        self.runs = [Run(*run, int(segment.group[run[0] : run[0] + run[1]].max()) + 1 - run[3]) for run in segment.runs]
+        ordered = {g: run for run in self.runs for g in range(run.group, run.group + run.groups)}
         users = {user for user, _ in self.copied.values()}
         for g in range(segment.groups):
             members = self.members[g]
-            if g in self.copied:
+            if g in ordered:
+                members = self.members[g] = self._units_in_order(members, ordered[g])
+            elif g in self.copied:
                 user, slot = self.copied[g]
                 order = self._order_with(members, self.members[user], slot)
                 members = self.members[g] = members[order]
                 self.members[user] = self.members[user][order]
-            elif g not in ordered and len(members) > 1 and g not in users:
+            elif len(members) > 1 and g not in users:
                 members = self.members[g] = self._in_order(members)
             self.place[members] = np.arange(len(members))
+
+    def space_of(self, of: int) -> tuple[str, int]:
+        """The space of a class of operands, and its group or -1."""
+        return ("group", of - MEMBER) if of >= MEMBER else ("uniform" if of == UNIFORM else "slot", -1)
 
     def locate(self, references: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Operands by their class and their place within it.
@@ -152,6 +167,14 @@ class Groups:
         scalar = index < s.uniforms
         classes = np.where(computed, s.group[node].astype(np.int64) + MEMBER, np.where(scalar, UNIFORM, SLOT))
         return classes, np.where(computed, self.place[node], np.where(scalar, index, index - s.uniforms))
+
+    def _units_in_order(self, members: NDArray[Any], run: Run) -> NDArray[Any]:
+        """A run's members, iteration after iteration, in each of them by the places of what the last one reads."""
+        units = len(members) // run.count
+        last = self._in_order(members[-units:]) if units > 1 else members[-units:]
+        before = np.arange(run.count)[::-1, None] * run.period
+        ordered: NDArray[Any] = (last - before).ravel()
+        return ordered
 
     def _in_order(self, members: NDArray[Any]) -> NDArray[Any]:
         """Members by the places of their first operands, so that what is read in a loop lies side by side (the adjoint

@@ -26,7 +26,7 @@ import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.accumulators import accumulate
-from valuegrad.roll.groups import GUARD, LISTS, TARGETS, Groups, space_of
+from valuegrad.roll.groups import GUARD, LISTS, TARGETS, Groups
 from valuegrad.roll.pieces import pieces_of
 from valuegrad.roll.sequences import Chain, Sequence, Track, chain_of, mark_last, sequence_of
 
@@ -163,18 +163,18 @@ def kernels_of(groups: Groups, most: int = MOST_BODIES) -> list[Kernel | Sequenc
     bodies: list[Any] = []
     columns: list[Any] = []
     ordered: dict[int, Sequence | Chain] = {}  # by their first group
-    runs = {run[3]: run for run in groups.segment.runs}
+    runs = {run.group: run for run in groups.runs}
     while len(bodies) < groups.segment.groups:
         g = len(bodies)
-        alone = sequence_of(groups, *runs[g]) if g in runs else _chain_of(groups, g)
+        alone = sequence_of(groups, runs[g]) if g in runs else _chain_of(groups, g)
         if alone is None:
             body, own = _body_of(groups, g)
             bodies.append(body)
             columns.append(own)
             continue
         ordered[g] = alone
-        bodies += alone.bodies
-        columns += [alone.columns, *[[] for _ in alone.bodies[1:]]]
+        bodies += [None] * alone.groups
+        columns += [alone.columns, *[[] for _ in range(1, alone.groups)]]
     accumulate(ordered, columns)
     homes = _homes(groups, bodies, columns, ordered, most)
     wanted = {
@@ -196,7 +196,7 @@ def kernels_of(groups: Groups, most: int = MOST_BODIES) -> list[Kernel | Sequenc
         for step in one.bodies:
             if step.stored:
                 step.out = len(one.columns)
-                one.columns.append(Track("group", step.group, 0, 1))
+                one.columns.append(Track("group", step.group, step.unit, step.units))
         for total in one.accumulators if isinstance(one, Sequence) else ():
             total.out = len(one.columns)
             one.columns.append(Track("group", total.group, 0))
@@ -213,7 +213,7 @@ def _chain_of(groups: Groups, g: int) -> Chain | None:
         return None
     pieces = sum(len(section.terms) for section in chain.sections)
     straight = all(len(section.terms) == 1 or section.count == 1 for section in chain.sections)
-    runs = [(first, first + period) for _, period, _, first in groups.segment.runs]
+    runs = [(run.group, run.group + run.groups) for run in groups.runs]
     of_sequence = any(first <= column.group < end for column in chain.columns for first, end in runs)
     is_simple = pieces <= FEW and straight and all(column.table is None for column in chain.columns)
     return None if is_simple and not of_sequence else chain
@@ -224,7 +224,7 @@ def column_of(groups: Groups, references: NDArray[Any]) -> Column:
     classes, at = groups.locate(references)
     if (classes != classes[0]).any():
         raise NotImplementedError("operands of one place in several spaces")
-    return Column(*space_of(int(classes[0])), at)
+    return Column(*groups.space_of(int(classes[0])), at)
 
 
 def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
@@ -246,7 +246,7 @@ def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
                 for of, at in (x,) if y is None else (x, y):
                     places = np.full(len(members), at[0])  # of those without this piece anything that is there
                     places[mine] = at
-                    columns.append(Column(*space_of(of), places))
+                    columns.append(Column(*groups.space_of(of), places))
                 body.variants[-1].append(piece)
         if op == GATHER:
             if any(len(pieces) != 1 for pieces in body.variants):
@@ -315,7 +315,7 @@ def _homes(
             homes.of.append(len(homes.level) - 1)
             continue
         if g in ordered:
-            inside = g + len(ordered[g].bodies) - 1
+            inside = g + ordered[g].groups - 1
         kernels = {homes.of[column.group] for column in read}
         highest = max((homes.level[k] for k in kernels), default=-1)
         top = sorted(k for k in kernels if homes.level[k] == highest)
@@ -337,7 +337,7 @@ def _homes(
             home = len(homes.level)
             homes.level.append(highest + 1)
             homes.groups.append([])
-            homes.lists.append(bool(body.variants))
+            homes.lists.append(g not in ordered and bool(body.variants))
             homes.ordered.append(g in ordered)
         homes.groups[home].append(g)
         homes.of.append(home)

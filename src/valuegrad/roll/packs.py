@@ -29,7 +29,9 @@ FEWEST = 4  # units that are worth a vector
 ROUNDS = 4  # of taking kinds apart
 
 
-def packs_of(sequence: Sequence, width: int, is_call: Callable[[int], bool], fewest: int = FEWEST) -> list[list[int]]:
+def packs_of(
+    sequence: Sequence, width: int, is_call: Callable[[int], bool], fewest: int = FEWEST, *, by_group: bool = False
+) -> list[list[int]]:
     """The steps of an iteration in packs.
 
     Args:
@@ -38,18 +40,19 @@ def packs_of(sequence: Sequence, width: int, is_call: Callable[[int], bool], few
         is_call: whether an operation is a call of a function, which computes so many numbers in any case: what is alike
             in nothing but the function is a pack then.
         fewest: units that are worth a pack.
+        by_group: units of a group that others read are taken apart no further, whoever reads them.
 
     Returns:
         Packs, each after those that it reads; those with one step are single operations.
     """
-    kind = _kinds(sequence, fewest)
+    kind = _kinds(sequence, fewest, by_group)
     members: dict[int, list[int]] = defaultdict(list)
     for i, k in enumerate(kind):
         members[k].append(i)
     rank = [0] * len(kind)
     packs: list[list[int]] = []
     for k in sorted(members, key=lambda k: members[k][0]):  # a kind's first member comes after those it reads
-        mine = sorted(members[k], key=lambda i: _place(sequence, i, rank))
+        mine = sorted(members[k], key=lambda i: (*_unit(sequence, i), *_place(sequence, i, rank)))
         for place, i in enumerate(mine):
             rank[i] = place
         size = width if len(mine) >= fewest else 1
@@ -80,7 +83,7 @@ def _calls_together(
     return together
 
 
-def _kinds(sequence: Sequence, fewest: int) -> list[int]:
+def _kinds(sequence: Sequence, fewest: int, by_group: bool) -> list[int]:
     """For each step its kind."""
     steps = sequence.bodies
     label: list[Hashable] = [None] * len(steps)
@@ -90,6 +93,9 @@ def _kinds(sequence: Sequence, fewest: int) -> list[int]:
         if kind == before:
             break
         label = _by_users(sequence, kind, fewest)
+        for i, step in enumerate(steps):
+            if by_group and step.stored and step.units > 1:
+                label[i] = "group", step.group
     return kind
 
 
@@ -133,6 +139,12 @@ def _by_users(sequence: Sequence, kind: list[int], fewest: int) -> list[Hashable
             for i in mine:
                 label[i] = number
     return label
+
+
+def _unit(sequence: Sequence, i: int) -> tuple[int, int]:
+    """What orders the members of a kind before all else: units lie in their order."""
+    step = sequence.bodies[i]
+    return (step.group, step.unit) if step.units > 1 else (-1, 0)
 
 
 def _place(sequence: Sequence, i: int, rank: list[int]) -> tuple[int, ...]:

@@ -93,9 +93,9 @@ def _is_readable(texts: list[str]) -> bool:
 
 def _name_all(names: Names, loop: Sequence) -> None:
     """Give a name to each result that others read, and to each total."""
-    for step in loop.bodies:
-        if step.stored:
-            names.results[step.group] = next(names.letters), np.arange(loop.members)[:, None]
+    for group, units in {step.group: step.units for step in loop.bodies if step.stored}.items():
+        at = np.stack(np.divmod(np.arange(loop.members * units), units), 1)
+        names.results[group] = next(names.letters), at if units > 1 else at[:, :1]
     for total in loop.accumulators:
         names.accumulated[total.group] = next(names.letters)
 
@@ -190,7 +190,7 @@ class _Iteration:
 
     def __init__(self, names: Names, loop: Sequence) -> None:
         self.names, self.loop = names, loop
-        found = packs_of(loop, len(loop.bodies), lambda op: False, FEWEST)
+        found = packs_of(loop, len(loop.bodies), lambda op: False, FEWEST, by_group=True)
         self.home = {step: (p, k) for p, steps in enumerate(found) for k, step in enumerate(steps)}
         self.packs = [_Pack(steps) for steps in found]
         for pack in self.packs:
@@ -201,10 +201,7 @@ class _Iteration:
         for _ in range(2):  # what is carried on has its indices the second time
             self._find_spaces()
         for pack in self.packs:
-            for k, i in enumerate(pack.steps):
-                if loop.bodies[i].stored:
-                    at = np.tile(pack.space.of[k], (loop.members, 1))
-                    names.results[loop.bodies[i].group] = pack.name, np.c_[np.arange(loop.members), at]
+            self._enter(pack)
 
     def _operand(self, arguments: Several[tuple[str, Any]]) -> _Operand:
         """An operand of members."""
@@ -213,6 +210,19 @@ class _Iteration:
         read = [(x, 0) if kind == "value" else self.loop.carried[x][:2] for kind, x in arguments]
         pack, ago = _only({(self.home[body][0], ago) for body, ago in read})
         return _Operand(pack, ago, np.array([self.home[body][1] for body, _ in read]))
+
+    def _enter(self, pack: _Pack) -> None:
+        """Let others find what is kept of a pack."""
+        kept: dict[int, list[int]] = {}
+        for k, i in enumerate(pack.steps):
+            if self.loop.bodies[i].stored:
+                kept.setdefault(self.loop.bodies[i].group, []).append(k)
+        for group, mine in kept.items():
+            if len(mine) != self.loop.bodies[pack.steps[mine[0]]].units:
+                raise _Odd  # the others have another name
+            count = self.loop.members
+            at = np.tile(pack.space.of[mine], (count, 1))
+            self.names.results[group] = pack.name, np.c_[np.repeat(np.arange(count), len(mine)), at]
 
     def _totals(self) -> list[_Pack]:
         """What iterations add up, as packs: their steps are accumulators, their operands those of the terms."""
@@ -311,12 +321,14 @@ class _Iteration:
         found = []
         for (p, ago), mine in begins.items():
             pack = self.packs[p]
-            depth = pack.space.of.shape[1]
+            at, space = pack.space.of, pack.space
+            if len(mine) < len(pack.steps):  # the others are not carried on
+                at = at[sorted(mine)]
+                space = Indices(at[:, (at != at[0]).any(0)])
             for k in range(ago):
-                target = _Place(pack.name, pack.space.of, (0,) * depth, str(k - ago)).text(pack.space)
-                tracks = [self.loop.columns[mine[m][k]] for m in range(len(pack.steps)) if m in mine]
-                whole = len(tracks) == len(pack.steps)
-                found.append(f"{target} = {self._column(tracks, 1).text(pack.space) if whole else '...'}")
+                target = _Place(pack.name, at, (0,) * at.shape[1], str(k - ago)).text(space)
+                tracks = [self.loop.columns[mine[m][k]] for m in sorted(mine)]
+                found.append(f"{target} = {self._column(tracks, 1).text(space)}")
         for pack in self.totals:
             totals = [self.loop.accumulators[number] for number in pack.steps]
             text = "..." if any(total.before for total in totals) else "0"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE
-from valuegrad.roll.groups import GUARD, MEMBER, TARGETS, UNIFORM, Groups, space_of
+from valuegrad.roll.groups import GUARD, MEMBER, TARGETS, UNIFORM, Groups, Run
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,11 +64,13 @@ class Track:
 
 @dataclass
 class Step:
-    """One operation of an iteration."""
+    """One operation of an iteration: of its group so many units, of which this is one."""
 
     op: int
     number: float
     group: int
+    unit: int = 0
+    units: int = 1
     args: list[tuple[str, Any]] = field(default_factory=list)  # ("value", step), ("column", track), ("carried", index)
     stored: bool = False
     last: bool = False  # only the last iteration's result is
@@ -82,6 +84,7 @@ class Sequence:
 
     Args:
         members: iterations.
+        first, groups: the first one of its groups, and how many there are.
         bodies: steps of one.
         columns: tracks.
         carried: (step, iterations ago, the tracks of what the first iterations take instead).
@@ -90,6 +93,8 @@ class Sequence:
     """
 
     members: int
+    first: int
+    groups: int
     bodies: list[Step]
     columns: list[Track]
     carried: list[tuple[int, int, list[int]]]
@@ -118,12 +123,13 @@ class Chain:
     columns: list[Track]
     sections: list[Section]
     members: int = 1
+    groups: int = 1
     begins: bool = False
 
 
-def _track(c: int, places: Any) -> Track:
+def _track(groups: Groups, c: int, places: Any) -> Track:
     """The track of a class's places."""
-    space, group = space_of(c)
+    space, group = groups.space_of(c)
     first = int(places[0])
     steps = np.diff(places)
     if not len(steps) or (steps == steps[0]).all():
@@ -146,65 +152,89 @@ class _Tracks:
         return self.index[key]
 
 
-def sequence_of(groups: Groups, first: int, period: int, count: int, group: int) -> Sequence:
-    """The loop of a run.
-
-    Args:
-        groups: of the segment.
-        first: the run's first instruction.
-        period: instructions of an iteration.
-        count: iterations.
-        group: of the first instruction.
-    """
+def sequence_of(groups: Groups, run: Run) -> Sequence:
+    """The loop of a run."""
     s = groups.segment
+    first, period, count = run.first, run.period, run.count
     starts = s.starts[first : first + period + 1].astype(np.int64)
     width = int(starts[-1] - starts[0])
     operands = s.operands[starts[0] : starts[0] + count * width].reshape(count, width)
     numbers = s.numbers[first : first + period * count].reshape(count, period)
     last = operands[-1]
     own = last >= first
-    whole: dict[int, Track] = {}
     tracks = _Tracks()
-    others = np.flatnonzero(~own)
-    for k in others.tolist():  # what comes from outside
-        classes, places = groups.locate(np.ascontiguousarray(operands[:, k]))
-        if (classes != classes[0]).any():
-            raise NotImplementedError("an operand of several groups")
-        whole[k] = _track(int(classes[0]), places)
+    whole = _from_outside(groups, np.where(own, operands[-1:], operands), np.flatnonzero(~own), tracks)
     bodies: list[Step] = []
     carried: list[tuple[int, int, list[int]]] = []
     names: dict[Any, int] = {}
+    begins: dict[int, int] = {}  # by operand: its track
+
+    def begin(reference: int) -> int:
+        if reference not in begins:
+            classes, places = groups.locate(np.array([reference]))
+            begins[reference] = tracks.add(_track(groups, int(classes[0]), places))
+        return begins[reference]
+
     for j in range(period):
         op = int(s.ops[first + j])
         if op in WITHOUT_LOOPS:
             raise NotImplementedError("an operation that a sequence does not know")
         number = float(numbers[0, j])
-        step = Step(op, number % 2 if op == GUARD else number, group + j)
+        g = int(s.group[first + j])
+        step = Step(
+            op, number % 2 if op == GUARD else number, g, int(groups.place[first + j]), groups.sizes[g] // count
+        )
         for k in range(int(starts[j] - starts[0]), int(starts[j + 1] - starts[0])):
             if not own[k]:
-                step.args.append(("column", tracks.add(whole[k])))
+                step.args.append(("column", whole[k]))
                 continue
             back, body = divmod(int(last[k]) - first, period)
             ago = count - 1 - back
             if ago == 0:
                 step.args.append(("value", body))
                 continue
-            begin = []
-            for t in range(ago):
-                classes, places = groups.locate(operands[t : t + 1, k])
-                begin.append(tracks.add(_track(int(classes[0]), places)))
-            key = (body, ago, *begin)
+            before = [begin(int(operands[t, k])) for t in range(ago)]
+            key = (body, ago, *before)
             if key not in names:
                 names[key] = len(carried)
-                carried.append((body, ago, begin))
+                carried.append((body, ago, before))
             step.args.append(("carried", names[key]))
         if op in TARGETS:
             places = numbers[:, j].astype(np.int64)
-            track = _track(UNIFORM, places // 2 if op == GUARD else places)
+            track = _track(groups, UNIFORM, places // 2 if op == GUARD else places)
             track.space = TARGETS[op]
             step.out = tracks.add(track)
         bodies.append(step)
-    return Sequence(count, bodies, tracks.all, carried)
+    return Sequence(count, run.group, run.groups, bodies, tracks.all, carried)
+
+
+def _from_outside(groups: Groups, operands: NDArray[Any], which: NDArray[Any], tracks: _Tracks) -> dict[int, int]:
+    """The tracks of operands that come from outside of a run.
+
+    Args:
+        groups: of the segment.
+        operands: int32[iterations, operands of one].
+        which: of these.
+        tracks: gets them.
+    """
+    mine = operands[:, which]
+    found = groups.locate(mine.ravel())
+    classes, places = found[0].reshape(mine.shape), found[1].reshape(mine.shape)
+    if (classes != classes[0]).any():
+        raise NotImplementedError("an operand of several groups")
+    whole: dict[int, int] = {}
+    known: dict[Any, int] = {}
+    steps = places[1] - places[0]
+    even = (places == places[0] + np.arange(len(places))[:, None] * steps).all(0)
+    for i, k in enumerate(which.tolist()):
+        key = int(classes[0, i]), int(places[0, i]), int(steps[i])
+        if not even[i]:
+            whole[k] = tracks.add(_track(groups, key[0], places[:, i]))
+            continue
+        if key not in known:
+            known[key] = tracks.add(Track(*groups.space_of(key[0]), key[1], key[2]))
+        whole[k] = known[key]
+    return whole
 
 
 def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | None:
@@ -227,8 +257,8 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
         terms = []
         for k in range(a, a + q):
             mine = slice(k, k + q * count, q)
-            left = tracks.add(_track(int(cx[k]), x[mine]))
-            terms.append((left, tracks.add(_track(int(cy[k]), y[mine])) if op == DOT else -1))
+            left = tracks.add(_track(groups, int(cx[k]), x[mine]))
+            terms.append((left, tracks.add(_track(groups, int(cy[k]), y[mine])) if op == DOT else -1))
         sections.append(Section(terms, count))
         if len(sections) > ODD:
             raise NotImplementedError("a list without order")
@@ -283,29 +313,30 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
 
 def mark_last(kernels: list[Any]) -> None:
     """Find the steps of which others read the last iteration's result alone."""
-    final: dict[int, tuple[Step, int]] = {}
+    final: dict[int, int] = {}  # by group: the first place of the last iteration
     for kernel in kernels:
         if isinstance(kernel, Sequence):
-            final.update({b.group: (b, kernel.members - 1) for b in kernel.bodies if b.stored})
+            final.update({b.group: b.units * (kernel.members - 1) for b in kernel.bodies if b.stored})
     early: set[int] = set()
     for kernel in kernels:
         lists = [] if isinstance(kernel, Sequence | Chain) else kernel.lists()  # a list goes on from where it begins
         for i, c in enumerate(kernel.columns):
             if c.group in final:
-                last = final[c.group][1]
+                last = final[c.group]
                 if isinstance(c, Track):
-                    is_last = c.table is None and c.step == 0 and c.first == last
+                    is_last = c.table is None and c.step == 0 and c.first >= last
                 else:
-                    is_last = i not in lists and bool((c.at == last).all())
+                    is_last = i not in lists and bool((c.at >= last).all())
                 if not is_last:
                     early.add(c.group)
-    for g, (step, _) in final.items():
-        step.last = g not in early
+    for kernel in kernels:
+        for step in kernel.bodies if isinstance(kernel, Sequence) else ():
+            step.last = step.group in final and step.group not in early
 
 
 def storage(kernels: list[Any], sizes: list[int]) -> tuple[list[int], dict[int, tuple[int, int, int]]]:
     """Where a sequence's results lie: what one iteration leaves side by side, so that the loop, and the one that runs
-    back over it, read one stretch of memory.
+    back over it, read one stretch of memory.  Several units of a group are side by side in any case.
 
     Returns:
         Sizes of groups, of which the first one of a sequence holds the others, too; for those groups the one that holds
@@ -316,11 +347,11 @@ def storage(kernels: list[Any], sizes: list[int]) -> tuple[list[int], dict[int, 
     for kernel in kernels:
         if isinstance(kernel, Sequence):
             order = [kernel.bodies[i] for pack in kernel.packs for i in pack] or kernel.bodies
-            stored = [b.group for b in order if b.stored and not b.last]
+            stored = [b.group for b in order if b.stored and not b.last and b.units == 1]
             for b in kernel.bodies:
-                if b.last:  # one number, where the last of all would be
-                    sizes[b.group] = 1
-                    held[b.group] = (b.group, 1 - kernel.members, 1)
+                if b.last:  # one iteration's, where the last ones of all would be
+                    sizes[b.group] = b.units
+                    held[b.group] = (b.group, b.units * (1 - kernel.members), 1)
             for i, g in enumerate(stored):
                 held[g] = (stored[0], i, len(stored))
             if stored:
