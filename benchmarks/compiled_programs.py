@@ -1,10 +1,10 @@
-"""Programs as people write them (``programs.py``), value and gradient by the first argument: what compiling them gains.
+"""Programs as people write them (``plain_programs.py``), value and gradient: what compiling them gains.
 
 - valuegrad: ``vg.compile(vg.value_and_grad(program))`` as it comes.
 - straight-line code: the same with VALUEGRAD_ROLL=off, no loops are looked for.
 - Values: ``vg.value_and_grad(program)``, not compiled; every call makes its graph anew.
 
-One call, one lane; nothing is kept on disk.  *first call* is recording, compiling and a run.
+By the first argument; one call, one lane; nothing is kept on disk.  *first call* is recording, compiling and a run.
 
 Where to start reading: ``prepare``.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from programs import PROGRAMS
+from plain_programs import PROGRAMS
 
 import valuegrad as vg
 
