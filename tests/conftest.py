@@ -55,3 +55,19 @@ def shared_person():
 def all_are_rolled(monkeypatch):
     """Programs become loops whatever their size."""
     monkeypatch.setenv("VALUEGRAD_ROLL", "on")
+
+
+@pytest.fixture
+def kernels(monkeypatch):
+    """The kernels of what is rolled, as they come."""
+    from valuegrad.lower import segments  # most tests need no rolling
+
+    seen = []
+    original = segments.Segments.__init__
+
+    def noted(self, *args):
+        original(self, *args)
+        seen.extend(kernel for kernels, _ in self.kernels for kernel in kernels)
+
+    monkeypatch.setattr(segments.Segments, "__init__", noted)
+    return seen

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import valuegrad as vg
-from valuegrad.lower import rolled, segments
+from valuegrad.lower import rolled
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.packs import packs_of
 from valuegrad.roll.sequences import Chain, Sequence
@@ -46,20 +46,6 @@ def results(f, inputs, wish, gradient=True, **options):
         found = program.value_and_grad(*inputs) if gradient else program(*inputs)
         flat = [found[0], *found[1]] if gradient else found if isinstance(found, tuple) else [found]
         return np.concatenate([np.ravel(np.asarray(x, dtype=float)) for x in flat])
-
-
-@pytest.fixture
-def kernels(monkeypatch):
-    """The kernels of what is rolled, as they come."""
-    seen = []
-    original = segments.Segments.__init__
-
-    def noted(self, *args):
-        original(self, *args)
-        seen.extend(kernel for kernels, _ in self.kernels for kernel in kernels)
-
-    monkeypatch.setattr(segments.Segments, "__init__", noted)
-    return seen
 
 
 def agree(f, inputs, gradient=True, **options):

@@ -5,7 +5,7 @@ import pytest
 from engines import ONCE
 
 import valuegrad as vg
-from valuegrad.lower import rolled, segments
+from valuegrad.lower import rolled
 from valuegrad.roll.sequences import Sequence
 
 pytestmark = [ONCE, pytest.mark.skipif(not rolled.HAS_LLVM, reason="loops need llvmlite")]
@@ -29,20 +29,6 @@ def results(f, inputs, wish, monkeypatch, **options):
     monkeypatch.setenv("VALUEGRAD_ROLL", wish)
     value, gradients = vg.compile(f, cache=False, **options).value_and_grad(*inputs)
     return np.concatenate([np.ravel(np.asarray(x, dtype=float)) for x in (value, *gradients)])
-
-
-@pytest.fixture
-def kernels(monkeypatch):
-    """The kernels of what is rolled, as they come."""
-    seen = []
-    original = segments.Segments.__init__
-
-    def noted(self, *args):
-        original(self, *args)
-        seen.extend(kernel for kernels, _ in self.kernels for kernel in kernels)
-
-    monkeypatch.setattr(segments.Segments, "__init__", noted)
-    return seen
 
 
 def test_the_number_of_loops_of_a_dense_recurrent_network_does_not_grow_with_its_units(kernels, monkeypatch):
