@@ -281,9 +281,8 @@ class _Iteration:
                     mine += [] if place.at is None else list(place.at.T)
                 elif (source := self.packs[of.pack]).root is source:
                     mine += [of.members] if source.space is None else list(source.space.of[of.members].T)
-        for pack in packs:
-            if pack.root is pack:
-                varying = [x for x in features[id(pack)] if (x != x[0]).any()]
+            if pack.root is pack:  # its parts came before
+                varying = [x for x in mine if (x != x[0]).any()]
                 pack.space = Indices(np.stack(varying or [np.arange(len(pack.steps))], axis=1))
         for pack in packs:
             assert pack.root is not None
