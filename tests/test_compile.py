@@ -619,6 +619,8 @@ def test_vectors_and_static_arguments_of_a_derivative_are_named_as_those_of_its_
     w, x = np.array([2.0, 3.0]), np.array([1.0, 2.0, 5.0])
     gradient = vg.compile(vg.grad(f, argnums=1), vectors="w", static="power")
     assert gradient(w, x, 2).tolist() == [8.0, 14.0, 32.0]
+    curvature = vg.compile(vg.grad(vg.grad(f, argnums=1), argnums=1), vectors="w", static="power")
+    assert curvature(w, x, 2).tolist() == [6.0, 6.0, 6.0]
 
 
 def test_calls_on_vectors_after_the_first_are_like_it() -> None:

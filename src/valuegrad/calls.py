@@ -319,9 +319,10 @@ class Signature:
         parameters = list(self.signature.parameters.values()) if self.signature else []
         self.names = _positional(parameters)
         self._simple = len(self.names) == len(parameters)
-        if not self.names and (differentiated := getattr(function, "derivative_of", None)) is not None:
-            with suppress(TypeError, ValueError):  # it takes its function's arguments, whatever they are
-                self.names = _positional(list(inspect.signature(differentiated).parameters.values()))
+        of: Any = function
+        while not self.names and (of := getattr(of, "derivative_of", None)) is not None:
+            with suppress(TypeError, ValueError):  # a derivative takes its function's arguments, whatever they are
+                self.names = _positional(list(inspect.signature(of).parameters.values()))
         self.static = self._marked("static", static, parameters)
         self.vectors = self._marked("vectors", vectors, parameters)
         self._definitions = Definitions(Slot, Vector)
