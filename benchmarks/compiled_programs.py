@@ -1,4 +1,4 @@
-"""Programs as people write them (``plain_programs.py``), value and gradient: what compiling them gains.
+"""Programs as people write them (``everyday.py``), value and gradient: what compiling them gains.
 
 - valuegrad: ``vg.compile(vg.value_and_grad(program))`` as it comes.
 - straight-line code: the same with VALUEGRAD_ROLL=off, no loops are looked for.
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from plain_programs import PROGRAMS
+from everyday import PROGRAMS
 
 import valuegrad as vg
 

@@ -25,7 +25,7 @@ import gpt
 import harness
 import memory
 import step
-from plain_programs import PROGRAMS
+from everyday import PROGRAMS
 
 TABLES = Path(__file__).with_name("README.md")
 FRONT = Path(__file__).parent.parent / "README.md"

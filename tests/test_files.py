@@ -12,7 +12,7 @@ import safetensors.numpy
 from engines import ONCE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plain_programs import RICH, SMALL, same
+from programs import RICH, SMALL, same
 
 import valuegrad as vg
 from valuegrad import files
