@@ -28,20 +28,23 @@ def remembered(f=product, **options):
     return program
 
 
-@pytest.mark.parametrize(
-    "x",
-    [
-        X[::-1],
-        np.repeat(X, 2)[::2],
-        np.broadcast_to(2.0, 7),
-        X.astype(np.float32),
-        X.astype(">f8"),
-        np.arange(7),
-        list(X),
-        np.frombuffer(b"\0" + X.tobytes(), np.uint8)[1:].view(np.float64),
-    ],
-    ids=["backwards", "strided", "broadcast", "float32", "big-endian", "integers", "list", "misaligned"],
-)
+NOT_LIKE_X = {
+    "backwards": X[::-1],
+    "strided": np.repeat(X, 2)[::2],
+    "broadcast": np.broadcast_to(2.0, 7),
+    "float32": X.astype(np.float32),
+    "integers": np.arange(7),
+    "misaligned": np.frombuffer(b"\0" + X.tobytes(), np.uint8)[1:].view(np.float64),
+}
+"""What has seven numbers, and is no array as X is."""
+
+
+def named(**x):
+    """Cases by their names."""
+    return pytest.mark.parametrize("x", list(x.values()), ids=list(x))
+
+
+@named(**NOT_LIKE_X, big_endian=X.astype(">f8"), list=list(X))
 def test_other_arrays_of_the_same_length_give_what_they_always_did(x):
     expected = float(np.sum(np.asarray(x, dtype=float) * (X + 1.0)))
     for program in (remembered(), vg.compile(product, vectors=("x", "y"))):
@@ -254,20 +257,7 @@ def test_a_batch_of_another_shape_gives_what_it_always_did(n):
     assert [part.shape for part in found] == [x.shape] * 3
 
 
-@pytest.mark.parametrize(
-    "x",
-    [
-        X[::-1],
-        np.repeat(X, 2)[::2],
-        np.broadcast_to(2.0, 7),
-        X.astype(np.float32),
-        np.arange(7),
-        2.0,
-        np.full(1, 2.0),
-        np.frombuffer(b"\0" + X.tobytes(), np.uint8)[1:].view(np.float64),
-    ],
-    ids=["backwards", "strided", "broadcast", "float32", "integers", "number", "one", "misaligned"],
-)
+@named(**NOT_LIKE_X, number=2.0, one=np.full(1, 2.0))
 def test_other_lanes_than_those_before_give_what_they_always_did(x):
     program = vg.value_and_grad(vg.compile(lambda w, x, y: weighted(w, x, y)[0], vectors="w"), argnums=(0, 1, 2))
     program(W, X, X)

@@ -17,7 +17,7 @@ from test_roll import agree, agree_on, same
 import valuegrad as vg
 from valuegrad.lower import emit, inplace
 from valuegrad.roll import again
-from valuegrad.roll.kernels import Kernel
+from valuegrad.roll.kernels import Feed, Kernel
 
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
@@ -26,6 +26,21 @@ pytestmark = [ONCE, pytest.mark.usefixtures("all_are_rolled")]
 
 LENGTHS = [1, 5, 16, 17, 31, 33, 64, 71, 128, 131, 200]
 DTYPES = ["float64", "float32"]
+
+
+def of_feeds(monkeypatch: pytest.MonkeyPatch, what: Callable[[Feed], bool]) -> list[bool]:
+    """Something of each list of computed terms, as they come."""
+    found: list[bool] = []
+    before = emit.counting
+
+    def watched(kernel: Any, *rest: Any) -> Any:
+        after = before(kernel, *rest)
+        pieces = [piece for body in after.bodies for variant in body.variants for piece in variant]
+        found.extend(what(piece.feed) for piece in pieces if piece.feed)
+        return after
+
+    monkeypatch.setattr(emit, "counting", watched)
+    return found
 
 
 @pytest.fixture
@@ -170,14 +185,7 @@ def test_a_table_s_gradient_makes_its_choices_where_it_adds_them(strict: bool, d
 def test_a_sum_of_what_is_chosen_keeps_the_signs_of_zeros(
     otherwise: float, dtype: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    marked: list[bool] = []
-    before = emit.counting
-
-    def watched(kernel: Any, *rest: Any) -> Any:
-        after = before(kernel, *rest)
-        pieces = [piece for body in after.bodies for variant in body.variants for piece in variant]
-        marked.extend(piece.feed.or_zero for piece in pieces if piece.feed)
-        return after
+    marked = of_feeds(monkeypatch, lambda feed: feed.or_zero)
 
     def f(t: list[Any], x: list[Any]) -> list[Any]:
         chosen = [[ti < e for ti in t] for e in range(6)]
@@ -187,7 +195,6 @@ def test_a_sum_of_what_is_chosen_keeps_the_signs_of_zeros(
             for j in range(3)
         ]
 
-    monkeypatch.setattr(emit, "counting", watched)
     rng = np.random.default_rng(5)
     for lanes in (5, 16, 70):
         t = [rng.integers(0, 2, lanes) * 3.0 for _ in range(9)]
@@ -293,17 +300,7 @@ def test_the_derivative_of_a_relu_is_not_kept_beside_it(dtype: str, again_everyw
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """For each list of computed terms whether they are counted."""
-    found: list[bool] = []
-    before = emit.counting
-
-    def watched(kernel: Any, *rest: Any) -> Any:
-        after = before(kernel, *rest)
-        pieces = [piece for body in after.bodies for variant in body.variants for piece in variant]
-        found.extend(piece.feed.counts for piece in pieces if piece.feed)
-        return after
-
-    monkeypatch.setattr(emit, "counting", watched)
-    return found
+    return of_feeds(monkeypatch, lambda feed: feed.counts)
 
 
 def count(x: Any, yes: float, no: float, start: float = 0.0) -> Any:

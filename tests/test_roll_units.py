@@ -1,4 +1,4 @@
-"""Units of a recurrent network are members of one group: its loops are as many for 64 units as for 8."""
+"""Units of a recurrent network are members of one group: its loops are as many for 16 units as for 10."""
 
 import numpy as np
 import pytest

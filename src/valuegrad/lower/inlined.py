@@ -86,28 +86,25 @@ def exp(v: Vectors, x: str) -> str:
     w, t, i1, m = v.w, v.type(), v.type("i1"), SINGLE if v.bits == 32 else DOUBLE
     kind, mask = "ps" if v.bits == 32 else "pd", f"i{v.lanes}"
 
-    def fma(a: str, b: str, c: str) -> str:
-        return w(v.intrinsic("fma", a, b, c))
-
     number = v.constant
     is_there = w(f"fcmp uge {t} {x}, {number(m.least)}")
     is_large = w(f"fcmp olt {t} {number(m.most)}, {x}")
     x = w(f"select {i1} {is_large}, {t} {number(m.most)}, {t} {x}")
-    moved = fma(x, number(LOG2_E), number(m.moved))
+    moved = v.fused(x, number(LOG2_E), number(m.moved))
     n = w(f"fsub {t} {moved}, {number(m.moved)}")
     less = w(f"fneg {t} {n}")
-    r = fma(less, number(m.rest), fma(less, number(m.log_2), x))
+    r = v.fused(less, number(m.rest), v.fused(less, number(m.log_2), x))
     r2 = w(f"fmul {t} {r}, {r}")
     of = [number(c) for c in m.coefficients]
-    pairs = [fma(odd, r, even) for even, odd in zip(of[::2], of[1::2])] + of[len(of) & ~1 :]
+    pairs = [v.fused(odd, r, even) for even, odd in zip(of[::2], of[1::2])] + of[len(of) & ~1 :]
     total = pairs.pop()
     while pairs:
-        total = fma(total, r2, pairs.pop())
-    part = fma(total, r2, r)
+        total = v.fused(total, r2, pairs.pop())
+    part = v.fused(total, r2, r)
     if m.power:
         first, second = (v.numbers(m.power[k : k + v.lanes]) for k in (0, v.lanes))
         power = v.picked(first, second, w(f"bitcast {t} {moved} to {v.type('i64')}"))
-        result = fma(power, part, power)
+        result = v.fused(power, part, power)
     else:
         result = w(f"fadd {t} {number(1.0)}, {part}")
     scale = f"llvm.x86.avx512.mask.scalef.{kind}.512"
@@ -135,9 +132,6 @@ def sqrt(v: Vectors, x: str) -> str:
     estimate = "llvm.x86.avx512.rsqrt14.pd.512"
     v.declared.add(f"declare {t} @{estimate}({t}, {t}, {mask})")
 
-    def fma(a: str, b: str, c: str) -> str:
-        return w(v.intrinsic("fma", a, b, c))
-
     def less(a: str) -> str:
         return w(f"fneg {t} {a}")
 
@@ -145,9 +139,9 @@ def sqrt(v: Vectors, x: str) -> str:
     y = w(f"call {t} @{estimate}({t} {x}, {t} zeroinitializer, {mask} -1)")
     g, h = w(f"fmul {t} {x}, {y}"), w(f"fmul {t} {y}, {half}")
     for _ in range(2):
-        rest = fma(less(g), h, half)
-        g, h = fma(g, rest, g), fma(h, rest, h)
-    g = fma(fma(less(g), g, x), h, g)
+        rest = v.fused(less(g), h, half)
+        g, h = v.fused(g, rest, g), v.fused(h, rest, h)
+    g = v.fused(v.fused(less(g), g, x), h, g)
 
     least, most = (v.constant(bound) for bound in ORDINARY)
     is_ordinary = w(f"and {i1} {w(f'fcmp oge {t} {x}, {least}')}, {w(f'fcmp ole {t} {x}, {most}')}")

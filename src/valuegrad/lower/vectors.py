@@ -260,8 +260,12 @@ class Vectors:
     def multiply_add(self, a: str, b: str, c: str) -> str:
         """a * b + c, in one rounding where that is allowed."""
         if self.target.fma and not self.target.strict:
-            return self.w(self.intrinsic("fma", a, b, c))
+            return self.fused(a, b, c)
         return self.w(f"fadd {self.type()} {self.w(f'fmul {self.type()} {a}, {b}')}, {c}")
+
+    def fused(self, a: str, b: str, c: str) -> str:
+        """a * b + c in one rounding."""
+        return self.w(self.intrinsic("fma", a, b, c))
 
     def beginning(self, op: int) -> str:
         """What a list's total begins with."""

@@ -34,6 +34,7 @@ __all__ = [
     "Groups",
     "Run",
     "Segment",
+    "space_of",
 ]
 
 STORE, STORE_UNIFORM, REDUCE, GUARD = range(len(OPS), len(OPS) + 4)
@@ -54,6 +55,11 @@ MOST_SLOTS = 64
 DENSE = 16  # times as large as there are keys
 
 FACTORS = OPCODE["dot"], OPCODE["mul"]
+
+
+def space_of(of: int) -> tuple[str, int]:
+    """The space of a class of operands, and its group or -1."""
+    return ("group", of - MEMBER) if of >= MEMBER else ("uniform" if of == UNIFORM else "slot", -1)
 
 
 @dataclass
@@ -140,10 +146,6 @@ class Groups:
             elif len(members) > 1 and g not in users:
                 members = self.members[g] = self._in_order(members)
             self.place[members] = np.arange(len(members))
-
-    def space_of(self, of: int) -> tuple[str, int]:
-        """The space of a class of operands, and its group or -1."""
-        return ("group", of - MEMBER) if of >= MEMBER else ("uniform" if of == UNIFORM else "slot", -1)
 
     def locate(self, references: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Operands by their class and their place within it.

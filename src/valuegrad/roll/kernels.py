@@ -26,7 +26,7 @@ import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.accumulators import accumulate
-from valuegrad.roll.groups import GUARD, LISTS, TARGETS, Groups
+from valuegrad.roll.groups import GUARD, LISTS, TARGETS, Groups, space_of
 from valuegrad.roll.pieces import pieces_of
 from valuegrad.roll.sequences import Chain, Sequence, Track, chain_of, mark_last, sequence_of
 
@@ -224,7 +224,7 @@ def column_of(groups: Groups, references: NDArray[Any]) -> Column:
     classes, at = groups.locate(references)
     if (classes != classes[0]).any():
         raise NotImplementedError("operands of one place in several spaces")
-    return Column(*groups.space_of(int(classes[0])), at)
+    return Column(*space_of(int(classes[0])), at)
 
 
 def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
@@ -246,7 +246,7 @@ def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
                 for of, at in (x,) if y is None else (x, y):
                     places = np.full(len(members), at[0])  # of those without this piece anything that is there
                     places[mine] = at
-                    columns.append(Column(*groups.space_of(of), places))
+                    columns.append(Column(*space_of(of), places))
                 body.variants[-1].append(piece)
         if op == GATHER:
             if any(len(pieces) != 1 for pieces in body.variants):

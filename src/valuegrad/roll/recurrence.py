@@ -158,7 +158,7 @@ class _Pack:
 
     Args:
         steps: of the iteration.
-        operands: for each operand the packs or tracks of all members (``_Iteration._operand``).
+        operands: where those of all members come from (``_Iteration._operand``).
         name: of the results, "" if they are written where they are used.
         keeps: the name has the iteration's index, too.
         root: in whose statement it is written.
@@ -177,12 +177,12 @@ class _Pack:
 
 @dataclass
 class _Operand:
-    """An operand of all members: of a pack, so many iterations ago (0: this one), which members; or tracks."""
+    """An operand of all members: of a pack, so many iterations ago (0: this one), which members; or from outside."""
 
     pack: int = -1
     ago: int = 0
     members: Any = None
-    tracks: tuple[Track, ...] = ()
+    place: _Place | None = None
 
 
 class _Iteration:
@@ -205,11 +205,20 @@ class _Iteration:
 
     def _operand(self, arguments: Several[tuple[str, Any]]) -> _Operand:
         """An operand of members."""
-        if _only({kind for kind, _ in arguments}) == "column":
-            return _Operand(tracks=tuple(self.loop.columns[c] for _, c in arguments))
-        read = [(x, 0) if kind == "value" else self.loop.carried[x][:2] for kind, x in arguments]
-        pack, ago = _only({(self.home[body][0], ago) for body, ago in read})
-        return _Operand(pack, ago, np.array([self.home[body][1] for body, _ in read]))
+        found = [self._source(argument) for argument in arguments]
+        pack, ago = _only({(pack, ago) for pack, ago, _ in found})
+        if pack < 0:
+            return _Operand(place=self._column([self.loop.columns[c] for _, c in arguments], self.loop.members))
+        return _Operand(pack, ago, np.array([member for _, _, member in found]))
+
+    def _source(self, argument: tuple[str, Any]) -> tuple[int, int, int]:
+        """The pack that a step reads, how many iterations ago, and which member; -1: it reads what is outside."""
+        kind, x = argument
+        if kind == "column":
+            return -1, 0, 0
+        body, ago = (x, 0) if kind == "value" else self.loop.carried[x][:2]
+        pack, member = self.home[body]
+        return pack, ago, member
 
     def _enter(self, pack: _Pack) -> None:
         """Let others find what is kept of a pack."""
@@ -229,8 +238,7 @@ class _Iteration:
         alike: dict[Any, list[tuple[int, list[Any]]]] = {}
         for number, total in enumerate(self.loop.accumulators):
             arguments = [x for term in total.terms for x in term if x is not None]
-            operands = [self._operand([x]) for x in arguments]
-            key = total.op, *[(o.pack, o.ago, len(o.tracks)) for o in operands]
+            key = total.op, *[self._source(x)[:2] for x in arguments]
             alike.setdefault(key, []).append((number, arguments))
         packs = []
         for mine in alike.values():
@@ -240,10 +248,9 @@ class _Iteration:
         return packs
 
     def _rank(self, argument: tuple[str, Any]) -> tuple[int, ...]:
+        """What orders accumulators: the places of what they read."""
         kind, x = argument
-        if kind == "column":
-            return self.loop.columns[x].group, self.loop.columns[x].first
-        return self.home[x if kind == "value" else self.loop.carried[x][0]]
+        return (self.loop.columns[x].group, self.loop.columns[x].first) if kind == "column" else self._source(argument)
 
     def _name(self) -> None:
         """Give names to what is carried on, kept, or used more than once or by others than its neighbours."""
@@ -276,9 +283,8 @@ class _Iteration:
         for pack in packs:
             mine = features.setdefault(id(pack.root), [])
             for of in pack.operands:
-                if of.tracks:
-                    place = self._column(of.tracks, self.loop.members)
-                    mine += [] if place.at is None else list(place.at.T)
+                if of.place is not None:
+                    mine += [] if of.place.at is None else list(of.place.at.T)
                 elif (source := self.packs[of.pack]).root is source:
                     mine += [of.members] if source.space is None else list(source.space.of[of.members].T)
             if pack.root is pack:  # its parts came before
@@ -372,8 +378,8 @@ class _Iteration:
 
     def _place(self, of: _Operand) -> _Place:
         """What an operand is."""
-        if of.tracks:
-            return self._column(of.tracks, self.loop.members)
+        if of.place is not None:
+            return of.place
         pack = self.packs[of.pack]
         if not pack.name:
             return _Place(pack.text)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE
-from valuegrad.roll.groups import GUARD, MEMBER, TARGETS, UNIFORM, Groups, Run
+from valuegrad.roll.groups import GUARD, MEMBER, TARGETS, UNIFORM, Groups, Run, space_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,9 +127,9 @@ class Chain:
     begins: bool = False
 
 
-def _track(groups: Groups, c: int, places: Any) -> Track:
+def _track(c: int, places: Any) -> Track:
     """The track of a class's places."""
-    space, group = groups.space_of(c)
+    space, group = space_of(c)
     first = int(places[0])
     steps = np.diff(places)
     if not len(steps) or (steps == steps[0]).all():
@@ -172,7 +172,7 @@ def sequence_of(groups: Groups, run: Run) -> Sequence:
     def begin(reference: int) -> int:
         if reference not in begins:
             classes, places = groups.locate(np.array([reference]))
-            begins[reference] = tracks.add(_track(groups, int(classes[0]), places))
+            begins[reference] = tracks.add(_track(int(classes[0]), places))
         return begins[reference]
 
     for j in range(period):
@@ -201,7 +201,7 @@ def sequence_of(groups: Groups, run: Run) -> Sequence:
             step.args.append(("carried", names[key]))
         if op in TARGETS:
             places = numbers[:, j].astype(np.int64)
-            track = _track(groups, UNIFORM, places // 2 if op == GUARD else places)
+            track = _track(UNIFORM, places // 2 if op == GUARD else places)
             track.space = TARGETS[op]
             step.out = tracks.add(track)
         bodies.append(step)
@@ -229,10 +229,10 @@ def _from_outside(groups: Groups, operands: NDArray[Any], which: NDArray[Any], t
     for i, k in enumerate(which.tolist()):
         key = int(classes[0, i]), int(places[0, i]), int(steps[i])
         if not even[i]:
-            whole[k] = tracks.add(_track(groups, key[0], places[:, i]))
+            whole[k] = tracks.add(_track(key[0], places[:, i]))
             continue
         if key not in known:
-            known[key] = tracks.add(Track(*groups.space_of(key[0]), key[1], key[2]))
+            known[key] = tracks.add(Track(*space_of(key[0]), key[1], key[2]))
         whole[k] = known[key]
     return whole
 
@@ -257,8 +257,8 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
         terms = []
         for k in range(a, a + q):
             mine = slice(k, k + q * count, q)
-            left = tracks.add(_track(groups, int(cx[k]), x[mine]))
-            terms.append((left, tracks.add(_track(groups, int(cy[k]), y[mine])) if op == DOT else -1))
+            left = tracks.add(_track(int(cx[k]), x[mine]))
+            terms.append((left, tracks.add(_track(int(cy[k]), y[mine])) if op == DOT else -1))
         sections.append(Section(terms, count))
         if len(sections) > ODD:
             raise NotImplementedError("a list without order")
