@@ -69,11 +69,17 @@ class Batches:
             for name, (rows, columns) in shapes.items()
         }
 
+    def next_steps(self, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The next steps' documents, (count, size), and their learning rates: a few calls for all steps."""
+        steps = np.arange(self.step, self.step + count)
+        self.step += count
+        chosen = (steps[:, None] * self.size + np.arange(self.size)) % len(self.names)
+        return chosen, 0.01 * np.maximum(0.0, 1 - steps / TOTAL_STEPS)
+
     def next(self) -> tuple[np.ndarray, float]:
         """The numbers of the next step's documents, and the learning rate."""
-        first, rate = self.step * self.size, 0.01 * max(0.0, 1 - self.step / TOTAL_STEPS)
-        self.step += 1
-        return np.arange(first, first + self.size) % len(self.names), rate
+        (chosen,), (rate,) = self.next_steps(1)
+        return chosen, float(rate)
 
     def next_padded(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Tokens, padded to the longest of these documents, positions that count, and the learning rate."""
@@ -119,9 +125,9 @@ def ours(batches: Batches) -> tuple[str, Train]:
 
     def train(count: int) -> list[float]:
         first = batches.step + 1
-        chosen, rates = zip(*(batches.next() for _ in range(count)))
-        plan = documents.plan(np.stack(chosen), batches.dtype)
-        steps.state, losses = steps.run(plan, rates, first, steps.state)
+        chosen, rates = batches.next_steps(count)
+        plan = documents.plan(chosen, batches.dtype)
+        steps.state, losses = steps.run(plan, rates.tolist(), first, steps.state)
         return losses.tolist()
 
     return vg.__version__, train
@@ -157,9 +163,9 @@ def native(source: Path, compiler: str, flags: list[str]) -> Callable[[Batches],
         gpt = ctypes.c_void_p(code.new_gpt(ctypes.c_void_p(start.ctypes.data), len(start), batches.vocabulary))
 
         def train(count: int) -> list[float]:
-            chosen, rates = zip(*(batches.next() for _ in range(count)))
-            rows, losses = np.stack(chosen), np.zeros(count)
-            arrays = [batches.padded, batches.lengths, rows, np.array(rates), losses]
+            rows, rates = batches.next_steps(count)
+            losses = np.zeros(count)
+            arrays = [batches.padded, batches.lengths, rows, rates, losses]
             tokens, lengths, documents, each, out = (ctypes.c_void_p(array.ctypes.data) for array in arrays)
             code.train(gpt, tokens, lengths, documents, batches.size, count, each, out)
             return losses.tolist()
@@ -275,10 +281,9 @@ def jax_scan(batches: Batches) -> tuple[str, Train]:
     states = [state]
 
     def train(count: int) -> list[float]:
-        chosen, rates = zip(*(batches.next() for _ in range(count)))
-        rows = np.stack(chosen)
-        rates = np.array(rates, batches.dtype)
-        states[0], losses = compiled(states[0], (batches.padded[rows], batches.lengths[rows], rates))
+        rows, rates = batches.next_steps(count)
+        batch = batches.padded[rows], batches.lengths[rows], rates.astype(batches.dtype)
+        states[0], losses = compiled(states[0], batch)
         return np.asarray(losses).tolist()
 
     return jax.__version__, train

@@ -244,6 +244,7 @@ def test_an_alphabet_may_have_any_order() -> None:
     assert [tokens_of(documents, i) for i in range(2)] == [tokenizer.document("abz"), tokenizer.document("z")]
 
 
+@needs_programs
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("batch", [1, 2, 7, 16, 37, 3000])
 def test_every_document_of_a_batch_is_in_one_block(batch: int, dtype: str) -> None:
@@ -271,6 +272,32 @@ def test_every_document_of_a_batch_is_in_one_block(batch: int, dtype: str) -> No
         assert plan.tokens[step] == sum(len(document) - 1 for document in found)
 
 
+@needs_programs
+def test_documents_of_one_length_stay_in_their_order() -> None:
+    texts = ["ab", "c", "ba", "abc", "a"]
+    documents = Documents.of_texts(texts, Tokenizer.of(texts), 8)
+    plan = documents.plan(np.array([[4, 2, 1, 3, 0]]), "float64", finest=1)
+    first, last = plan.numbers.reshape(-1, 5)[[1, -1]].astype(int).tolist()
+    assert last == [4, 3, 3, 2, 2]
+    assert first == [documents.tokens[i, 1] for i in (3, 2, 0, 4, 1)]
+
+
+@needs_programs
+@pytest.mark.parametrize("which", [-1, 2])
+def test_a_document_that_is_not_there_is_refused(which: int) -> None:
+    documents = Documents.of_texts(["ab", "ba"], Tokenizer("ab"), 8)
+    with pytest.raises(IndexError, match=f"document {which}; expected 0 to 1"):
+        documents.plan(np.array([[0, which]]), "float64")
+
+
+@needs_programs
+@pytest.mark.parametrize("vocabulary", [200, 300, 70_000])
+def test_vocabularies_of_all_sizes_are_laid_out(vocabulary: int) -> None:
+    documents = Documents.of_tokens([[0, vocabulary - 1, 0]], most=4, vocabulary=vocabulary)
+    assert documents.plan(np.array([[0]]), "float32", finest=1).numbers.tolist() == [0.0, vocabulary - 1, 0.0, 2.0]
+
+
+@needs_programs
 def test_a_part_of_a_plan_is_the_plan_of_those_steps() -> None:
     documents = Documents.of_texts(DOCUMENTS, Tokenizer.of(DOCUMENTS), 8)
     which = np.arange(60).reshape(6, 10) % len(DOCUMENTS)

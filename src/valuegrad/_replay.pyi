@@ -117,6 +117,18 @@ class Descent:
         threads: int = 1,
     ) -> int: ...
 
+def sorted_blocks(
+    batches: NDArray[np.int64], positions: NDArray[np.int64], most: int, width: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]: ...
+def fill_blocks(
+    tokens: NDArray[np.unsignedinteger[Any]],
+    positions: NDArray[np.int64],
+    order: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    width: int,
+    numbers: NDArray[np.floating[Any]],
+) -> NDArray[np.int64]: ...
+
 @final
 class Executable:
     address: int

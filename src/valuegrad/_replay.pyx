@@ -9,13 +9,13 @@ Where to start reading: ``Code``.
 """
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_ND, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
 from libc.string cimport memcpy
 from libc.stdlib cimport calloc, free
 
 import numpy
 
-from valuegrad.errors import GraphError, ShapeError, ValueArgumentError, ValueTypeError
+from valuegrad.errors import GraphError, IndexRangeError, ShapeError, ValueArgumentError, ValueTypeError
 from valuegrad.lower.checking import check_arrays, kind_of
 from valuegrad.primitives.opcodes import OPS
 
@@ -498,3 +498,4 @@ cdef object raise_current():
 
 include "_executable.pxi"
 include "_descent.pxi"
+include "_plan.pxi"

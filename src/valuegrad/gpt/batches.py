@@ -172,7 +172,7 @@ class Documents:
                 f"documents got tokens from {tokens.min()} to {tokens.max()}; expected 0 to {vocabulary - 1}"
             )
         self.most = most
-        self.positions = lengths - 1
+        self.positions = lengths.astype(np.int64) - 1
         self.tokens = np.zeros((len(lengths), most + 1), dtype=np.min_scalar_type(vocabulary))
         self.tokens[np.arange(most + 1) < lengths[:, None]] = tokens
 
@@ -205,54 +205,33 @@ class Documents:
             batches: int64[steps, documents], the documents of each step.
             dtype: of the numbers.
             finest: of this the lengths of programs are multiples at least.
+
+        Raises:
+            IndexRangeError: a document that there isn't.
         """
+        from valuegrad._replay import fill_blocks, sorted_blocks
+
         steps, batch = batches.shape
-        positions = self.positions[batches]
-        tokens = positions.sum(axis=1)
-        if batch > 1:
-            bits = batch.bit_length()
-            keys = self.most - positions << bits | np.arange(batch)  # the longest first, equal ones in their order
-            keys.sort(axis=1)
-            batches = np.take_along_axis(batches, keys & (1 << bits) - 1, 1)
-            positions = self.most - (keys >> bits)
         width = _width(batch, np.dtype(dtype).itemsize)
-        longest = positions[:, ::width]  # of the documents in each block
+        order, longest, tokens = sorted_blocks(np.ascontiguousarray(batches), self.positions, self.most, width)
         lengths = _all_padded(self.most, finest)[longest]
         count = lengths.shape[1]
-        lanes = np.full(count, width)
+        lanes = np.full(count, width, dtype=np.int32)
         lanes[-1] = batch - (count - 1) * width
-        begins = np.empty(lengths.shape, dtype=np.int64)
-        numbers = np.empty(int(((lengths + 2) * lanes).sum()), dtype=dtype)
+        numbers = np.empty(int(((lengths + 2) @ lanes).sum()), dtype=dtype)
         is_met = np.bincount(lengths.ravel()) > 0
-        found, program = np.flatnonzero(is_met), (np.cumsum(is_met) - 1)[lengths]
-        end, whole = 0, batch // width
-        for columns in (slice(0, whole), slice(whole, count)):  # of whole blocks, and of what is left
-            many = int(lanes[columns].max(initial=1))
-            chosen = batches[:, columns.start * width : columns.stop * width].reshape(-1, many)
-            kinds, places = program[:, columns].ravel(), np.empty(len(chosen), dtype=np.int64)
-            for kind, length in enumerate(found.tolist()):  # those of one length lie behind each other
-                rows = np.flatnonzero(kinds == kind)
-                room = numbers[end : end + len(rows) * (length + 2) * many].reshape(len(rows), length + 2, many)
-                self._fill(room, chosen[rows])
-                places[rows] = end + np.arange(len(rows)) * room[:1].size
-                end += room.size
-            begins[:, columns] = places.reshape(steps, -1)
+        found, program = np.flatnonzero(is_met), (np.cumsum(is_met, dtype=np.int32) - 1)[lengths]
         return Plan(
             lengths=tuple(found.tolist()),
             alone=batch == 1,
-            program=program.ravel().astype(np.int32),
-            lanes=np.tile(lanes, steps).astype(np.int32),
-            begins=begins.ravel(),
+            program=program.ravel(),
+            lanes=np.tile(lanes, steps),
+            begins=fill_blocks(self.tokens, self.positions, order, lengths, width, numbers),
             numbers=numbers,
             first=np.arange(steps + 1, dtype=np.int64) * count,
             batch=batch,
             tokens=tokens,
         )
-
-    def _fill(self, blocks: Any, documents: Any) -> None:
-        """Write blocks [positions + 2, documents] of tokens, filled up with zeros, and lengths."""
-        blocks[:, :-1] = self.tokens.take(documents, axis=0)[..., : blocks.shape[1] - 1].swapaxes(1, 2)
-        blocks[:, -1] = self.positions[documents]
 
 
 def _width(batch: int, item: int) -> int:
