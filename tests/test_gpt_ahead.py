@@ -321,6 +321,33 @@ def test_batches_of_all_lengths_learn_as_on_values(batch: int, dtype: str) -> No
     np.testing.assert_allclose(list(map(_loss, quick)), list(map(_loss, eager)), rtol=rtol)
 
 
+@needs_programs
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("batch", [4, 9, 16, 23, 40])
+def test_halves_of_vectors_change_no_bit(batch: int, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(batch)
+    documents = ["".join(rng.choices("abcdef", k=1 + i % 9)) for i in range(60)]
+    found = []
+    for threads, pays in ((1, True), (3, False), (3, True)):
+        monkeypatch.setattr(batches, "halves_pay", lambda pays=pays: pays)
+        settings = gpt.TrainingSettings(steps=6, batch=batch, dtype=dtype)
+        run = gpt.Trainer(documents, SMALL, settings, threads=threads)
+        found.append([list(map(_loss, run)), [value.data for value in run.model.parameters()]])
+    assert found[0] == found[1] == found[2]
+
+
+@needs_programs
+@pytest.mark.parametrize(("documents", "width"), [(2, 8), (16, 8), (17, 8), (48, 8), (49, 16), (600, 16), (1600, 32)])
+def test_few_documents_are_cut_into_halves_of_vectors_for_threads(
+    documents: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "halves_pay", lambda: True)
+    found = Documents.of_tokens([[0, 0]] * documents, most=1, vocabulary=1)
+    plan = found.plan(np.arange(documents)[None], "float32", threads=2)
+    assert plan.lanes[0] == min(width, documents)
+    assert plan.lanes.sum() == documents
+
+
 def _loss(report: Any) -> float:
     return float(report.loss)
 

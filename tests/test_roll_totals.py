@@ -61,6 +61,22 @@ def test_a_gradient_summed_over_the_lanes_is_the_same_bits(n, dtype, strict, mon
     np.testing.assert_array_equal(quick, plain)
 
 
+@pytest.mark.parametrize("name", ["exp", "log", "tanh", "erf", "sin", "sqrt", "lgamma", "pow"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_functions_of_half_a_vector_are_the_same_bits(name, dtype, made, monkeypatch):
+    random, n = np.random.default_rng(3), LANES[dtype] // 2
+    x = random.normal(size=n) * 10.0
+    x[:2] = -104.5, 89.5  # beyond both ends of a float's exp
+
+    def f(x):
+        moved = [x + 3.0 * k if name in ("exp", "tanh", "erf", "sin") else vg.abs(x) + 0.1 * k for k in range(9)]
+        return [vg.batch_sum(a**1.5 if name == "pow" else getattr(vg, name)(a)) for a in moved]
+
+    plain, quick = both(monkeypatch, f, x, dtype=dtype)
+    np.testing.assert_array_equal(quick, plain)
+    assert made == ["half a block"]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("order", [list(range(0, 20, 2)), list(range(19, -1, -1)), [3, 0, 17, 4, 5, 6, 1]])
 def test_sums_that_are_not_left_side_by_side_are_the_same_bits(dtype, order, monkeypatch):
@@ -116,6 +132,14 @@ def test_each_number_of_lanes_has_the_function_that_it_needs(made):
         (found,) = program(np.full(n, 2.0))
         assert found == 4.0 * n
     assert made == ["one block", "blocks", "one lane"]
+
+
+def test_few_lanes_have_half_a_vector_unless_a_whole_one_is_there(made):
+    program = vg.compile(lambda x: [vg.batch_sum(x * x)])
+    for n in (4, 3, 2, 5, 4):
+        (found,) = program(np.full(n, 2.0))
+        assert found == 4.0 * n
+    assert made == ["half a block", "one block"]
 
 
 def test_a_program_without_sums_has_one_function_for_any_number_of_lanes(made):

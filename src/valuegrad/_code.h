@@ -69,6 +69,7 @@ typedef struct VgCode {
     int32_t lane_input_count, lane_output_count;
     VgSegmentFunction single;    /* `main` for one lane, whose sums go to their scalars at once; NULL: there is none */
     VgSegmentFunction one_block; /* likewise for V lanes or fewer, if they are all there are; NULL: there is none */
+    VgSegmentFunction half_block; /* likewise for V / 2 lanes or fewer, which lie V / 2 numbers apart */
     VgSharedFunction shared; /* likewise, for threads that share them; NULL: there is none */
     int parts; /* how many threads these are; 0: nobody wanted it yet; -1: it would not pay */
     VgStreamFunction stream; /* `main` on the arrays themselves, without a frame; NULL: there is none */
@@ -362,19 +363,21 @@ static int vg_has_fma(void) {
 }
 
 /* What `main` is made for by LLVM: each when it is wanted. */
-enum { VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK, VG_FOR_SHARED_BLOCK };
+enum { VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK, VG_FOR_SHARED_BLOCK, VG_FOR_HALF_A_BLOCK };
 
 /* Which of them runs n lanes.  Without sums over the lanes one block is as good as many. */
 static int vg_made_for(const VgCode *code, ptrdiff_t n, int threads) {
     if (n == 1) return VG_FOR_ONE_LANE;
     if (threads > 1 && n <= code->vector && code->parts >= 0) return VG_FOR_SHARED_BLOCK;
-    return n <= code->vector && code->lowered.accumulators > 0 ? VG_FOR_ONE_BLOCK : VG_FOR_BLOCKS;
+    if (n > code->vector || code->lowered.accumulators == 0) return VG_FOR_BLOCKS;
+    return n > code->vector / 2 ? VG_FOR_ONE_BLOCK : VG_FOR_HALF_A_BLOCK;
 }
 
 static int vg_is_made(const VgCode *code, int what) {
     if (what == VG_FOR_ONE_LANE) return code->single != NULL;
     if (what == VG_FOR_SHARED_BLOCK) return code->shared != NULL;
-    return code->piece[VG_MAIN].function != NULL || (what == VG_FOR_ONE_BLOCK && code->one_block != NULL);
+    if (what == VG_FOR_HALF_A_BLOCK && code->half_block != NULL) return 1; /* what more lanes have does for fewer */
+    return code->piece[VG_MAIN].function != NULL || (what != VG_FOR_BLOCKS && code->one_block != NULL);
 }
 
 /* Let the frame have so many slots.  Workspaces of before, some of which threads use at this moment, are too small then,
@@ -388,6 +391,7 @@ static void vg_grow_frame(VgCode *code, int32_t slots) {
 /* Let a function made elsewhere run segment k. */
 static void vg_install(VgCode *code, int k, VgSegmentFunction function, int what, int32_t slots) {
     if (k == VG_MAIN && what == VG_FOR_ONE_LANE) code->single = function;
+    else if (k == VG_MAIN && what == VG_FOR_HALF_A_BLOCK) code->half_block = function;
     else if (k == VG_MAIN && what == VG_FOR_ONE_BLOCK) code->one_block = function;
     else if (k == VG_MAIN && what == VG_FOR_SHARED_BLOCK) code->shared = (VgSharedFunction)(void (*)(void))function;
     else code->piece[k].function = function;

@@ -90,7 +90,7 @@ cdef extern from "_iterate.h":
         int32_t arrays, numbers, filled, own_outputs, lane_inputs, lane_outputs
     void vg_count_state(VgIteration *iteration)
     int vg_iterate(VgIteration *iteration, VgWorkspace *workspace, int threads, Py_ssize_t *done) nogil
-    int VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK, VG_FOR_SHARED_BLOCK, VG_MOST_PARTS
+    int VG_FOR_BLOCKS, VG_FOR_ONE_LANE, VG_FOR_ONE_BLOCK, VG_FOR_SHARED_BLOCK, VG_FOR_HALF_A_BLOCK, VG_MOST_PARTS
     int vg_made_for(const VgCode *code, Py_ssize_t n, int threads)
     bint vg_is_made(const VgCode *code, int what)
     void vg_install(VgCode *code, int k, VgSegmentFunction function, int what, int32_t slots)
@@ -100,6 +100,7 @@ cdef extern from "_iterate.h":
     VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int backend, object calls, int *error,
                         int32_t *where)
     int vg_has_fma()
+    int vg_has_wide_units()
     void *vg_executable(const void *code, size_t bytes)
     void vg_jit_free(void *memory, size_t memory_bytes)
     void vg_free_code(VgCode *code)

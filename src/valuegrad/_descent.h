@@ -3,7 +3,8 @@
  * Why: a step of a small network takes some dozens of microseconds, and Python takes longer than that to prepare it.
  *
  * How: a step has blocks: some lanes each, run by a program of their own, which gives the sums over its lanes of the
- * gradient and of the loss.  The blocks' sums are added in order, ((0 + 1) + 2) + 3; then the update, a program whose
+ * gradient and of the loss.  The blocks' sums are added in order, ((0 + 1) + 2) + 3, two halves of one first, as the
+ * whole one would; then the update, a program whose
  * lanes are the parameters, moves them where they are.  If the loss is not finite, the step is not done and the steps
  * end.  Threads share first the blocks, then ranges of parameters.  Neither changes a number: a block's sums are its
  * own, and a parameter's update is its own.  If there are fewer blocks than threads, these share each of them
@@ -142,10 +143,31 @@ static void vg_block(VgDescent *d, ptrdiff_t which, VgCrew *crew) {
     vg_run_job(d, &job);
 }
 
+/* Whether a block and the next one, if there is one, are halves of one: then they have no more lanes than that together. */
+static int vg_are_halves(const VgDescent *d, ptrdiff_t block) {
+    return block + 1 < d->summed && d->blocks[block].lanes + d->blocks[block + 1].lanes <= d->blocks[block].code->vector;
+}
+
 static void vg_sum_blocks(const VgDescent *d, ptrdiff_t from, ptrdiff_t count) {
     const size_t at = (size_t)from * d->update->item;
-    for (ptrdiff_t b = 1; b < d->summed; b++)
-        vg_add_numbers(d->update->is_float32, vg_gradient(d, 0) + at, vg_gradient(d, b) + at, count);
+    const int is_float32 = d->update->is_float32;
+    for (ptrdiff_t b = 0, next; b < d->summed; b = next) {
+        next = b + 1;
+        if (vg_are_halves(d, b)) vg_add_numbers(is_float32, vg_gradient(d, b) + at, vg_gradient(d, next++) + at, count);
+        if (b > 0) vg_add_numbers(is_float32, vg_gradient(d, 0) + at, vg_gradient(d, b) + at, count);
+    }
+}
+
+/* The sum of the losses of all lanes. */
+static double vg_loss(const VgDescent *d) {
+    double loss = 0.0;
+    for (ptrdiff_t b = 0, next; b < d->summed; b = next) {
+        double sum = vg_get(d->update, vg_gradient(d, b), d->parameters);
+        next = b + 1;
+        if (vg_are_halves(d, b)) sum += vg_get(d->update, vg_gradient(d, next++), d->parameters);
+        loss += d->update->is_float32 ? (float)sum : sum;
+    }
+    return loss;
 }
 
 /* Update a range of the parameters. */
@@ -205,20 +227,18 @@ static int vg_shares(const VgDescent *d, ptrdiff_t blocks, const VgCrew *crew, i
 static int vg_descend_step(VgDescent *d, ptrdiff_t step, VgCrew *crew, int threads) {
     const ptrdiff_t blocks = (ptrdiff_t)(d->first[step + 1] - d->first[step]);
     const double *const row = d->rows + 3 * step;
-    double loss = 0.0;
     d->blocks = d->block + d->first[step];
     if (vg_shares(d, blocks, crew, threads))
         for (ptrdiff_t b = 0; b < blocks; b++) vg_block(d, b, crew);
     else
         vg_do(crew, blocks, vg_do_block, d);
     if (d->error) return 0;
-    for (ptrdiff_t b = 0; b < blocks; b++) loss += vg_get(d->update, vg_gradient(d, b), d->parameters);
-    d->losses[step] = loss / row[2];
+    d->summed = (int32_t)blocks;
+    d->losses[step] = vg_loss(d) / row[2];
     if (!isfinite(d->losses[step])) return 0;
     d->numbers[0] = row[0];
     d->numbers[1] = row[1];
     d->numbers[2] = 1.0 / row[2];
-    d->summed = (int32_t)blocks;
     if (d->clip != NULL) {
         vg_sum_blocks(d, 0, d->parameters);
         d->summed = 1;

@@ -168,7 +168,6 @@ cdef class Descent:
                     f"Descent.run() got block {i} of {lanes[i]} lanes from number {begins[i]} on; there are "
                     f"{len(numbers)} numbers"
                 )
-            program.ensure(1 if block[i].is_alone else max(lanes[i], 2), threads)
             block[i].numbers = held.pointers[1] + begins[i] * <Py_ssize_t>update.item
             if block[i].is_alone and (lanes[i] != 1 or width < self.parameters + block[i].extras):
                 raise ShapeError(
@@ -179,6 +178,9 @@ cdef class Descent:
             for j in range(first[i], first[i + 1]):
                 if block[j].is_alone and first[i + 1] - first[i] > 1:
                     raise ShapeError(f"Descent.run() got a program for one lane in step {i}, which has more blocks")
+                program = <Code>codes[code_of[j]]  # threads share a block where there is none for each of them
+                program.ensure(1 if block[j].is_alone else max(lanes[j], 2),
+                               threads if first[i + 1] - first[i] < threads else 1)
         if steps == 0:
             return 0
         self.update.ensure(2, 1)

@@ -39,6 +39,7 @@
 
 #if defined(__GNUC__) && defined(__x86_64__)
 #define VG_HAS_X86 1
+#include <cpuid.h>
 #include <immintrin.h>
 /* Vectors of 512 bits where the processor has them; contraction into FMA stays off (-ffp-contract=off). */
 #define VG_TARGET_AVX2 __attribute__((target("avx2,fma")))
@@ -75,6 +76,17 @@ static int vg_processor_level(void) {
     if (VG_MOST_LEVEL >= VG_AVX2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return VG_AVX2;
 #endif
     return VG_BASELINE;
+}
+
+/* Whether a register of VG_BLOCK_BYTES takes no longer than half of one.  AMD's family 19h has AVX-512 on units of half
+ * the width, which take two turns (Software Optimization Guide for the AMD Zen4 Microarchitecture, 2.11.3). */
+static int vg_has_wide_units(void) {
+#if VG_HAS_X86
+    unsigned a = 0, b, c, d;
+    if (vg_processor_level() == VG_AVX512 && __get_cpuid(1, &a, &b, &c, &d))
+        return !__builtin_cpu_is("amd") || (a >> 8 & 15) + (a >> 20 & 255) != 0x19;
+#endif
+    return 0;
 }
 
 /* ------------------------------------------------------------------------------- lane by lane, for all machines

@@ -345,31 +345,32 @@ static void vg_run_shared(const VgCode *code, const VgContext *c, VgCrew *crew) 
     vg_run_parts(&block, 0, code->parts);
 }
 
-/* The block by code of its own: a single lane's, one thread's, or several threads'. */
-static void vg_run_block(const VgCode *code, const VgContext *c, VgCrew *crew) {
-    const int is_single = c->valid == 1 && code->single != NULL;
-    const VgSegmentFunction function = is_single ? code->single : code->one_block;
-    if (code->shared != NULL && !is_single && (function == NULL || vg_has_crew(crew, code->parts)))
-        vg_run_shared(code, c, crew);
-    else
-        function(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
+/* The code of its own for n lanes on one thread: a single lane's, half a block's or a block's; NULL: there is none. */
+static VgSegmentFunction vg_code_alone(const VgCode *code, ptrdiff_t n) {
+    if (n == 1 && code->single != NULL) return code->single;
+    if (n <= code->vector / 2 && code->half_block != NULL) return code->half_block;
+    return code->one_block;
 }
 
 /* All lanes at once: the sums are in their scalars afterwards. */
 static void vg_run_alone(VgJob *job, VgContext *c, int threads) {
     const VgCode *const code = job->code;
+    const VgSegmentFunction function = vg_code_alone(code, job->n);
     VgCrew own, *crew = job->crew;
-    c->valid = job->n;
-    c->lanes = code->vector;
-    vg_load(job, c, 0);
-    for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
     const int wakes = crew == NULL && code->shared != NULL && threads > 1;
     if (wakes) {
         crew = &own;
         vg_begin_crew(crew, code->parts, 0);
         vg_await_crew(crew, code->parts, VG_WAKING);
     }
-    vg_run_block(code, c, crew);
+    const int may_share = code->shared != NULL && function != code->single;
+    const int is_shared = function == NULL || (may_share && vg_has_crew(crew, code->parts));
+    c->valid = job->n;
+    c->lanes = !is_shared && function == code->half_block ? code->vector / 2 : code->vector;
+    vg_load(job, c, 0);
+    for (ptrdiff_t i = 0; i < c->lanes; i++) c->failed[i] = job->before;
+    if (is_shared) vg_run_shared(code, c, crew);
+    else function(c->frame, c->uniform, c->accumulators, c->failed, ((uint64_t)1 << c->valid) - 1);
     if (wakes) vg_end_crew(crew);
     vg_store(job, c, 0);
     if (code->lowered.guards > 0) vg_note_failures(job, c, 0);
@@ -377,8 +378,7 @@ static void vg_run_alone(VgJob *job, VgContext *c, int threads) {
 
 /* Whether there is code for n lanes at once; else they are run in chunks. */
 static int vg_is_alone(const VgCode *code, ptrdiff_t n) {
-    if (n == 1 && code->single != NULL) return 1;
-    return n >= 1 && n <= code->vector && (code->one_block != NULL || code->shared != NULL);
+    return n >= 1 && n <= code->vector && (vg_code_alone(code, n) != NULL || code->shared != NULL);
 }
 
 /* Where scalar 0 would be if a run's numbers, in their array, were scalars. */

@@ -146,7 +146,7 @@ class Ahead:
         state = self.steps.state if self._go is None else self._go.after
         first = step * self.batch
         batches = np.arange(first, first + size * self.batch).reshape(size, self.batch) % self.count
-        plan = self.documents.plan(batches, self.steps.dtype, finest)
+        plan = self.documents.plan(batches, self.steps.dtype, finest, self.steps.threads)
         rates = list(map(self.schedule(), range(step, step + size)))
         self.steps.prepare(plan)
         began = perf_counter()

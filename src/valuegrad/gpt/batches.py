@@ -198,13 +198,14 @@ class Documents:
         tokens = np.array([token for document in documents for token in document], dtype=np.int64)
         return cls(tokens, np.array([len(document) for document in documents]), most, vocabulary)
 
-    def plan(self, batches: NDArray[np.int64], dtype: Any, finest: int = FINEST) -> Plan:
+    def plan(self, batches: NDArray[np.int64], dtype: Any, finest: int = FINEST, threads: int = 1) -> Plan:
         """The blocks of steps.
 
         Args:
             batches: int64[steps, documents], the documents of each step.
             dtype: of the numbers.
             finest: of this the lengths of programs are multiples at least.
+            threads: how many share the blocks; it changes no number of a step.
 
         Raises:
             IndexRangeError: a document that there isn't.
@@ -212,7 +213,7 @@ class Documents:
         from valuegrad._replay import fill_blocks, sorted_blocks
 
         steps, batch = batches.shape
-        width = _width(batch, np.dtype(dtype).itemsize)
+        width = _width(batch, np.dtype(dtype).itemsize, threads)
         order, longest, tokens = sorted_blocks(np.ascontiguousarray(batches), self.positions, self.most, width)
         lengths = _all_padded(self.most, finest)[longest]
         count = lengths.shape[1]
@@ -234,8 +235,21 @@ class Documents:
         )
 
 
-def _width(batch: int, item: int) -> int:
-    """How many documents a block has, but for the last: whole vectors, of which a step has so many at most."""
+def halves_pay() -> bool:
+    """Whether half of a vector takes half the time on this processor."""
+    from valuegrad._replay import Code
+
+    return not Code.has_wide_units()
+
+
+def _width(batch: int, item: int, threads: int) -> int:
+    """How many documents a block has, but for the last: whole vectors, of which a step has so many at most.
+
+    Half a vector where whole ones are too few for the threads to share them evenly, and it takes half the time: the
+    longest documents are side by side, and who has them is the last to be ready.
+    """
     vector = VECTOR_BYTES // item
     vectors = -(-batch // vector)
+    if threads > 1 and vectors < 2 * threads and batch > 1 and halves_pay():
+        return vector // 2
     return vector * -(-vectors // MOST_BLOCKS)

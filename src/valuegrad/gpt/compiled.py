@@ -108,7 +108,7 @@ class Steps:
         """
         sizes = self.model.settings
         found = Documents.of_tokens(documents, sizes.block_size, len(self.model.token_embedding.weight))
-        plan = found.plan(np.arange(len(documents))[None], self.dtype)
+        plan = found.plan(np.arange(len(documents))[None], self.dtype, threads=self.threads)
         self.state, losses = self.run(plan, [rate], t, self.state)
         return float(losses[0])
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from valuegrad.lower.boxes import BOXES, MOST, Box, Rows, least, shared_columns
 from valuegrad.lower.tiles import Operand, Place, best_tile
-from valuegrad.lower.vectors import BLOCK, BROADCAST
+from valuegrad.lower.vectors import BROADCAST
 from valuegrad.roll.kernels import GATHER
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def tile_across(loops: Loops, rows: Rows) -> Place | None:
     for c in rows.pieces[0]:
         along = {d for d in range(rows.rank) if rows.strides[:, d, c].any()} | (set() if c in shared else {BOXES})
         if c >= 0:
-            size = loops.item if loops.along[c] == BROADCAST else BLOCK
+            size = loops.item if loops.along[c] == BROADCAST else loops.block
             operands.append(Operand(1.0, frozenset(along), size, False))
     tile = best_tile(sizes, operands, float(rows.lengths.mean()), loops.target.registers)
     return tile if tile.get(BOXES, 1) > 1 else None

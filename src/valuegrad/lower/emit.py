@@ -18,7 +18,7 @@ from valuegrad.lower.loops import ARGUMENTS, PARTS, Loops
 from valuegrad.lower.machine_code import What
 from valuegrad.lower.sequential import ordered_loop
 from valuegrad.lower.sharing import Sharing
-from valuegrad.lower.vectors import ATTRIBUTES, BLOCK, Target, is_call
+from valuegrad.lower.vectors import ATTRIBUTES, BLOCK, MOST_REGISTERS, Target, is_call
 from valuegrad.roll.again import computed_again
 from valuegrad.roll.calls import calls_apart
 from valuegrad.roll.feeding import counting, fed
@@ -77,7 +77,9 @@ def emit_segment(
         NotImplementedError: it is not worth it that threads share this.
     """
     lanes, single = BLOCK // target.item, what == "one lane"
-    vectors = 2 if what == "two blocks" else 1
+    block = {"two blocks": 2 * BLOCK, "half a block": BLOCK // 2}.get(what, BLOCK)
+    if block < BLOCK:  # of a vector's registers it takes half
+        target = replace(target, registers=min(2 * target.registers, MOST_REGISTERS))
     if single:
         kernels = [replace(k, packs=packs_of(k, lanes, is_call)) if isinstance(k, Sequence) else k for k in kernels]
     kernels = computed_again(kernels, BLOCK // lanes if single else BLOCK)
@@ -90,11 +92,11 @@ def emit_segment(
     kernels = summed_early(kernels)
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
-    loops = Loops(target, single, slots, places, vectors)
-    loops.are_all = what in ("one block", "shared block")
+    loops = Loops(target, single, slots, places, block)
+    loops.are_all = what in ("one block", "half a block", "shared block")
     loops.apart = {g: apart for g, (_, _, apart) in held.items()}
     used = slots + (-(-end // lanes) if single else end)
-    loops.rooms_at = used * loops.block
+    loops.rooms_at = -(-used * loops.block // BLOCK) * BLOCK
     sharing = Sharing(parts, loops.space, loops.item) if what == "shared block" else None
     calls: list[str] = []
     for i, kernel in enumerate(kernels):
@@ -115,7 +117,7 @@ def emit_segment(
         raise NotImplementedError("threads would wait for each other")
     main = [*head, *calls, "  ret void", "}"]
     text = "\n".join([*sorted(loops.declared), *loops.tables, *loops.written, *main, ATTRIBUTES])
-    return text, used + -(-rooms * loops.rooms_size // loops.block)
+    return text, -(-(loops.rooms_at + rooms * loops.rooms_size) // loops.block)
 
 
 def _nests(loops: Loops, name: str, kernel: Kernel, sharing: Sharing | None) -> list[str]:

@@ -12,6 +12,7 @@ Where to start reading: ``exp``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ class _Exp:
         log_2: what is taken off first.
         rest: and then.
         coefficients: of r**2, r**3 ... in exp(r).
-        power: 2 to the multiples, the first V, the next V; none where n is whole.
+        power: 2 to the multiples; none where n is whole.
     """
 
     least: float
@@ -70,6 +71,7 @@ DOUBLE = _Exp(
 )
 """Of floats and of doubles."""
 
+WHOLE = 64  # bytes of a register
 LOG2_E = float.fromhex("0x1.71547652b82fep+0")
 
 ORDINARY = 2.0**-960, 2.0**1020
@@ -77,7 +79,7 @@ ORDINARY = 2.0**-960, 2.0**1020
 
 
 def exp(v: Vectors, x: str) -> str:
-    """exp of a whole register.
+    """exp of a whole register, or of half of one.
 
     Args:
         v: what the function is written with.
@@ -102,15 +104,29 @@ def exp(v: Vectors, x: str) -> str:
         total = v.fused(total, r2, pairs.pop())
     part = v.fused(total, r2, r)
     if m.power:
-        first, second = (v.numbers(m.power[k : k + v.lanes]) for k in (0, v.lanes))
-        power = v.picked(first, second, w(f"bitcast {t} {moved} to {v.type('i64')}"))
+        power = _power(v, m.power, w(f"bitcast {t} {moved} to {v.type('i64')}"))
         result = v.fused(power, part, power)
     else:
         result = w(f"fadd {t} {number(1.0)}, {part}")
-    scale = f"llvm.x86.avx512.mask.scalef.{kind}.512"
-    v.declared.add(f"declare {t} @{scale}({t}, {t}, {t}, {mask}, i32)")
+    scale = f"llvm.x86.avx512.mask.scalef.{kind}.{8 * v.block}"
+    rounding, nearest = (", i32", ", i32 4") if v.block == WHOLE else ("", "")
     lanes = w(f"bitcast {i1} {is_there} to {mask}")
-    return w(f"call {t} @{scale}({t} {result}, {t} {n}, {t} zeroinitializer, {mask} {lanes}, i32 4)")
+    if v.lanes < 8:
+        mask, lanes = "i8", w(f"zext {mask} {lanes} to i8")
+    v.declared.add(f"declare {t} @{scale}({t}, {t}, {t}, {mask}{rounding})")
+    return w(f"call {t} @{scale}({t} {result}, {t} {n}, {t} zeroinitializer, {mask} {lanes}{nearest})")
+
+
+def _power(v: Vectors, powers: Sequence[float], bits: str) -> str:
+    """Of the powers that fill two registers, or four, those which the lowest bits say."""
+    w, whole = v.w, v.type("i64")
+    tables = [v.numbers(powers[k : k + v.lanes]) for k in range(0, len(powers), v.lanes)]
+    found = [v.picked(first, second, bits) for first, second in zip(tables[::2], tables[1::2])]
+    if len(found) == 1:
+        return found[0]
+    bit = w(f"and {whole} {bits}, {v.splat('i64', 2 * v.lanes)}")
+    is_first = w(f"icmp eq {whole} {bit}, zeroinitializer")
+    return w(f"select {v.type('i1')} {is_first}, {v.type()} {found[0]}, {v.type()} {found[1]}")
 
 
 def sqrt(v: Vectors, x: str) -> str:

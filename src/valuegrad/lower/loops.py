@@ -60,8 +60,8 @@ class Loops(Vectors):
         written: the functions.
     """
 
-    def __init__(self, target: Target, single: bool, frame: int, storage: dict[int, int], vectors: int = 1) -> None:
-        super().__init__(target, single, vectors)
+    def __init__(self, target: Target, single: bool, frame: int, storage: dict[int, int], block: int = BLOCK) -> None:
+        super().__init__(target, single, block)
         self.frame, self.storage = frame, storage
         self.apart: dict[int, int] = {}
         self.rows = 0  # of a vector so many members, if that is known
@@ -149,9 +149,10 @@ class Loops(Vectors):
             head.append("  %before = mul i64 %first, %size")
             head.append(f"  %begin = add i64 %before, {self.rooms_at}")
             head.append("  %rooms = getelementptr i8, ptr %frame, i64 %begin")
+        vector = f"[{BLOCK // self.item} x {self.scalar}]"
         for room in ("a", "b", "out") if self.calls else ():
-            head.append(f"  %{room} = alloca [{self.lanes} x {self.scalar}], align {BLOCK}")
-            head.append(f"  store [{self.lanes} x {self.scalar}] zeroinitializer, ptr %{room}, align {BLOCK}")
+            head.append(f"  %{room} = alloca {vector}, align {BLOCK}")
+            head.append(f"  store {vector} zeroinitializer, ptr %{room}, align {BLOCK}")
         arguments = f"{ARGUMENTS}, {PARTS}" if self.is_shared else ARGUMENTS
         lines = [f"define internal void @{name}({arguments}) #0 {{", *head, "  br label %body", *self.w.lines, "}"]
         self.written.append("\n".join(lines))
@@ -415,7 +416,7 @@ class Loops(Vectors):
                 how = self.along[c]
                 price = 1.0 if how in (BROADCAST, SIDE_BY_SIDE) else TURNED if c in turns else APART
                 along = frozenset(d for d in sizes if box.strides[d][c] != 0)
-                size = self.item if how == BROADCAST else BLOCK
+                size = self.item if how == BROADCAST else self.block
                 if c >= 0:
                     operands.append(Operand(price, along, size, is_far(self, c, box.lengths[q], step)))
         registers = self.target.registers - sum(len(feed.bodies) for feed in feeds) - (3 * TERMS if turns else 0)

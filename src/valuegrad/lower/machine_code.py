@@ -28,7 +28,7 @@ PRE, MAIN, POST, LAST, STREAM, WIDE = range(6)
 """The functions: of the segments, the one that runs the lanes on the arrays themselves, and one that runs two blocks of
 lanes side by side."""
 
-What = Literal["blocks", "one lane", "one block", "shared block", "two blocks"]
+What = Literal["blocks", "one lane", "one block", "shared block", "half a block", "two blocks"]
 """What a segment's function computes: V lanes of perhaps many, whose sums go on with the next ones; one lane; or V,
 which are all there are, or more than there are, on one thread or several.  In these three sums over the lanes are
 totals at once.  Two blocks are 2 V lanes without such sums."""

@@ -97,7 +97,7 @@ def far_columns(loops: Loops, box: Box, own: int, other: int) -> list[Far]:
                 continue
             assert isinstance(length, int)
             assert isinstance(step, int)
-            found.append(Far(column, length, step, BLOCK if is_whole else loops.item))
+            found.append(Far(column, length, step, loops.block if is_whole else loops.item))
     return found
 
 
@@ -118,14 +118,14 @@ def pack(loops: Loops, box: Box, far: Far, own: int, tile: int, extent: int) -> 
             first = w(f"getelementptr i8, ptr {row}, i64 {w.mul(t, w.mul(stride, tile))}")
             place = w.add(w.mul(t, tile * far.length * unit), w.mul(k, members * unit))
             to = w(f"getelementptr i8, ptr {room}, i64 {place}")
-            if unit != BLOCK:
+            if unit != loops.block:
                 kind = f"<{members} x {loops.scalar}>"
                 w.do(f"store {kind} {w(f'load {kind}, ptr {first}, align {unit}')}, ptr {to}, align {unit}")
                 return []
             for i in range(members):
                 at = w(f"getelementptr i8, ptr {first}, i64 {w.mul(stride, i)}")
                 here = w(f"getelementptr i8, ptr {to}, i64 {i * unit}")
-                w.do(f"store {loops.type()} {loops.load(far.column, at)}, ptr {here}, align {BLOCK}")
+                w.do(f"store {loops.type()} {loops.load(far.column, at)}, ptr {here}, align {min(unit, BLOCK)}")
             return []
 
         w.loop(full, [], lambda t, _: one(t, tile))

@@ -97,10 +97,11 @@ class Vectors:
     Args:
         target: what it is written for.
         single: one lane, and vectors run along members; else vectors are V lanes.
-        vectors: so many times V lanes, of which LLVM makes as many registers.
+        block: bytes of a vector: BLOCK; twice as many, of which LLVM makes two registers; or half of them.
 
     Attributes:
         w: the function being written.
+        aligned: of how many bytes the address of a whole vector is a multiple.
         width: elements of a vector; 1: a scalar.
         mask: of which elements there are; None: all.
         along: for each column how a vector's elements lie.
@@ -108,11 +109,12 @@ class Vectors:
         waits_for_divider: much of a loop's time; roots of doubles then do without it.
     """
 
-    def __init__(self, target: Target, single: bool, vectors: int = 1) -> None:
+    def __init__(self, target: Target, single: bool, block: int = BLOCK) -> None:
         self.scalar = "double" if target.dtype == "float64" else "float"
         self.item, self.bits = target.item, 8 * target.item
-        self.vectors, self.block = vectors, BLOCK * vectors
+        self.block = block
         self.lanes = self.block // self.item
+        self.aligned = self.item if single else min(block, BLOCK)
         self.target, self.single = target, single
         self.declared: set[str] = set()
         self.w = Writer()
@@ -204,7 +206,7 @@ class Vectors:
         if how != SIDE_BY_SIDE:
             return self.gathered(self.pointers(column, where))
         if self.mask is None:
-            return w(f"load {t}, ptr {where}, align {self.item if self.single else BLOCK}")
+            return w(f"load {t}, ptr {where}, align {self.aligned}")
         align = "i32", str(self.item)
         return w(self.masked("load", t, "p0", ("ptr", where), align, self.all_or_mask(), (t, "zeroinitializer")))
 
@@ -213,7 +215,7 @@ class Vectors:
         t, how, v = self.type(), self.along[column], self.width
         align = "i32", str(self.item)
         if v == 1 or (how == SIDE_BY_SIDE and self.mask is None):
-            self.w.do(f"store {t} {value}, ptr {where}, align {self.item if self.single or v == 1 else BLOCK}")
+            self.w.do(f"store {t} {value}, ptr {where}, align {self.item if v == 1 else self.aligned}")
         elif how == -self.item and self.single:
             with self.forwards(column, where) as first:
                 self.store(column, first, self.reversed(t, value))
@@ -301,7 +303,7 @@ class Vectors:
             return "number", w(f"{ARITHMETIC[name]} {t} {numbers[0]}, {numbers[1]}")
         if name == "neg":
             return "number", w(f"fneg {t} {numbers[0]}")
-        if name == "sqrt" and self.waits_for_divider and self.bits == 64 and self.is_wide():
+        if name == "sqrt" and self.waits_for_divider and self.bits == 64 and self.is_wide() and self.block == BLOCK:
             return "number", sqrt(self, *numbers)
         if name in ("abs", "sqrt"):
             return "number", w(self.intrinsic("fabs" if name == "abs" else "sqrt", numbers[0]))
@@ -318,7 +320,7 @@ class Vectors:
         function, size = self.target.function(op)
         if OPS[op] == "exp" and size and self.is_wide():
             return exp(self, *numbers)
-        if not size and self.vectors > 1:
+        if not size and self.block > BLOCK:
             raise NotImplementedError(f"{OPS[op]} on several vectors")
         if size:
             return self._call_in_registers(function, size, numbers)
@@ -329,13 +331,13 @@ class Vectors:
     def picked(self, first: str, second: str, places: str) -> str:
         """For each element that of two registers, one behind the other, which the lowest bits of its place say."""
         t, whole = self.type(), self.type(f"i{self.bits}")
-        name = f"llvm.x86.avx512.vpermi2var.{'ps' if self.bits == 32 else 'pd'}.512"
+        name = f"llvm.x86.avx512.vpermi2var.{'ps' if self.bits == 32 else 'pd'}.{8 * self.block}"
         self.declared.add(f"declare {t} @{name}({t}, {whole}, {t})")
         return self.w(f"call {t} @{name}({t} {first}, {whole} {places}, {t} {second})")
 
     def is_wide(self) -> bool:
-        """Whether a vector is one of the registers that AVX-512 has."""
-        return self.target.registers == MOST_REGISTERS and self.vectors == 1 and self.width == self.lanes
+        """Whether a vector is one of the registers that AVX-512 has, or half of one, which its operations take, too."""
+        return self.target.registers == MOST_REGISTERS and self.block <= BLOCK and self.width == self.lanes
 
     def _call_through_memory(self, function: str, number: float, numbers: list[str]) -> str:
         """A function that takes V numbers from memory and leaves its results there."""
