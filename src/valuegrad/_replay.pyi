@@ -119,6 +119,19 @@ class Descent:
         threads: int = 1,
     ) -> int: ...
 
+def places_of_use(
+    starts: NDArray[np.int32],
+    operands: NDArray[np.int32],
+    group: NDArray[np.int32],
+    groups: int,
+    lists: NDArray[np.uint8],
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32], NDArray[np.uint8], NDArray[np.uint8]]: ...
+def uses_of(
+    starts: NDArray[np.int32],
+    operands: NDArray[np.int32],
+    group: NDArray[np.int32],
+    wanted: NDArray[np.uint8],
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]: ...
 def sorted_blocks(
     batches: NDArray[np.int64], positions: NDArray[np.int64], most: int, width: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]: ...

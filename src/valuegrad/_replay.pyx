@@ -504,3 +504,4 @@ cdef object raise_current():
 include "_executable.pxi"
 include "_descent.pxi"
 include "_plan.pxi"
+include "_uses.pxi"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from valuegrad._replay import places_of_use
 from valuegrad.primitives.opcodes import OPCODE
 
 if TYPE_CHECKING:
@@ -48,34 +49,24 @@ def _chosen(s: Segment) -> dict[int, tuple[int, int]]:
     sizes = np.bincount(s.group, minlength=s.groups)
     first = np.zeros(s.groups, dtype=np.int64)
     first[s.group[::-1]] = np.arange(len(s.ops))[::-1]
-    inner = np.flatnonzero(s.operands >= 0)
-    producer = s.group[s.operands[inner]]
-    cheap = np.isin(s.ops[first], list(CHEAP)) & (np.bincount(producer, minlength=s.groups) > sizes)
-    some = cheap[producer]
-    inner, producer = inner[some], producer[some]
-    owner = np.searchsorted(s.starts, inner, "right") - 1
-    user = s.group[owner].astype(np.int64)
-    slot = inner - s.starts[owner]
-    one = np.zeros((s.groups, 2), dtype=np.int64)
-    one[producer] = np.stack([user, slot], 1)
-    cheap[producer[(one[producer] != np.stack([user, slot], 1)).any(1)]] = False  # others are read in one place each
+    uses, user, slot, differs, _ = places_of_use(
+        s.starts, s.operands, s.group, s.groups, np.zeros(len(s.ops), dtype=np.uint8)
+    )
+    cheap = np.isin(s.ops[first], list(CHEAP)) & (uses > sizes) & (differs == 0)
     if not cheap.any():
         return {}
     widest = np.zeros(s.groups, dtype=np.int64)
     np.maximum.at(widest, s.group, arity)
     narrow = np.full(s.groups, 1 << 30, dtype=np.int64)
     np.minimum.at(narrow, s.group, arity)
-    order = np.argsort(producer, kind="stable")
-    bounds = np.searchsorted(producer[order], np.arange(s.groups + 1))
     found: dict[int, tuple[int, int]] = {}
     taken: set[int] = set()
     for g in np.flatnonzero(cheap).tolist():
-        uses = order[bounds[g] : bounds[g + 1]]
         if widest[g] > MOST_OPERANDS:
             continue
-        u, k = int(user[uses[0]]), int(slot[uses[0]])
+        u, k = int(user[g]), int(slot[g])
         fits = (
-            len(uses) == sizes[u] <= MOST_COPIES * sizes[g]
+            uses[g] == sizes[u] <= MOST_COPIES * sizes[g]
             and narrow[u] == widest[u] <= MOST_OPERANDS
             and not {g, u} & taken
         )

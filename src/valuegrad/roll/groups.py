@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from valuegrad._replay import places_of_use, uses_of
 from valuegrad.primitives.opcodes import OPCODE, OPS
 from valuegrad.roll.copies import copied
 
@@ -255,31 +256,16 @@ def _split_by_users(s: Segment) -> Segment:
     if s.runs:
         return s  # whose groups follow each other
     count = len(s.ops)
-    arity = np.diff(s.starts)
-    splits = np.bincount(s.group, minlength=s.groups) > LEAST_PART
     lists = is_long(s)
+    *_, differs, by_list = places_of_use(s.starts, s.operands, s.group, s.groups, lists.view(np.uint8))
+    splits = (np.bincount(s.group, minlength=s.groups) > LEAST_PART) & (differs > by_list)
     splits[s.group[lists]] = False
-    owner = np.repeat(np.arange(count, dtype=np.int32), arity)
-    inner = np.flatnonzero(s.operands >= 0)
-    owner, producer = owner[inner], s.group[s.operands[inner]]
-    by_list = lists[owner]
-    splits[producer[by_list]] = False
-    some = splits[producer]
-    some &= ~by_list  # most uses are by lists
-    inner, owner, producer = inner[some], owner[some], producer[some]
-    if not len(inner):
-        return s
-    slot = np.minimum(inner - s.starts[owner], MOST_SLOTS - 1)
-    users = s.group[owner].astype(np.int64) * MOST_SLOTS + slot
-    one = np.zeros(s.groups, dtype=np.int64)
-    one[producer] = users
-    differ = np.zeros(s.groups, dtype=bool)
-    differ[producer[one[producer] != users]] = True  # the others are used in one place each
-    splits &= differ
     if not splits.any():
         return s
-    some = splits[producer]
-    part = _components(s.operands[inner[some]], s.group.astype(np.int64), users[some])
+    owner, at = uses_of(s.starts, s.operands, s.group, splits.view(np.uint8))
+    slot = np.minimum(at - s.starts[owner], MOST_SLOTS - 1)
+    users = s.group[owner].astype(np.int64) * MOST_SLOTS + slot
+    part = _components(s.operands[at], s.group.astype(np.int64), users)
     label = np.zeros(count, dtype=np.int64)
     for g, members in enumerate(_members(s)):
         if not splits[g]:
