@@ -36,8 +36,10 @@ enum {
     VG_LINE = 64     /* bytes that processors hand each other */
 };
 
+typedef void (*VgItem)(void *argument, ptrdiff_t which, int32_t thread); /* thread: of the crew, 0: the one that leads */
+
 typedef struct VgCrew {
-    void (*item)(void *argument, ptrdiff_t which);
+    VgItem item;
     void *argument;
     uint64_t ticket; /* phase << 32 | items << 16 | taken */
     int32_t finished, over;
@@ -86,12 +88,12 @@ static inline void vg_pause(int64_t *looks) {
 }
 
 /* Take items as long as there are any. */
-static void vg_take_items(VgCrew *crew) {
+static void vg_take_items(VgCrew *crew, int32_t thread) {
     uint64_t ticket = __atomic_load_n(&crew->ticket, __ATOMIC_ACQUIRE);
     while ((ticket & 0xffff) < (ticket >> 16 & 0xffff)) {
         if (!__atomic_compare_exchange_n(&crew->ticket, &ticket, ticket + 1, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
             continue;
-        crew->item(crew->argument, (ptrdiff_t)(ticket & 0xffff));
+        crew->item(crew->argument, (ptrdiff_t)(ticket & 0xffff), thread);
         __atomic_add_fetch(&crew->finished, 1, __ATOMIC_RELEASE);
         ticket = __atomic_load_n(&crew->ticket, __ATOMIC_ACQUIRE);
     }
@@ -101,10 +103,10 @@ static void vg_join_crew(void *argument) {
     VgCrew *const crew = (VgCrew *)argument;
     const unsigned before = crew->flushes ? vg_flush_subnormals() : 0;
     int64_t looks = 0;
-    __atomic_add_fetch(&crew->helping, 1, __ATOMIC_RELEASE);
+    const int32_t thread = __atomic_add_fetch(&crew->helping, 1, __ATOMIC_RELEASE);
     while (!__atomic_load_n(&crew->over, __ATOMIC_ACQUIRE)) {
         const uint64_t ticket = __atomic_load_n(&crew->ticket, __ATOMIC_ACQUIRE);
-        if ((ticket & 0xffff) < (ticket >> 16 & 0xffff)) vg_take_items(crew), looks = 0;
+        if ((ticket & 0xffff) < (ticket >> 16 & 0xffff)) vg_take_items(crew, thread), looks = 0;
         else vg_pause(&looks);
     }
     if (crew->flushes) vg_keep_subnormals(before);
@@ -158,8 +160,8 @@ static void vg_await_crew(const VgCrew *crew, int threads, int64_t most) {
 #endif
 }
 
-/* Call item(argument, which) for each, on all threads of the crew (NULL: on this one). */
-static void vg_do(VgCrew *crew, ptrdiff_t items, void (*item)(void *, ptrdiff_t), void *argument) {
+/* Call item(argument, which, thread) for each, on all threads of the crew (NULL: on this one). */
+static void vg_do(VgCrew *crew, ptrdiff_t items, VgItem item, void *argument) {
 #if VG_HAS_THREADS
     if (crew != NULL) {
         const uint64_t phase = (crew->ticket >> 32) + 1;
@@ -168,14 +170,14 @@ static void vg_do(VgCrew *crew, ptrdiff_t items, void (*item)(void *, ptrdiff_t)
         crew->argument = argument;
         crew->finished = 0;
         __atomic_store_n(&crew->ticket, phase << 32 | (uint64_t)items << 16, __ATOMIC_RELEASE);
-        vg_take_items(crew);
+        vg_take_items(crew, 0);
         while (__atomic_load_n(&crew->finished, __ATOMIC_ACQUIRE) < items) vg_pause(&looks);
         return;
     }
 #else
     (void)crew;
 #endif
-    for (ptrdiff_t i = 0; i < items; i++) item(argument, i);
+    for (ptrdiff_t i = 0; i < items; i++) item(argument, i, 0);
 }
 
 /* --------------------------------------------------------------------------------------------------- meetings */

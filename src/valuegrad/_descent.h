@@ -16,12 +16,14 @@
  * a unit which has died does, its running mean falls to the smallest subnormal and stays there for good, and some
  * processors take 150 cycles for each operation on it.  See docs/decisions/0009-exact-by-default.md.
  *
+ * What threads write is their own, as a line that two of them write goes back and forth between their caches: each has
+ * its workspace of each program, and the blocks' sums are added where the update reads them, not onto those of a block.
+ *
  * A frame is what a program writes most of.  Programs of all lengths run on the same one, the thread's own, which so
  * stays in the second cache.  Where they are too large for that each keeps its own.
  *
  * Data structures
  *   VgBlock    a program, so many lanes, their numbers.
- *   VgFrame    memory for a frame, and whose it was.
  *   VgDescent  the steps: state, blocks, what the update gets at each step; and what the threads share.
  *
  * Where to start reading: vg_descend, then vg_block and vg_range, the two kinds of items. */
@@ -41,22 +43,18 @@ enum {
 };
 
 typedef struct VgBlock {
-    VgCode *code;        /* inputs: the parameters, the same for all lanes; then the lanes' */
+    int32_t program;     /* inputs: the parameters, the same for all lanes; then the lanes' */
     const char *numbers; /* of each of the lanes' inputs `lanes` numbers */
     int32_t lanes;
     int32_t extras;   /* how many inputs there are after the parameters */
     int32_t is_alone; /* the program is for one lane only: all its inputs count as the same for all lanes */
 } VgBlock;
 
-typedef struct VgFrame {
-    struct VgFrame *next;
-    const void *thread; /* an address of its own, of the thread that had it */
-    void *memory;
-} VgFrame;
-
 typedef struct VgDescent {
-    VgCode *update; /* inputs: data, gradient, memory, for each parameter; VG_UPDATE_NUMBERS.  Outputs: data, memory */
-    VgCode *clip;   /* inputs: the gradient's sum, share; output: the scale.  NULL: it is 1 */
+    VgCode **program; /* those of blocks; then those that `update` and `clip` are */
+    int32_t programs;
+    int32_t update;   /* inputs: data, gradient, memory, for each parameter; VG_UPDATE_NUMBERS.  Outputs: data, memory */
+    int32_t clip;     /* inputs: the gradient's sum, share; output: the scale.  -1: it is 1 */
     ptrdiff_t parameters;
     int32_t arrays; /* data and memory */
     char *state;    /* those, `stride` bytes each; the data's have room for a lone lane's inputs after them */
@@ -67,13 +65,18 @@ typedef struct VgDescent {
     const double *rows; /* of each step: rate, number, how many lanes it has */
     double *losses;     /* of each step the mean over its lanes, at its beginning */
     /* found by vg_descend */
-    char *gradients; /* parameters + 1 numbers for each block of a step: sums of the gradient, of the loss */
+    char *gradients; /* parameters + 1 numbers for each block of a step: sums of the gradient, of the loss; then for all */
     size_t row;      /* bytes of these */
-    VgFrame frame[VG_MOST_THREADS], *frames; /* one for each thread; those that no program runs on, or NULL */
+    ptrdiff_t most;  /* blocks of a step */
+    int threads;
+    VgWorkspace **workspace; /* of each program one for each thread, as soon as it has it */
+    char *frames;            /* of `frame` bytes for each thread; 0: each program has its own */
+    size_t frame;
     int error;
     /* for the items at hand */
     const VgBlock *blocks;
     int32_t summed; /* so many blocks' gradients are still to be added */
+    char *sum;      /* the gradient of all, when they are */
     ptrdiff_t range;
     double numbers[VG_UPDATE_NUMBERS];
 } VgDescent;
@@ -82,55 +85,43 @@ static char *vg_gradient(const VgDescent *d, ptrdiff_t block) {
     return d->gradients + (size_t)block * d->row;
 }
 
-/* Take the frame that this thread had before, else another one, if there are any; or put one back. */
-static VgFrame *vg_change_frames(VgDescent *d, VgFrame *back) {
-    static VG_THREAD_LOCAL char here;
-    VgFrame **at = &d->frames, *found = back;
-#if VG_HAS_THREADS
-    pthread_mutex_lock(&vg_pool.mutex);
-#endif
-    if (back != NULL) {
-        back->thread = &here;
-        back->next = d->frames;
-        d->frames = back;
-    } else {
-        while (*at != NULL && (*at)->thread != &here) at = &(*at)->next;
-        if (*at == NULL) at = &d->frames;
-        found = *at;
-        if (found != NULL) *at = found->next;
+static VgCode *vg_update(const VgDescent *d) { return d->program[d->update]; }
+
+/* A thread's workspace of a program, NULL without memory. */
+static VgWorkspace *vg_own_workspace(const VgDescent *d, int32_t program, int32_t thread) {
+    VgCode *const code = d->program[program];
+    VgWorkspace **const own = &d->workspace[(ptrdiff_t)program * d->threads + thread];
+    if (*own != NULL && (*own)->slots < code->slots) { /* another function of it was made meanwhile */
+        vg_free_workspace(*own);
+        *own = NULL;
     }
-#if VG_HAS_THREADS
-    pthread_mutex_unlock(&vg_pool.mutex);
-#endif
-    return found;
+    if (*own == NULL) *own = vg_first_of(code, &code->own);
+    if (*own == NULL) *own = vg_new_workspace(code, NULL);
+    return *own;
 }
 
-/* Run a program on a workspace of its own and a frame of this thread's.  The first error of all is kept. */
-static void vg_run_job(VgDescent *d, VgJob *job) {
-    VgWorkspace *const free = vg_first_of(job->code, &job->code->own);
-    VgWorkspace *const w = free ? free : vg_new_workspace(job->code, NULL);
+/* Run a program on a thread's workspace and frame.  The first error of all is kept. */
+static void vg_run_job(VgDescent *d, VgJob *job, int32_t program, int32_t thread) {
+    job->code = d->program[program];
+    VgWorkspace *const w = vg_own_workspace(d, program, thread);
     if (w == NULL) {
         d->error = VG_NO_MEMORY;
         return;
     }
-    VgFrame *const frame = vg_change_frames(d, NULL);
     void *const own = w->context.frame;
-    if (frame != NULL) w->context.frame = frame->memory;
+    if (vg_frame_bytes(job->code) <= d->frame) w->context.frame = d->frames + (size_t)thread * d->frame;
     const int error = vg_run(job, w, 1);
     w->context.frame = own;
-    if (frame != NULL) vg_change_frames(d, frame);
-    vg_put_first(&job->code->own, w);
     if (error) d->error = error;
 }
 
 /* A block's sums of gradient and loss; the crew, if there is one, may share it. */
-static void vg_block(VgDescent *d, ptrdiff_t which, VgCrew *crew) {
+static void vg_block(VgDescent *d, ptrdiff_t which, int32_t thread, VgCrew *crew) {
     const VgBlock *const b = &d->blocks[which];
-    const size_t item = b->code->item;
+    const size_t item = vg_update(d)->item;
     const char *inputs[VG_MOST_EXTRAS];
     VgJob job;
     memset(&job, 0, sizeof job);
-    job.code = b->code;
     job.n = b->lanes;
     job.crew = crew;
     job.inputs = inputs;
@@ -140,21 +131,21 @@ static void vg_block(VgDescent *d, ptrdiff_t which, VgCrew *crew) {
         memcpy(d->state + (size_t)d->parameters * item, b->numbers, (size_t)b->extras * item);
     else
         for (int32_t i = 0; i < b->extras; i++) inputs[i] = b->numbers + (size_t)i * (size_t)b->lanes * item;
-    vg_run_job(d, &job);
+    vg_run_job(d, &job, b->program, thread);
 }
 
 /* Whether a block and the next one, if there is one, are halves of one: then they have no more lanes than that together. */
 static int vg_are_halves(const VgDescent *d, ptrdiff_t block) {
-    return block + 1 < d->summed && d->blocks[block].lanes + d->blocks[block + 1].lanes <= d->blocks[block].code->vector;
+    return block + 1 < d->summed && d->blocks[block].lanes + d->blocks[block + 1].lanes <= vg_update(d)->vector;
 }
 
 static void vg_sum_blocks(const VgDescent *d, ptrdiff_t from, ptrdiff_t count) {
-    const size_t at = (size_t)from * d->update->item;
-    const int is_float32 = d->update->is_float32;
-    for (ptrdiff_t b = 0, next; b < d->summed; b = next) {
-        next = b + 1;
-        if (vg_are_halves(d, b)) vg_add_numbers(is_float32, vg_gradient(d, b) + at, vg_gradient(d, next++) + at, count);
-        if (b > 0) vg_add_numbers(is_float32, vg_gradient(d, 0) + at, vg_gradient(d, b) + at, count);
+    const size_t at = (size_t)from * vg_update(d)->item;
+    for (ptrdiff_t b = 0, next; d->summed > 1 && b < d->summed; b = next) {
+        const int are_halves = vg_are_halves(d, b);
+        next = b + 1 + are_halves;
+        vg_add_rows(vg_update(d)->is_float32, d->sum + at, b > 0, vg_gradient(d, b) + at,
+                    are_halves ? vg_gradient(d, b + 1) + at : NULL, count);
     }
 }
 
@@ -162,17 +153,17 @@ static void vg_sum_blocks(const VgDescent *d, ptrdiff_t from, ptrdiff_t count) {
 static double vg_loss(const VgDescent *d) {
     double loss = 0.0;
     for (ptrdiff_t b = 0, next; b < d->summed; b = next) {
-        double sum = vg_get(d->update, vg_gradient(d, b), d->parameters);
+        double sum = vg_get(vg_update(d), vg_gradient(d, b), d->parameters);
         next = b + 1;
-        if (vg_are_halves(d, b)) sum += vg_get(d->update, vg_gradient(d, next++), d->parameters);
-        loss += d->update->is_float32 ? (float)sum : sum;
+        if (vg_are_halves(d, b)) sum += vg_get(vg_update(d), vg_gradient(d, next++), d->parameters);
+        loss += vg_update(d)->is_float32 ? (float)sum : sum;
     }
     return loss;
 }
 
 /* Update a range of the parameters. */
-static void vg_range(VgDescent *d, ptrdiff_t which) {
-    VgCode *const code = d->update;
+static void vg_range(VgDescent *d, ptrdiff_t which, int32_t thread) {
+    VgCode *const code = vg_update(d);
     const ptrdiff_t from = which * d->range, left = d->parameters - from, count = left < d->range ? left : d->range;
     const char *inputs[VG_MOST_ARRAYS + 1];
     char *outputs[VG_MOST_ARRAYS];
@@ -183,43 +174,43 @@ static void vg_range(VgDescent *d, ptrdiff_t which) {
         outputs[i] = d->state + i * d->stride + (size_t)from * code->item;
         inputs[i + (i > 0)] = outputs[i];
     }
-    inputs[1] = vg_gradient(d, 0) + (size_t)from * code->item;
+    inputs[1] = d->sum + (size_t)from * code->item;
     for (int i = 0; i < VG_UPDATE_NUMBERS; i++) vg_put(code, packed, i, d->numbers[i]);
     memset(&job, 0, sizeof job);
-    job.code = code;
     job.n = count;
     job.inputs = inputs;
     job.outputs = outputs;
     job.packed = (const char *)packed;
     job.packed_out = (char *)packed; /* nothing goes there */
-    vg_run_job(d, &job);
+    vg_run_job(d, &job, d->update, thread);
 }
 
 /* By what the gradient is multiplied so that it is not too long.  It must have been summed. */
 static double vg_scale(VgDescent *d) {
-    VgCode *const code = d->clip;
     double scale[1];
     VgJob job;
-    if (code == NULL) return 1.0;
-    vg_put(code, vg_gradient(d, 0), d->parameters, d->numbers[2]); /* where the loss was */
+    if (d->clip < 0) return 1.0;
+    vg_put(vg_update(d), d->sum, d->parameters, d->numbers[2]); /* where the loss was */
     memset(&job, 0, sizeof job);
-    job.code = code;
     job.n = 1;
-    job.packed = vg_gradient(d, 0);
+    job.packed = d->sum;
     job.packed_out = (char *)scale;
-    vg_run_job(d, &job);
-    return vg_get(code, scale, 0);
+    vg_run_job(d, &job, d->clip, 0);
+    return vg_get(vg_update(d), scale, 0);
 }
 
-static void vg_do_block(void *d, ptrdiff_t which) { vg_block((VgDescent *)d, which, NULL); }
-static void vg_do_range(void *d, ptrdiff_t which) { vg_range((VgDescent *)d, which); }
+static void vg_do_block(void *d, ptrdiff_t which, int32_t thread) { vg_block((VgDescent *)d, which, thread, NULL); }
+static void vg_do_range(void *d, ptrdiff_t which, int32_t thread) { vg_range((VgDescent *)d, which, thread); }
 
 /* ------------------------------------------------------------------------------------------------------- steps */
 /* Whether the threads share one block after the other, as there are too few for each to take one. */
 static int vg_shares(const VgDescent *d, ptrdiff_t blocks, const VgCrew *crew, int threads) {
     if (blocks >= threads) return 0;
     for (ptrdiff_t b = 0; b < blocks; b++)
-        if (d->blocks[b].code->shared == NULL || !vg_has_crew(crew, d->blocks[b].code->parts)) return 0;
+        {
+        const VgCode *const code = d->program[d->blocks[b].program];
+        if (code->shared == NULL || !vg_has_crew(crew, code->parts)) return 0;
+    }
     return 1;
 }
 
@@ -229,24 +220,25 @@ static int vg_descend_step(VgDescent *d, ptrdiff_t step, VgCrew *crew, int threa
     const double *const row = d->rows + 3 * step;
     d->blocks = d->block + d->first[step];
     if (vg_shares(d, blocks, crew, threads))
-        for (ptrdiff_t b = 0; b < blocks; b++) vg_block(d, b, crew);
+        for (ptrdiff_t b = 0; b < blocks; b++) vg_block(d, b, 0, crew);
     else
         vg_do(crew, blocks, vg_do_block, d);
     if (d->error) return 0;
     d->summed = (int32_t)blocks;
+    d->sum = vg_gradient(d, blocks > 1 ? d->most : 0);
     d->losses[step] = vg_loss(d) / row[2];
     if (!isfinite(d->losses[step])) return 0;
     d->numbers[0] = row[0];
     d->numbers[1] = row[1];
     d->numbers[2] = 1.0 / row[2];
-    if (d->clip != NULL) {
+    if (d->clip >= 0) {
         vg_sum_blocks(d, 0, d->parameters);
         d->summed = 1;
     }
     d->numbers[3] = vg_scale(d);
     d->range = d->parameters;
-    if (threads > 1) { /* two each, so that the last one to come has little left to do */
-        d->range = (d->parameters / (2 * threads) + 63) & ~(ptrdiff_t)63;
+    if (threads > 1) { /* one each: more would go from thread to thread, and with them their lines */
+        d->range = (d->parameters / threads + 63) & ~(ptrdiff_t)63;
         if (d->range < VG_LEAST_RANGE) d->range = VG_LEAST_RANGE;
     }
     vg_do(crew, (d->parameters + d->range - 1) / d->range, vg_do_range, d);
@@ -255,43 +247,57 @@ static int vg_descend_step(VgDescent *d, ptrdiff_t step, VgCrew *crew, int threa
 
 /* Bytes of the largest frame that the programs need; 0 if it is too large to be shared. */
 static size_t vg_largest_frame(const VgDescent *d) {
-    size_t most = vg_frame_bytes(d->update);
-    if (d->clip != NULL && vg_frame_bytes(d->clip) > most) most = vg_frame_bytes(d->clip);
-    for (int64_t b = d->first[0]; b < d->first[d->steps]; b++)
-        if (vg_frame_bytes(d->block[b].code) > most) most = vg_frame_bytes(d->block[b].code);
+    size_t most = 0;
+    for (int32_t k = 0; k < d->programs; k++)
+        if (vg_frame_bytes(d->program[k]) > most) most = vg_frame_bytes(d->program[k]);
     return most <= VG_SECOND_CACHE ? most : 0;
+}
+
+/* Memory for gradients and frames, in *memory, and for lists of workspaces; both are vg_end_descent's.  VG_NO_MEMORY, or 0. */
+static int vg_begin_descent(VgDescent *d, void **memory) {
+    const size_t rows = (size_t)(d->most + 1) * d->row;
+    d->workspace = (VgWorkspace **)calloc((size_t)d->programs * (size_t)d->threads, sizeof *d->workspace);
+    d->frame = vg_largest_frame(d);
+    *memory = vg_room(rows + (size_t)d->threads * d->frame + 64);
+    if (d->workspace == NULL || *memory == NULL) return VG_NO_MEMORY;
+    d->gradients = (char *)vg_aligned((size_t)(uintptr_t)*memory);
+    d->frames = d->gradients + rows;
+    return 0;
+}
+
+static void vg_end_descent(VgDescent *d, void *memory) {
+    for (int32_t k = 0; d->workspace != NULL && k < d->programs; k++)
+        for (int t = 0; t < d->threads; t++) {
+            VgWorkspace *const w = d->workspace[(ptrdiff_t)k * d->threads + t];
+            if (w != NULL) vg_put_first(&d->program[k]->own, w);
+        }
+    free(d->workspace);
+    free(memory);
 }
 
 /* Do the steps; the caller has checked the arrays.  *done: so many, before one whose loss is not finite.  Needs no
  * GIL.  0, or VG_NO_MEMORY: then the state means nothing. */
 static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
-    ptrdiff_t most = 1;
+    void *memory;
     *done = 0;
+    d->most = 1;
     for (ptrdiff_t k = 0; k < d->steps; k++)
-        if (d->first[k + 1] - d->first[k] > most) most = (ptrdiff_t)(d->first[k + 1] - d->first[k]);
-    d->row = vg_aligned((size_t)(d->parameters + 1) * d->update->item);
-    if (most == 1 && d->block[0].code->shared == NULL) threads = 1;
+        if (d->first[k + 1] - d->first[k] > d->most) d->most = (ptrdiff_t)(d->first[k + 1] - d->first[k]);
+    d->row = vg_aligned((size_t)(d->parameters + 1) * vg_update(d)->item);
+    if (d->most == 1 && d->program[d->block[0].program]->shared == NULL) threads = 1;
     if (threads > VG_MOST_THREADS) threads = VG_MOST_THREADS;
-    const size_t frame = vg_largest_frame(d);
-    char *const memory = (char *)vg_room((size_t)most * d->row + (size_t)threads * frame + 64);
-    if (memory == NULL) return VG_NO_MEMORY;
-    d->gradients = memory + (vg_aligned((size_t)(uintptr_t)memory) - (size_t)(uintptr_t)memory);
-    d->frames = NULL;
-    for (int t = 0; frame > 0 && t < threads; t++) {
-        d->frame[t].memory = d->gradients + (size_t)most * d->row + (size_t)t * frame;
-        vg_change_frames(d, &d->frame[t]);
-    }
-    d->error = 0;
+    d->threads = threads;
+    d->error = vg_begin_descent(d, &memory);
     VgCrew crew, *const others = threads > 1 ? &crew : NULL;
     if (others) {
         vg_begin_crew(others, threads, 1);
-        if (most < threads) vg_await_crew(others, threads, 10 * VG_WAKING); /* parts of a block need them all */
+        if (d->most < threads) vg_await_crew(others, threads, 10 * VG_WAKING); /* parts of a block need them all */
     }
     const unsigned before = vg_flush_subnormals();
-    while (*done < d->steps && vg_descend_step(d, *done, others, threads)) ++*done;
+    while (!d->error && *done < d->steps && vg_descend_step(d, *done, others, threads)) ++*done;
     vg_keep_subnormals(before);
     if (others) vg_end_crew(others);
-    free(memory);
+    vg_end_descent(d, memory);
     return d->error;
 }
 

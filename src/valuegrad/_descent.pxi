@@ -11,12 +11,12 @@ cdef extern from "_descent.h":
     enum:
         VG_UPDATE_NUMBERS, VG_MOST_ARRAYS, VG_MOST_EXTRAS, VG_MOST_BLOCKS
     ctypedef struct VgBlock:
-        VgCode *code
+        int32_t program
         const char *numbers
         int32_t lanes, extras, is_alone
     ctypedef struct VgDescent:
-        VgCode *update
-        VgCode *clip
+        VgCode **program
+        int32_t programs, update, clip
         Py_ssize_t parameters
         int32_t arrays
         char *state
@@ -158,7 +158,7 @@ cdef class Descent:
                 raise ShapeError(f"Descent.run() got program {code_of[i]} for block {i}; there are {len(codes)}")
             program = <Code>codes[code_of[i]]
             code = program.code
-            block[i].code = code
+            block[i].program = code_of[i]
             block[i].lanes = lanes[i]
             block[i].extras = code.lowered.inputs - <int32_t>self.parameters
             block[i].is_alone = program.lane_inputs == 0
@@ -186,8 +186,16 @@ cdef class Descent:
         self.update.ensure(2, 1)
         if self.clip is not None:
             self.clip.ensure(1, 1)
-        d.update = update
-        d.clip = NULL if self.clip is None else self.clip.made()
+        cdef Code each
+        cdef list programs = [*codes, self.update, *([] if self.clip is None else [self.clip])]
+        cdef uint64_t[::1] addresses = numpy.empty(len(programs), numpy.uint64)
+        for i in range(len(programs)):
+            each = programs[i]
+            addresses[i] = <uint64_t><uintptr_t>each.made()
+        d.program = <VgCode **>&addresses[0]
+        d.programs = <int32_t>len(programs)
+        d.update = <int32_t>len(codes)
+        d.clip = -1 if self.clip is None else d.update + 1
         d.parameters = self.parameters
         d.arrays = self.arrays
         d.state = of_state.numbers

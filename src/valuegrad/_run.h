@@ -326,7 +326,10 @@ static void vg_run_parts(VgSharedBlock *block, int64_t first, int64_t end) {
                         &block->meeting);
 }
 
-static void vg_run_part(void *block, ptrdiff_t part) { vg_run_parts((VgSharedBlock *)block, part, part + 1); }
+static void vg_run_part(void *block, ptrdiff_t part, int32_t thread) {
+    (void)thread;
+    vg_run_parts((VgSharedBlock *)block, part, part + 1);
+}
 
 static void vg_run_shared(const VgCode *code, const VgContext *c, VgCrew *crew) {
     VgSharedBlock block;
