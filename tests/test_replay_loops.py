@@ -258,6 +258,23 @@ def test_sums_of_long_and_short_programs_are_one_tree(length: int, sums: int, dt
             assert bits(own, dtype) == bits(want_own, dtype), (code.backend, n, threads)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [7, 9, 17, 24, 40, 100, 530])
+def test_where_sums_are_cut_does_not_depend_on_how_many_vectors_machine_code_computes_at_once(
+    n: int, dtype: str
+) -> None:
+    nodes = Nodes(inputs=1)
+    x, before = nodes.add("sin", [0]), 0
+    for k in range(LONG_PROGRAM):  # few numbers are in use at once, so several vectors of them fit
+        x, before = nodes.add("maximum", [x, before]) if k % 3 else nodes.add("sub", [0, x]), x
+    graph = nodes.graph([nodes.add("batch_sum", [node]) for node in (x, before)])
+    lanes = [np.random.default_rng(n).normal(size=n).astype(dtype)]
+    expected = bits(packed(readable(graph, [0], dtype), n, np.empty(0, dtype), lanes)[0], dtype)
+    for backend in BACKENDS:
+        code = code_of(graph, [0], dtype=dtype, strict=True, backend=backend)
+        assert bits(packed(code, n, np.empty(0, dtype), lanes)[0], dtype) == expected, backend
+
+
 def test_many_python_threads_share_the_helping_ones() -> None:
     graph, uniform = long_program(LONG_PROGRAM + 100, 50)
     codes = [code_of(graph, uniform) for _ in range(3)]

@@ -147,3 +147,27 @@ def test_a_program_without_sums_has_one_function_for_any_number_of_lanes(made):
     for n in (5, 40):
         program(np.ones(n))
     assert made == ["blocks"]
+
+
+@pytest.mark.parametrize("n", [9, 24, 70])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sums_of_long_programs_are_cut_alike_rolled_and_not(n, dtype, monkeypatch):
+    units, steps = 16, 30
+    size = units * (units + 1)
+
+    def loss(w, *xs):
+        h = [0.0] * units
+        for x in xs:
+            h = [vg.tanh(vg.dot(w[i * units : (i + 1) * units], h) + w[units * units + i] * x) for i in range(units)]
+            h = [vg.sin(a) * a + x for a in h]
+        return vg.sum(h)
+
+    w, random = 0.3 * np.sin(7.0 * np.arange(size)), np.random.default_rng(n)
+    xs = [random.normal(size=n) for _ in range(steps)]
+    found = []
+    for wish in ("off", "on"):
+        monkeypatch.setenv("VALUEGRAD_ROLL", wish)
+        program = vg.compile(loss, vectors="w", dtype=dtype, strict=True, cache=False)
+        _, gradient = program.value_and_grad(w, *xs)
+        found.append(np.asarray(gradient[0]))
+    np.testing.assert_array_equal(*found)

@@ -225,6 +225,11 @@ static int vg_compile_segment(VgCode *code, int k, int strict) {
     return 1;
 }
 
+enum {
+    VG_LONG_PROGRAM = 5000, /* instructions of which a few blocks of lanes are worth a thread: */
+    VG_LONG_BLOCKS = 2      /* those that machine code computes side by side (_chunks.h) */
+};
+
 /* `main` for several vectors as well, where the assembler finds that worth it and the frame stays small. */
 static void vg_compile_block(VgCode *code, int strict) {
     int32_t slots = 0;
@@ -233,6 +238,8 @@ static void vg_compile_block(VgCode *code, int strict) {
     const ptrdiff_t most = is_long ? VG_LONG_FRAME_BYTES : VG_COMPILED_FRAME_BYTES;
     int vectors = VG_COMPILED_LANES / (int)code->vector;
     while (vectors > 1 + is_long && (ptrdiff_t)vectors * code->slots * VG_BLOCK_BYTES > most) vectors /= 2;
+    if (code->lowered.accumulators > 0 && code->length >= VG_LONG_PROGRAM && vectors > VG_LONG_BLOCKS)
+        vectors = VG_LONG_BLOCKS; /* a chunk has no more (vg_chunk_blocks) */
     if (vectors == 1) return;
     code->whole_block = vg_jit_compile(&code->lowered.segment[VG_MAIN], code->is_float32, strict, &vectors, &slots,
                                        &bytes, &code->block_code, &code->block_bytes);

@@ -32,7 +32,7 @@ CHUNKS = 64  # a batch's sum is the sum of at most so many chunks, so that threa
 FEW_CHUNKS, MANY_SUMS = 16, 16  # and so many where one in so many operations is a sum: each chunk has all of them;
 # half as many where these would be of less than CHUNK_BLOCKS
 CHUNK_BLOCKS = 16  # a chunk is a multiple of so many blocks,
-LONG_PROGRAM = 5000  # or of one if they compute as much as this
+LONG_PROGRAM, LONG_BLOCKS = 5000, 2  # or of so many if the program has so many operations
 
 
 def _gather(args: Numbers) -> float:
@@ -355,7 +355,7 @@ class _LaneSum:
         self.block = block
         self.rounded = rounded
         blocks = -(-lanes // block)
-        least = 1 if length >= LONG_PROGRAM else CHUNK_BLOCKS
+        least = LONG_BLOCKS if length >= LONG_PROGRAM else CHUNK_BLOCKS
         has_many = sums * MANY_SUMS >= length >= LONG_PROGRAM
         chunk = -(-blocks // (FEW_CHUNKS if has_many else CHUNKS))
         if has_many and chunk < CHUNK_BLOCKS:
