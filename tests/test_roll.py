@@ -25,8 +25,9 @@ from valuegrad.graph import Nodes
 from valuegrad.lower import loops, packing
 from valuegrad.lower.lowering import lower
 from valuegrad.primitives.opcodes import OPCODE
+from valuegrad.roll.found import kernels_of
 from valuegrad.roll.groups import Groups, Segment
-from valuegrad.roll.kernels import WHOLE, kernels_of
+from valuegrad.roll.kernels import WHOLE
 
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")

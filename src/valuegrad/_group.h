@@ -277,10 +277,10 @@ static int vg_group_periodic(const VgSegment *s, VgGrouping *g, int32_t *operand
 
 /* The groups, with the runs of `run` whose iterations have at most so many instructions; those are left in it, *runs of
  * them.  `label` (NULL: none): what tells instructions apart besides.  *straight: how many more operations are to be
- * written, as all units of an iteration are, than there are groups.  How many groups there are, where it does not matter
+ * written, as all units of an iteration are unless they are `rounds` of loops, than there are groups.  How many groups there are, where it does not matter
  * how many more than `most`; -1 without memory. */
 static int32_t vg_group_all(const VgSegment *s, const int32_t *label, int32_t *operand, int32_t *group, VgPeriodic *run,
-                            int32_t found, int32_t longest, int32_t most, int32_t *runs, int32_t *straight) {
+                            int32_t found, int32_t longest, int32_t most, int rounds, int32_t *runs, int32_t *straight) {
     VgGrouping g;
     int32_t widest = 0, result = -1;
     for (int32_t i = 0; i < s->count; i++)
@@ -296,7 +296,7 @@ static int32_t vg_group_all(const VgSegment *s, const int32_t *label, int32_t *o
         if (next < found && run[next].first == i) {
             const int32_t before = g.groups;
             if (vg_group_periodic(s, &g, operand, group, key, run + next) < 0) goto done;
-            *straight += run[next].period - (g.groups - before);
+            if (!rounds) *straight += run[next].period - (g.groups - before);
             run[(*runs)++] = run[next++];
             i += run[*runs - 1].period * run[*runs - 1].count - 1;
             continue;
@@ -329,11 +329,12 @@ static void vg_outside_first(const VgSegment *s, int32_t *operand) {
  * without memory.
  *
  * `apart`: instructions of short iterations that do not wait for each other are told apart (vg_label_parallel).
+ * `rounds`: an iteration's units are a loop, however many there are.
  *
  * A step of a long run, such as one in time of ten thousand states, may itself be a loop over instructions that are alike
  * by their history.  So there are two ways, with such runs and without; the one with fewer groups is taken. */
-static int32_t vg_find_groups(const VgSegment *segment, int apart, int32_t *operand, int32_t *group, VgPeriodic **run,
-                              int32_t *runs) {
+static int32_t vg_find_groups(const VgSegment *segment, int apart, int rounds, int32_t *operand, int32_t *group,
+                              VgPeriodic **run, int32_t *runs) {
     VgSegment own = *segment;
     const VgSegment *const s = &own;
     const int32_t few_groups = s->count / VG_LARGE_GROUP; /* in time loops of so many alike states each step is a loop */
@@ -347,7 +348,7 @@ static int32_t vg_find_groups(const VgSegment *segment, int apart, int32_t *oper
     own.operand = ordered;
     if (apart && (label == NULL || vg_label_parallel(s, label) < 0)) goto done;
     if (few_groups > 0) {
-        count = vg_group_all(s, label, operand, group, NULL, 0, INT32_MAX, few_groups, runs, &straight);
+        count = vg_group_all(s, label, operand, group, NULL, 0, INT32_MAX, few_groups, rounds, runs, &straight);
         if (count <= few_groups) goto done;
         count = -1;
     }
@@ -357,7 +358,7 @@ static int32_t vg_find_groups(const VgSegment *segment, int apart, int32_t *oper
     if (all == NULL) goto done;
     if (found) memcpy(all, *run, (size_t)found * sizeof *all);
     for (int32_t k = 0; k < found; k++) is_long |= all[k].period > VG_LONG_STEP;
-    count = vg_group_all(s, label, operand, group, *run, found, INT32_MAX, INT32_MAX, runs, &straight);
+    count = vg_group_all(s, label, operand, group, *run, found, INT32_MAX, INT32_MAX, rounds, runs, &straight);
     if (is_long && count + straight > VG_LONG_STEP) {
         VgPeriodic *const some = (VgPeriodic *)malloc(((size_t)found + 1) * sizeof *some);
         int32_t *const own_operand = (int32_t *)malloc(((size_t)s->start[s->count] + 1) * sizeof *own_operand);
@@ -365,8 +366,8 @@ static int32_t vg_find_groups(const VgSegment *segment, int apart, int32_t *oper
         int32_t few = 0, fewer = INT32_MAX, own_straight = 0;
         if (some != NULL && own_operand != NULL && own_group != NULL) {
             memcpy(some, all, (size_t)found * sizeof *some);
-            fewer = vg_group_all(s, label, own_operand, own_group, some, found, VG_LONG_STEP, count + straight, &few,
-                                 &own_straight);
+            fewer = vg_group_all(s, label, own_operand, own_group, some, found, VG_LONG_STEP, count + straight, rounds,
+                                 &few, &own_straight);
         }
         if (fewer >= 0 && fewer + own_straight < count + straight) {
             memcpy(*run, some, (size_t)few * sizeof *some);

@@ -198,11 +198,24 @@ done:
     return best;
 }
 
+/* Whether what begins at instruction i reads anything of the iterations before it, those that may be carried.  Where a
+ * list of gradients, each over all of time, goes on and on, nothing does, and to compare its operands would take long. */
+static int vg_reads_before(const VgSegment *s, int32_t i, int32_t period) {
+    const int64_t from = i - (int64_t)(VG_MOST_CARRIED + 1) * period;
+    const int32_t end = s->start[period < s->count - i ? i + period : s->count];
+    for (int32_t k = s->start[i]; k < end; k++)
+        if (s->operand[k] >= 0 && s->operand[k] >= from && s->operand[k] < i) return 1;
+    return 0;
+}
+
 /* Add the run around instruction i if it repeats the one `period` before; it is free from `from` to where `limit` is not
  * negative; `parallel`: its iterations do not wait for each other, else they do.  Where the instructions begin and stop matching goes to *begin and *end. */
 static int vg_try_period(const VgSegment *s, int32_t i, int32_t period, int32_t from, const int32_t *limit, int parallel,
                          VgPeriodic *run, int32_t *begin, int32_t *end) {
     int32_t first = i - period, stop = i;
+    *begin = first;
+    *end = period < s->count - i ? i + period : s->count;
+    if (!parallel && !vg_reads_before(s, i, period)) return 0;
     while (stop < s->count && limit[stop] < 0 && vg_matches(s, stop - period, period, 0)) stop++;
     *end = stop;
     while (first > from && vg_matches(s, first - 1, period, 0)) first--;

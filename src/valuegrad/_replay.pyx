@@ -153,11 +153,10 @@ cdef class Code:
         """The size of a block's numbers."""
         return self.made().slots * self.made().block * self.made().item
 
-    def segment(self, int k, bint apart=False):
+    def segment(self, int k, bint apart=False, bint rounds=False):
         """The instructions of segment k (0 pre, 1 main, 2 post, 3 last), for roll.groups.Segment: ops, starts, operands
         in the order of their groups, numbers, each one's group; how many groups, scalars and slots of its own it has;
-        its runs, a row (first instruction, period, iterations, first group) each. `apart`: the instructions of short
-        iterations that do not wait for each other are of different groups."""
+        its runs, a row (first instruction, period, iterations, first group) each.  The rest is vg_find_groups's."""
         cdef VgCode *code = self.made()
         if not 0 <= k < 4:
             raise ValueArgumentError(f"Code.segment() got {k}; expected 0 to 3")
@@ -176,7 +175,7 @@ cdef class Code:
             memcpy(&to_references[0], segment.operand, operands * sizeof(int32_t))
         cdef VgPeriodic *run = NULL
         cdef int32_t i, runs = 0
-        cdef int32_t groups = vg_find_groups(segment, apart, &to_references[0], &to_group[0], &run, &runs)
+        cdef int32_t groups = vg_find_groups(segment, apart, rounds, &to_references[0], &to_group[0], &run, &runs)
         found = [(run[i].first, run[i].period, run[i].count, run[i].group) for i in range(runs)]
         free(run)
         if groups < 0:

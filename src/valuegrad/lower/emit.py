@@ -17,16 +17,20 @@ from valuegrad.lower.inplace import InPlace
 from valuegrad.lower.loops import ARGUMENTS, PARTS, Loops
 from valuegrad.lower.machine_code import What
 from valuegrad.lower.sequential import ordered_loop
-from valuegrad.lower.sharing import Sharing
+from valuegrad.lower.sharing import Sharing, cycles_of
 from valuegrad.lower.vectors import ATTRIBUTES, BLOCK, MOST_REGISTERS, Target, is_call
+from valuegrad.lower.writer import Whole
 from valuegrad.roll.again import computed_again
 from valuegrad.roll.calls import calls_apart
 from valuegrad.roll.feeding import counting, fed
+from valuegrad.roll.found import Loop
 from valuegrad.roll.kernels import Column, Kernel
+from valuegrad.roll.laid_out import laid_out
 from valuegrad.roll.nests import nests_of
 from valuegrad.roll.order import summed_early
 from valuegrad.roll.packs import packs_of
 from valuegrad.roll.rectangles import rectangles
+from valuegrad.roll.rounds import Rounds
 from valuegrad.roll.sequences import Chain, Sequence, Track, storage
 
 if TYPE_CHECKING:
@@ -41,7 +45,7 @@ MEETS = "  call void %meet(ptr %meeting, i64 %first)"
 
 
 def emit_segment(
-    kernels: list[Kernel | Sequence | Chain],
+    kernels: list[Loop],
     sizes: list[int],
     slots: int,
     *,
@@ -87,6 +91,7 @@ def emit_segment(
     if single:
         kernels, sizes = rectangles(kernels, sizes, lanes)
         kernels, sizes = calls_apart(kernels, sizes, lanes, is_call)
+        kernels, sizes = laid_out(kernels, sizes, lanes)
     exact = 2.0**53 if target.dtype == "float64" else 2.0**24
     kernels = [counting(k, constants, exact) if isinstance(k, Kernel) else k for k in kernels]
     kernels = summed_early(kernels)
@@ -100,12 +105,14 @@ def emit_segment(
     sharing = Sharing(parts, loops.space, loops.item) if what == "shared block" else None
     calls: list[str] = []
     for i, kernel in enumerate(kernels):
-        if what != "blocks":
+        if what != "blocks" and not isinstance(kernel, Rounds):  # of which nothing is summed over the lanes
             columns: Any = [_total(column, kernel.members, totals) for column in kernel.columns]  # of the kernel's kind
             kernel = replace(kernel, columns=columns)
         if isinstance(kernel, Kernel):
             kernel = _with_tables(loops, f"{name}_{i}", in_place.applied(kernel), constants, is_constant)
             calls += _nests(loops, f"{name}_{i}", kernel, sharing)
+        elif isinstance(kernel, Rounds):
+            calls += _rounds(loops, f"{name}_{i}", in_place.applied_to_all(kernel), sharing)
         else:
             calls += _ordered(loops, f"{name}_{i}", kernel, sharing)
     if sharing is None:
@@ -135,18 +142,45 @@ def _nests(loops: Loops, name: str, kernel: Kernel, sharing: Sharing | None) -> 
     return calls
 
 
+def _rounds(loops: Loops, name: str, rounds: Rounds, sharing: Sharing | None) -> list[str]:
+    """Write the functions of a loop of loops; what calls it, on one thread."""
+    calls = [call for k, kernel in enumerate(rounds.begins) for call in _nests(loops, f"{name}_b{k}", kernel, None)]
+    inside = []
+    for k, kernel in enumerate(rounds.kernels):
+        for j, nest in enumerate(nests_of(kernel)):
+            loops.function(f"{name}_{k}_{j}", nest, is_round=True)
+            inside.append(f"call void @{name}_{k}_{j}({SHARED}, i64 ")
+    loops.begin()
+
+    def iteration(t: Whole, _: list[str]) -> list[str]:
+        for call in inside:
+            loops.w.do(f"{call}{t})")
+        return []
+
+    loops.w.loop(rounds.members, [], iteration)
+    loops.end(name)
+    return _on_one(name, [*calls, f"  call void @{name}({SHARED})"], rounds, sharing)
+
+
 def _ordered(loops: Loops, name: str, kernel: Sequence | Chain, sharing: Sharing | None) -> list[str]:
     """Write the function of an ordered loop; what calls it, on one thread."""
     loops.begin()
     ordered_loop(loops, name, kernel)
     loops.end(name)
-    call = f"  call void @{name}({SHARED})"
+    return _on_one(name, [f"  call void @{name}({SHARED})"], kernel, sharing)
+
+
+def _on_one(name: str, calls: list[str], kernel: Sequence | Chain | Rounds, sharing: Sharing | None) -> list[str]:
+    """Calls, on one thread."""
     if sharing is None:
-        return [call]
-    sharing.whole(float(kernel.members * len(kernel.bodies)))
+        return calls
+    cycles = float(len(kernel.bodies))
+    if isinstance(kernel, Rounds):
+        cycles = sum(float(cycles_of(nest).sum()) for one in kernel.kernels for nest in nests_of(one))
+    sharing.whole(kernel.members * cycles)
     is_mine = f"%mine_{name} = icmp eq i64 %first, 0"
     branch = f"br i1 %mine_{name}, label %do_{name}, label %done_{name}"
-    return [MEETS, f"  {is_mine}", f"  {branch}", f"do_{name}:", call, f"  br label %done_{name}", f"done_{name}:"]
+    return [MEETS, f"  {is_mine}", f"  {branch}", f"do_{name}:", *calls, f"  br label %done_{name}", f"done_{name}:"]
 
 
 def _with_tables(
@@ -157,7 +191,8 @@ def _with_tables(
     for c, column in enumerate(columns):
         if c in lists:
             continue
-        irregular = column.space == "uniform" and kernel.members > 2 and bool(np.diff(column.at, 2).any())
+        steady = column.space == "uniform" and not column.move
+        irregular = steady and kernel.members > 2 and bool(np.diff(column.at, 2).any())
         if irregular and kernel.members <= LONGEST_TABLE and is_constant[column.at].all():
             columns[c] = Column(loops.table(f"{name}_c{c}", constants[column.at]), -1, np.arange(kernel.members))
     return replace(kernel, columns=columns)
@@ -173,7 +208,7 @@ def _total(column: Column | Track, members: int, totals: NDArray[Any]) -> Column
 
 
 def place_groups(
-    kernels: list[Kernel | Sequence | Chain],
+    kernels: list[Loop],
     sizes: list[int],
     whole: int,
     held: dict[int, tuple[int, int, int]] | None = None,
@@ -226,7 +261,7 @@ def place_groups(
     return places, end
 
 
-def _replaces(kernel: Kernel | Sequence | Chain, g: int, h: int) -> bool:
+def _replaces(kernel: Loop, g: int, h: int) -> bool:
     """Whether a kernel may write group g over h, whose last reader it is: each member reads of h what it replaces,
     before it does.  What is written was fetched already then."""
     if not isinstance(kernel, Kernel):

@@ -23,6 +23,7 @@ import numpy as np
 from valuegrad.roll.groups import STORE_UNIFORM, Segment
 from valuegrad.roll.kernels import Kernel, Piece
 from valuegrad.roll.pieces import far_from_first
+from valuegrad.roll.rounds import Rounds
 from valuegrad.roll.sequences import Chain
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ class InPlace:
                 if column.space == "uniform" and len(column.at) and first <= column.at[0] < end:
                     columns[c] = replace(column, space=space)
         return replace(kernel, columns=columns)
+
+    def applied_to_all(self, rounds: Rounds) -> Rounds:
+        """A loop of loops with the spaces of its kernels' columns."""
+        begins, kernels = ([self.applied(kernel) for kernel in some] for some in (rounds.begins, rounds.kernels))
+        return replace(rounds, begins=begins, kernels=kernels)
 
 
 def in_place(
@@ -129,7 +135,7 @@ def _clean_end(kernels: Sequence[Any], first: int, end: int, totals: NDArray[Any
 def _is_clean(kernel: Any, first: int, end: int, totals: NDArray[Any]) -> bool:
     """Whether each of a kernel's columns lies wholly in a range of scalars, or outside of it, those of sums over the
     lanes where these end; not at all inside, where steps follow each other."""
-    is_plain = isinstance(kernel, Kernel)
+    is_plain = isinstance(kernel, Kernel | Rounds)
     return all(
         _lies_well(low, high, first, end) if is_plain else ((high < first) | (low >= end)).all()
         for low, high in _ranges(kernel, totals)
@@ -143,6 +149,13 @@ def _lies_well(low: NDArray[np.int64], high: NDArray[np.int64], first: int, end:
 
 def _ranges(kernel: Any, totals: NDArray[Any]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
     """The lowest and the highest scalar that each member has in a column, for all columns of scalars."""
+    if isinstance(kernel, Rounds):
+        found = [pair for one in kernel.begins for pair in _ranges(one, totals)]
+        for one in kernel.kernels:
+            moves = [column.move * (kernel.members - 1) for column in one.columns if column.space == "uniform"]
+            for (low, high), move in zip(_ranges(one, totals), moves):
+                found.append((low + min(move, 0), high + max(move, 0)))
+        return found
     if not isinstance(kernel, Kernel):
         count = max([kernel.members, *[section.count for section in _sections(kernel)]])
         tracks = [track.places(count) for track in kernel.columns if track.space == "uniform"]

@@ -71,7 +71,7 @@ class Loops(Vectors):
         self.tables: list[str] = []
         self.written: list[str] = []
 
-    def function(self, name: str, nest: Nest, begins: Sequence[int] = ()) -> None:
+    def function(self, name: str, nest: Nest, begins: Sequence[int] = (), *, is_round: bool = False) -> None:
         """Write the function that runs a nest.
 
         Args:
@@ -79,15 +79,22 @@ class Loops(Vectors):
             nest: what it runs.
             begins: of each part of a shared nest its first box, and how many there are in all; then it runs the parts
                 from %first on, before %end.
+            is_round: it has the iteration of a loop around it as an argument, %t, by which its columns move on.
         """
         self.nest, self.kernel = nest, nest.kernel
-        self.begin(is_shared=bool(begins))
+        self.begin(is_shared=bool(begins), is_round=is_round)
         found = [self.space(column.space, column.group) for column in self.kernel.columns]
-        self.memory, self.units = [memory for memory, _, _ in found], [unit for _, unit, _ in found]
+        self.units = [unit for _, unit, _ in found]
+        moves = [column.move * unit for column, unit in zip(self.kernel.columns, self.units)]
+        self.memory = [self.moved(memory, move) for (memory, _, _), move in zip(found, moves)]
         begin = [first for _, _, first in found]
         rows = Rows(nest, np.array(self.units, dtype=np.int64), np.array(begin, dtype=np.int64))
         self._boxes(name, lengthwise(self, rows), begins)
         self.end(name)
+
+    def moved(self, memory: str, move: int) -> str:
+        """A pointer that is so many bytes further on with each iteration around the function."""
+        return self.moving.setdefault((memory, move), f"{memory}_{len(self.moving)}") if memory and move else memory
 
     def space(self, space: str, group: int) -> tuple[str, int, int]:
         """Of a column's space the pointer, how many bytes its elements are apart, and where it begins."""
@@ -114,9 +121,10 @@ class Loops(Vectors):
         self.tables.append(f"@{name} = private unnamed_addr constant {kind} [{entries}], align {BLOCK}")
         return f"@{name}"
 
-    def begin(self, is_shared: bool = False) -> None:
+    def begin(self, *, is_shared: bool = False, is_round: bool = False) -> None:
         """Begin a function."""
-        self.is_shared = is_shared
+        self.is_shared, self.is_round = is_shared, is_round
+        self.moving: dict[tuple[str, int], str] = {}
         self.w = Writer()
         self.w.at("body")
         self.counts_lanes = self.calls = False
@@ -141,9 +149,12 @@ class Loops(Vectors):
             head.append(f"  %lanes = bitcast i{self.lanes} %bits to <{self.lanes} x i1>")
             head.append(f"  %are_all = icmp eq i{self.lanes} %bits, -1")
         for k, name_of in enumerate(("inputs", "outputs")):  # as vg_arrays of _code.h has them
-            if f"%{name_of}" in self.memory:
+            if any(memory.startswith(f"%{name_of}") for memory in self.memory):
                 head.append(f"  %at_{name_of} = getelementptr ptr, ptr %uniform, i64 {k - 2}")
                 head.append(f"  %{name_of} = load ptr, ptr %at_{name_of}, align 8")
+        for (memory, move), moved in self.moving.items():
+            head.append(f"  {moved}_by = mul nsw i64 %t, {move}")
+            head.append(f"  {moved} = getelementptr i8, ptr {memory}, i64 {moved}_by")
         if self.is_shared:  # each part has its own rooms
             head.append("  %size = load i64, ptr @rooms_size")
             head.append("  %before = mul i64 %first, %size")
@@ -153,7 +164,7 @@ class Loops(Vectors):
         for room in ("a", "b", "out") if self.calls else ():
             head.append(f"  %{room} = alloca {vector}, align {BLOCK}")
             head.append(f"  store {vector} zeroinitializer, ptr %{room}, align {BLOCK}")
-        arguments = f"{ARGUMENTS}, {PARTS}" if self.is_shared else ARGUMENTS
+        arguments = f"{ARGUMENTS}, {PARTS}" if self.is_shared else ARGUMENTS + ", i64 %t" * self.is_round
         lines = [f"define internal void @{name}({arguments}) #0 {{", *head, "  br label %body", *self.w.lines, "}"]
         self.written.append("\n".join(lines))
 

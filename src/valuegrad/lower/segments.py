@@ -18,10 +18,11 @@ from valuegrad.lower.vectors import MOST_REGISTERS, is_call
 from valuegrad.lower.waiting import two_vectors_pay
 from valuegrad.primitives.opcodes import OPS
 from valuegrad.roll.describe import Layout, Loop, loops_of
+from valuegrad.roll.found import Loop as FoundLoop
+from valuegrad.roll.found import kernels_of
 from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
-from valuegrad.roll.kernels import WHOLE, Kernel, kernels_of
-from valuegrad.roll.sequences import Chain
-from valuegrad.roll.sequences import Sequence as OrderedLoop
+from valuegrad.roll.kernels import WHOLE
+from valuegrad.roll.rounds import Irregular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,25 +52,34 @@ class Segments:
     def __init__(self, code: Any, strict: bool, anyhow: bool) -> None:
         self.target, self.anyhow = target_of(code, strict), anyhow
         self.layout, self.totals = Layout(*code.layout), code.totals
-        segments = [Segment(*code.segment(k)) for k in range(4)]
+        self.rounds = True
+        try:
+            self._find(code)
+        except Irregular:
+            self.rounds = False
+            self._find(code)
+
+    def _find(self, code: Any) -> None:
+        """Find the kernels."""
+        segments = [Segment(*code.segment(k, rounds=self.rounds)) for k in range(4)]
         self.constants = _constants(self.layout, self.totals, segments)
         segments = [replace(segment, constants=self.constants) for segment in segments]
         count = sum(segment.groups for segment in segments)
         instructions = sum(len(segment.ops) for segment in segments)
         too_many = count > MOST and instructions < MANY * count
-        if too_many or (not anyhow and instructions < RATIO * count):
+        if too_many or (not self.anyhow and instructions < RATIO * count):
             raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
         for op in {int(op) for segment in segments for op in np.flatnonzero(np.bincount(segment.ops))}:
-            if is_call(op) and not code.function(op, code.dtype, strict):
+            if is_call(op) and not code.function(op, code.dtype, self.target.strict):
                 raise NotImplementedError(OPS[op])
         self.slots = [segment.slots for segment in segments]
         self.groups = [segment.groups for segment in segments]
-        self.kernels: list[tuple[list[Kernel | OrderedLoop | Chain], list[int]]] = []
+        self.kernels: list[tuple[list[FoundLoop], list[int]]] = []
         self.instructions = 0
         for segment in segments:
             found = Groups(segment)
             self.instructions += len(found.segment.ops)
-            self.kernels.append((kernels_of(found), found.sizes))
+            self.kernels.append((kernels_of(found, rounds=self.rounds), found.sizes))
         self.in_place = in_place(segments, [kernels for kernels, _ in self.kernels], code.runs, self.totals)
         code.leave_in_place(*self.in_place.runs, self.in_place.is_often, self.in_place.count)
 
@@ -106,13 +116,16 @@ class Segments:
         kernels, _ = self._of_lanes(code)
         return two_vectors_pay(kernels, lambda op: bool(self.target.function(op)[1]))
 
-    def _of_lanes(self, code: Any) -> tuple[list[Kernel | OrderedLoop | Chain], list[int]]:
+    def _of_lanes(self, code: Any) -> tuple[list[FoundLoop], list[int]]:
         """The kernels that compute V lanes: those of short iterations compute them as a whole."""
-        segment = Segment(*code.segment(MAIN, apart=True))
+        segment = Segment(*code.segment(MAIN, apart=True, rounds=self.rounds))
         if segment.groups == self.groups[MAIN]:
             return self.kernels[MAIN]
         found = Groups(replace(segment, constants=self.constants))
-        kernels = kernels_of(found, WHOLE)
+        try:
+            kernels = kernels_of(found, WHOLE, rounds=self.rounds)
+        except Irregular:
+            return self.kernels[MAIN]
         return (kernels, found.sizes) if self.in_place.fits(kernels) else self.kernels[MAIN]
 
     def loops(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Loop]:

@@ -33,7 +33,7 @@ from valuegrad.roll.pieces import far_from_first
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Share", "Sharing"]
+__all__ = ["Share", "Sharing", "cycles_of"]
 
 TERM, BODY, CALL = 0.75, 1.5, 25.0
 """Cycles, roughly, for a vector: a term of a list, another operation, one that is a function."""
@@ -104,7 +104,7 @@ class Sharing:
         for p, name, places, is_written in touched:
             self.memory[name].touch(p, places, is_written)
         self.together += price
-        self.alone += float(_cycles(nest).sum())
+        self.alone += float(cycles_of(nest).sum())
         result: list[Share] = []
         for boxes in _of_one_shape(cut):
             order = boxes[np.argsort(part[boxes], kind="stable")]
@@ -114,7 +114,7 @@ class Sharing:
 
     def _price(self, nest: Nest, part: NDArray[np.int64]) -> tuple[float, bool, list[Any]]:
         """Cycles; whether the threads meet before; what each of them touches."""
-        work = np.bincount(part, _cycles(nest), self.parts)
+        work = np.bincount(part, cycles_of(nest), self.parts)
         meets, touched = False, []
         for p in range(self.parts):
             mine = np.flatnonzero(part == p)
@@ -177,7 +177,7 @@ def _choices(nest: Nest, parts: int) -> Iterator[tuple[Nest, NDArray[np.int64]]]
     if any(body.op == GUARD for body in nest.kernel.bodies):  # which all write the lanes' first guard that failed
         return
     if count >= parts:
-        cycles = _cycles(nest)
+        cycles = cycles_of(nest)
         middle = np.cumsum(cycles) - cycles / 2
         yield nest, np.minimum((middle * parts / cycles.sum()).astype(np.int64), parts - 1)
     for d in range(rank):
@@ -223,7 +223,7 @@ def _of_one_shape(nest: Nest) -> list[NDArray[np.int64]]:
 
 
 # ------------------------------------------------------------------------------------------- what a nest does, touches
-def _cycles(nest: Nest) -> NDArray[np.float64]:
+def cycles_of(nest: Nest) -> NDArray[np.float64]:
     """Of each box, roughly."""
     bodies = [*nest.kernel.bodies]
     each = sum(CALL if is_call(body.op) else BODY for body in bodies if not body.variants)

@@ -18,6 +18,7 @@ from valuegrad.lower.vectors import BLOCK, LEAVES, MOST_REGISTERS, is_call
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.groups import REDUCE
 from valuegrad.roll.kernels import Kernel
+from valuegrad.roll.rounds import Rounds
 from valuegrad.roll.sequences import Sequence
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ def two_vectors_pay(kernels: list[Any], in_registers: Callable[[int], bool]) -> 
         for body in kernel.bodies:
             if body.variants or body.op == REDUCE or (is_call(body.op) and not in_registers(body.op)):
                 return False
+        if isinstance(kernel, Rounds):
+            return False
         if isinstance(kernel, Kernel):
             others += kernel.members * len(kernel.bodies)
         elif isinstance(kernel, Sequence):

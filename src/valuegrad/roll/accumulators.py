@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from valuegrad.roll.rounds import Rounds
 from valuegrad.roll.sequences import Chain, Section, Sequence, Track
 
 __all__ = ["Accumulator", "accumulate"]
@@ -44,7 +45,7 @@ class Accumulator:
     out: int = -1
 
 
-def accumulate(ordered: Mapping[int, Sequence | Chain], columns: list[Any]) -> None:
+def accumulate(ordered: Mapping[int, Sequence | Chain | Rounds], columns: list[Any]) -> None:
     """Give sequences what chains add of their iterations.
 
     Args:

@@ -21,7 +21,7 @@ from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.kernels import Body, Column, Kernel
 
 if TYPE_CHECKING:
-    from valuegrad.roll.sequences import Chain, Sequence
+    from valuegrad.roll.found import Loop
 
 __all__ = ["computed_again", "pruned"]
 
@@ -32,7 +32,7 @@ MOST_OPERANDS = 3  # of each
 LEAST = 1 << 15  # bytes of results: the first cache
 
 
-def computed_again(kernels: list[Kernel | Sequence | Chain], bytes_each: int) -> list[Kernel | Sequence | Chain]:
+def computed_again(kernels: list[Loop], bytes_each: int) -> list[Loop]:
     """The kernels, which compute again what is not worth its place in memory.
 
     Args:

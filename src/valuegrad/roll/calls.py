@@ -25,7 +25,7 @@ from valuegrad.roll.pieces import rows_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from valuegrad.roll.sequences import Chain, Sequence
+    from valuegrad.roll.found import Loop
 
 __all__ = ["calls_apart"]
 
@@ -34,8 +34,8 @@ MOST_KEPT = 1  # numbers of a member that go through memory
 
 
 def calls_apart(
-    kernels: list[Kernel | Sequence | Chain], sizes: list[int], lanes: int, is_call: Callable[[int], bool]
-) -> tuple[list[Kernel | Sequence | Chain], list[int]]:
+    kernels: list[Loop], sizes: list[int], lanes: int, is_call: Callable[[int], bool]
+) -> tuple[list[Loop], list[int]]:
     """The kernels of one lane, those cut in two that call functions for vectors that are filled in part.
 
     Args:

@@ -26,12 +26,14 @@ import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE, OPS
 from valuegrad.roll.formula_text import is_name, operand, operation_text, subscript
+from valuegrad.roll.found import Loop as FoundLoop
 from valuegrad.roll.groups import GUARD, REDUCE, STORE, STORE_UNIFORM
 from valuegrad.roll.kernels import Body, Column, Kernel, Piece
 from valuegrad.roll.recurrence import IN_ORDER, chain_text, recurrence
+from valuegrad.roll.rounds import Rounds, later
 from valuegrad.roll.sequences import Chain, Track
 from valuegrad.roll.sequences import Sequence as OrderedLoop
-from valuegrad.roll.space import Indices, affine_text
+from valuegrad.roll.space import Indices
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Layout", "Loop", "loops_of"]
 
 FREE = 0  # a place without a name
+TOLD = 4  # iterations of a loop of loops, from which it is written
 MOST_KINDS = 8  # of members of a kernel, each a loop of its own here
 DOT, SUM, SELECT, GATHER = (OPCODE[name] for name in ("dot", "sum", "select", "gather"))
 NO_FLOPS = frozenset((STORE, STORE_UNIFORM, REDUCE, GUARD, SELECT, GATHER, OPCODE["not"], OPCODE["neg"]))
@@ -137,7 +140,7 @@ def _letters(taken: set[str]) -> Iterator[str]:
 
 
 def loops_of(
-    kernels: Sequence[Sequence[Kernel | OrderedLoop | Chain]],
+    kernels: Sequence[Sequence[FoundLoop]],
     layout: Layout,
     totals: NDArray[Any],
     names: Sequence[tuple[str, tuple[int, ...] | None]],
@@ -183,6 +186,7 @@ class _Describer:
             self.sums.enter(name, np.flatnonzero(mine), at)
         self.letters = _letters({*stems, "output", "lanes", "total"})
         self.results: dict[int, tuple[str, NDArray[Any]]] = {}  # of the segment's groups
+        self.before: dict[int, int] = {}  # likewise: so many places come before place 0
         self.accumulated: dict[int, str] = {}  # by loops, likewise
 
     def _enter_inputs(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> set[str]:
@@ -210,11 +214,14 @@ class _Describer:
                 memory.enter(name.replace("[]", ""), places[which[mine]], at[mine])
         return {name.replace("[]", "") for name in entries}
 
-    def all(self, kernels: Sequence[Sequence[Kernel | OrderedLoop | Chain]]) -> list[Loop]:
+    def all(self, kernels: Sequence[Sequence[FoundLoop]]) -> list[Loop]:
         loops = []
         for segment, mine in zip(("pre", "main", "post", "last"), kernels):
-            self.results, self.accumulated = {}, {}
+            self.results, self.before, self.accumulated = {}, {}, {}
             for kernel in mine:
+                if isinstance(kernel, Rounds):
+                    loops.append(self._rounds(kernel, segment))
+                    continue
                 loops += (
                     self._loops(kernel, segment) if isinstance(kernel, Kernel) else [self._ordered(kernel, segment)]
                 )
@@ -229,21 +236,51 @@ class _Describer:
         flops = kernel.members * sum(step.op not in NO_FLOPS for step in kernel.bodies)
         return Loop(kernel.members, len(kernel.bodies), flops, segment, *recurrence(self, kernel))
 
+    def _rounds(self, rounds: Rounds, segment: str) -> Loop:
+        """A loop of loops: what it begins with, then each of its loops."""
+        for g, stays in rounds.left().items():
+            units, before = rounds.units[g - rounds.first], rounds.carried[g - rounds.first]
+            of = np.stack(np.divmod(np.arange((rounds.members + before) * units) - before * units, units), 1)
+            self.results[g] = next(self.letters), of[:, (not stays) : 1 + (units > 1)]
+            self.before[g] = before * units
+        head = [f"t in 0..{rounds.members - 1}{IN_ORDER}"]
+        for kernel in rounds.begins:
+            for which, pieces, space in self._parts(kernel):
+                head.append(f"from {self._loop(kernel, segment, which, pieces, space).body}")
+        times = np.arange(min(rounds.members, TOLD))
+        statements, flops = [], 0
+        for kernel in rounds.kernels:
+            told = later(kernel, times)
+            for which, _, space in self._parts(kernel):
+                mine = (times[:, None] * kernel.members + which).ravel()
+                lists = [body for body in told.bodies if body.variants]
+                pieces = lists[0].variants[int(lists[0].variant[mine[0]])] if lists else []
+                loop = self._loop(told, segment, mine, pieces, space.over(times))
+                statements.append(f"for {', '.join(loop.ranges)}:  {loop.body}" if loop.ranges else loop.body)
+                flops += loop.flops * rounds.members // len(times)
+        operations = sum(kernel.members * len(kernel.bodies) for kernel in rounds.kernels)
+        return Loop(rounds.members, operations, flops, segment, tuple(head), "; ".join(statements))
+
     # ------------------------------------------------------------------------------------------ a kernel
     def _loops(self, kernel: Kernel, segment: str) -> list[Loop]:
         """A kernel's loop; one for each kind of its members."""
-        lists = [body for body in kernel.bodies if body.variants]
-        kinds = self._kinds(kernel, lists[0].variant if lists else np.zeros(kernel.members, np.int64))
-        found = []
-        for kind in range(int(kinds.max()) + 1):
-            which = np.flatnonzero(kinds == kind)
-            pieces = lists[0].variants[int(lists[0].variant[which[0]])] if lists else []
-            found.append((which, pieces, Indices(self._features(kernel, which, pieces))))
+        found = self._parts(kernel)
         for body in kernel.bodies:
             if kernel.keeps(body):
                 at = found[0][2].of if len(found) == 1 else np.arange(kernel.members)[:, None]
                 self.results[body.group] = next(self.letters), at
         return [self._loop(kernel, segment, which, pieces, space) for which, pieces, space in found]
+
+    def _parts(self, kernel: Kernel) -> list[tuple[NDArray[Any], Sequence[Piece], Indices]]:
+        """The kinds of a kernel's members: which these are, their lists, their indices."""
+        lists = [body for body in kernel.bodies if body.variants]
+        kinds = self._kinds(kernel, lists[0].variant if lists else np.zeros(kernel.members, np.int64))
+        found: list[tuple[NDArray[Any], Sequence[Piece], Indices]] = []
+        for kind in range(int(kinds.max()) + 1):
+            which = np.flatnonzero(kinds == kind)
+            pieces = lists[0].variants[int(lists[0].variant[which[0]])] if lists else []
+            found.append((which, pieces, Indices(self._features(kernel, which, pieces))))
+        return found
 
     def _kinds(self, kernel: Kernel, variant: NDArray[Any]) -> NDArray[Any]:
         """For each member which kind it is of: the same lists, numbers of the same names."""
@@ -260,7 +297,7 @@ class _Describer:
         """The name of places of a column, "" if they have none, and their indices."""
         if column.space == "group":
             name, at = self.results[column.group]
-            return name, at[np.clip(places, 0, len(at) - 1)]
+            return name, at[np.clip(places + self.before.get(column.group, 0), 0, len(at) - 1)]
         if column.space == "number":
             return "", places[:, None]
         return {"uniform": self.scalars, "slot": self.slots, "sum": self.sums}[column.space].find(places)
@@ -292,7 +329,7 @@ class _Describer:
 
         def target(body: Body) -> str:
             column = kernel.columns[body.out]
-            return self.target(column, column.at[which], space.of, lambda x: affine_text(space.formula(x)))
+            return self.target(column, column.at[which], space.of, lambda x: space.text(x))
 
         for i, body in enumerate(kernel.bodies):
             terms = sum(int(piece.length[which].sum()) for piece in pieces) if body.variants else 0
@@ -392,7 +429,7 @@ class _Describer:
         return "constants[...]" if text == "..." else text
 
     def _place(self, column: Column, which: NDArray[Any], space: Indices) -> str:
-        return self.place(column, column.at[which], lambda x: affine_text(space.formula(x)))
+        return self.place(column, column.at[which], lambda x: space.text(x))
 
     def _slice(self, column: Column, which: NDArray[Any], piece: Piece, side: int, space: Indices) -> str:
         """A list's entries, x or y: those of one index from ... to ..., the others fixed."""
@@ -406,22 +443,22 @@ class _Describer:
             return f"{name or 'numbers'}[...]"
         parts = []
         for x, y in zip(first.T, last.T):
-            start = space.formula(x)
+            start = space.text(x)
             if (x == y).all():
-                parts.append(affine_text(start))
+                parts.append(start)
                 continue
             moved = (y - x)[n > 1] // (n - 1)[n > 1]
             pace = int(moved[0])
             if (moved != pace).any() or ((y - x)[n > 1] % (n - 1)[n > 1]).any() or pace == 0:
                 parts.append("...")
                 continue
-            end = space.formula(y + 1 if pace > 0 else y)
-            if not start or not end:
+            end = space.text(y + 1 if pace > 0 else y)
+            if "..." in (start, end):
                 parts.append("...")
             elif pace > 0:
-                parts.append(f"{affine_text(start)}:{affine_text(end)}{f':{pace}' if pace > 1 else ''}")
+                parts.append(f"{start}:{end}{f':{pace}' if pace > 1 else ''}")
             else:  # downwards, both ends among them
-                parts.append(f"{affine_text(start)}..{affine_text(end)}{f' by {pace}' if pace < -1 else ''}")
+                parts.append(f"{start}..{end}{f' by {pace}' if pace < -1 else ''}")
         return f"{name}{subscript(parts)}"
 
 

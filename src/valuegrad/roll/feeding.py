@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from valuegrad.roll.found import Loop
     from valuegrad.roll.kernels import Column
-    from valuegrad.roll.sequences import Chain, Sequence
 
 __all__ = ["counting", "fed"]
 
@@ -42,9 +42,7 @@ SIDE_BY_SIDE = 0.75  # of all members, at least
 MOST_LEFT = 4  # members of a kernel that are computed apart, as they are terms elsewhere
 
 
-def fed(
-    kernels: list[Kernel | Sequence | Chain], lanes: int, is_call: Callable[[int], bool], *, single: bool
-) -> list[Kernel | Sequence | Chain]:
+def fed(kernels: list[Loop], lanes: int, is_call: Callable[[int], bool], *, single: bool) -> list[Loop]:
     """The kernels, with those that can be part of a list in the list's place.
 
     It pays where a vector is a term of V lanes, or of V members.  With one lane and few members it is V terms of one
@@ -136,7 +134,7 @@ def _constants(kernel: Kernel, piece: Piece, constants: NDArray[Any]) -> NDArray
     return found
 
 
-def _list_of(kernel: Kernel | Sequence | Chain) -> int | None:
+def _list_of(kernel: Loop) -> int | None:
     """Which of a kernel's bodies is a list whose terms are the same in number for all members."""
     if not isinstance(kernel, Kernel):
         return None

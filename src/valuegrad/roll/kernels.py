@@ -14,26 +14,25 @@ Data structures
     Body     one operation for a member: operands are columns, or results of the kernel's other bodies.
     Kernel   a loop: how many members, columns, bodies.
 
-Where to start reading: ``kernels_of``.
+Where to start reading: ``joined_kernels``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE
-from valuegrad.roll.accumulators import accumulate
 from valuegrad.roll.groups import GUARD, LISTS, TARGETS, Groups, space_of
 from valuegrad.roll.pieces import pieces_of
-from valuegrad.roll.sequences import Chain, Sequence, Track, chain_of, mark_last, sequence_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WHOLE", "Body", "Column", "Feed", "Kernel", "Piece", "kernels_of"]
+__all__ = ["MOST_BODIES", "WHOLE", "Body", "Column", "Feed", "Kernel", "Piece", "body_of", "joined_kernels"]
 
 DOT, SUM, GATHER = OPCODE["dot"], OPCODE["sum"], OPCODE["gather"]
 SAME = {OPCODE["mul"]: DOT, OPCODE["add"]: SUM}
@@ -41,7 +40,6 @@ SAME = {OPCODE["mul"]: DOT, OPCODE["add"]: SUM}
 
 MOST_BODIES = 64  # in a kernel: more would not fit the registers
 WHOLE = 1024  # in one that computes iterations as a whole, whose groups are apart: what is stored there stays near
-FEW = 4  # pieces of a list that may lie in several places
 
 
 @dataclass
@@ -53,11 +51,13 @@ class Column:
             number itself).
         group: of space "group", else -1.
         at: int64[members], how far from the beginning of the space or of the group.
+        move: by how much that grows with each iteration of a loop around the kernel (``rounds``).
     """
 
     space: str
     group: int
     at: NDArray[np.int64]
+    move: int = 0
 
     def is_identity(self, members: int, size: int) -> bool:
         """Whether each of so many members reads the same one of a group of this size."""
@@ -150,73 +150,42 @@ class Kernel:
         return {c for piece in pieces if (piece.length > 1).any() for c in (piece.x, piece.y)}
 
 
-def kernels_of(groups: Groups, most: int = MOST_BODIES) -> list[Kernel | Sequence | Chain]:
-    """The kernels of a segment, in an order in which they can run.
+def joined_kernels(
+    sizes: list[int],
+    bodies: list[Any],
+    columns: list[list[Any]],
+    most: int,
+    kept: Collection[int] = (),
+    alone: Mapping[int, int] | None = None,
+) -> tuple[list[Kernel | int], set[int]]:
+    """The kernels of groups, in an order in which they can run.
 
     Args:
-        groups: its groups.
+        sizes: of each group how many members it has.
+        bodies: what it computes, all of whose operands are columns; they become the kernels'.
+        columns: those.
         most: bodies in a kernel.
+        kept: groups that somebody else reads.
+        alone: by the first group of what is a loop of another kind how many groups that has; it stands in the result
+            as its first group, and what it reads is among the columns of that.
 
-    Raises:
-        NotImplementedError: there is an operation that loops do not know.
+    Returns:
+        Kernels, and the groups whose results they keep.
     """
-    bodies: list[Any] = []
-    columns: list[Any] = []
-    ordered: dict[int, Sequence | Chain] = {}  # by their first group
-    runs = {run.group: run for run in groups.runs}
-    while len(bodies) < groups.segment.groups:
-        g = len(bodies)
-        alone = sequence_of(groups, runs[g]) if g in runs else _chain_of(groups, g)
-        if alone is None:
-            body, own = _body_of(groups, g)
-            bodies.append(body)
-            columns.append(own)
-            continue
-        ordered[g] = alone
-        bodies += [None] * alone.groups
-        columns += [alone.columns, *[[] for _ in range(1, alone.groups)]]
-    accumulate(ordered, columns)
-    homes = _homes(groups, bodies, columns, ordered, most)
+    alone = alone or {}
+    homes = _homes(sizes, bodies, columns, alone, most)
     wanted = {
         c.group
         for g, own in enumerate(columns)
         for c in own
         if c.group >= 0 and homes.of[c.group] != homes.of[g] and c.space != "order"
     }
-    kernels: list[Kernel | Sequence | Chain] = []
+    wanted.update(kept)
+    kernels: list[Kernel | int] = []
     for k in _in_order(homes, columns):
         mine = sorted(homes.groups[k])
-        found = ordered.get(mine[0])
-        kernels.append(found if found is not None else _kernel(groups, mine, bodies, columns, wanted))
-    for one in ordered.values():
-        for step in one.bodies:
-            step.stored = step.group in wanted
-    mark_last(kernels)
-    for one in ordered.values():
-        for step in one.bodies:
-            if step.stored:
-                step.out = len(one.columns)
-                one.columns.append(Track("group", step.group, step.unit, step.units))
-        for total in one.accumulators if isinstance(one, Sequence) else ():
-            total.out = len(one.columns)
-            one.columns.append(Track("group", total.group, 0))
-    return kernels
-
-
-def _chain_of(groups: Groups, g: int) -> Chain | None:
-    """A group that is a single long list, if its terms repeat themselves; not if it is a few pieces, as a sum that
-    begins with 0.0 is, unless a sequence leaves them, which could add them up itself."""
-    first = int(groups.members[g][0])
-    op = int(groups.segment.ops[first])
-    chain = chain_of(groups, first, op, g) if op in LISTS and groups.sizes[g] == 1 else None
-    if chain is None:
-        return None
-    pieces = sum(len(section.terms) for section in chain.sections)
-    straight = all(len(section.terms) == 1 or section.count == 1 for section in chain.sections)
-    runs = [(run.group, run.group + run.groups) for run in groups.runs]
-    of_sequence = any(first <= column.group < end for column in chain.columns for first, end in runs)
-    is_simple = pieces <= FEW and straight and all(column.table is None for column in chain.columns)
-    return None if is_simple and not of_sequence else chain
+        kernels.append(mine[0] if mine[0] in alone else _kernel(sizes, mine, bodies, columns, wanted))
+    return kernels, wanted
 
 
 def column_of(groups: Groups, references: NDArray[Any]) -> Column:
@@ -227,9 +196,9 @@ def column_of(groups: Groups, references: NDArray[Any]) -> Column:
     return Column(*space_of(int(classes[0])), at)
 
 
-def _body_of(groups: Groups, g: int) -> tuple[Body, list[Column]]:
-    """What a group computes, alone: all its operands are columns."""
-    s, members = groups.segment, groups.members[g]
+def body_of(groups: Groups, g: int, members: NDArray[Any]) -> tuple[Body, list[Column]]:
+    """What members of a group compute, alone: all its operands are columns."""
+    s = groups.segment
     op = SAME.get(int(s.ops[members[0]]), int(s.ops[members[0]]))
     number = float(s.numbers[members[0]])
     body = Body(op, number % 2 if op == GUARD else number, g)
@@ -301,12 +270,9 @@ class _Homes:
         self.lists[to] |= self.lists[kernel]
 
 
-def _homes(
-    groups: Groups, bodies: list[Any], columns: list[Any], ordered: dict[int, Sequence | Chain], most: int
-) -> _Homes:
-    """Find each group's kernel; what is `ordered` has one of its own."""
+def _homes(sizes: list[int], bodies: list[Any], columns: list[Any], alone: Mapping[int, int], most: int) -> _Homes:
+    """Find each group's kernel; what is `alone` has one of its own."""
     homes = _Homes()
-    sizes = groups.sizes
     inside = -1  # the last group of what is ordered
     for g, body in enumerate(bodies):
         read = [column for column in columns[g] if 0 <= column.group < g]
@@ -314,14 +280,14 @@ def _homes(
             homes.groups[-1].append(g)
             homes.of.append(len(homes.level) - 1)
             continue
-        if g in ordered:
-            inside = g + ordered[g].groups - 1
+        if g in alone:
+            inside = g + alone[g] - 1
         kernels = {homes.of[column.group] for column in read}
         highest = max((homes.level[k] for k in kernels), default=-1)
         top = sorted(k for k in kernels if homes.level[k] == highest)
         joins = (
             bool(top)
-            and g not in ordered
+            and g not in alone
             and not any(homes.ordered[k] for k in top)
             and not body.variants
             and all(sizes[homes.groups[k][0]] == sizes[g] for k in top)
@@ -337,17 +303,16 @@ def _homes(
             home = len(homes.level)
             homes.level.append(highest + 1)
             homes.groups.append([])
-            homes.lists.append(g not in ordered and bool(body.variants))
-            homes.ordered.append(g in ordered)
+            homes.lists.append(g not in alone and bool(body.variants))
+            homes.ordered.append(g in alone)
         homes.groups[home].append(g)
         homes.of.append(home)
-    _sink(groups, homes, bodies, columns, most)
+    _sink(sizes, homes, bodies, columns, most)
     return homes
 
 
-def _sink(groups: Groups, homes: _Homes, bodies: list[Any], columns: list[Any], most: int) -> None:
+def _sink(sizes: list[int], homes: _Homes, bodies: list[Any], columns: list[Any], most: int) -> None:
     """A kernel without a list that one other kernel reads, member by member, and nobody else, becomes part of that."""
-    sizes = groups.sizes
     readers: list[set[int]] = [set() for _ in homes.level]
     one_to_one = [True] * len(homes.level)
     for g, own in enumerate(columns):
@@ -390,10 +355,10 @@ def _in_order(homes: _Homes, columns: list[Any]) -> list[int]:
 
 
 def _kernel(
-    groups: Groups, mine: list[int], bodies: list[Body], columns: list[list[Column]], wanted: set[int]
+    sizes: list[int], mine: list[int], bodies: list[Body], columns: list[list[Column]], wanted: set[int]
 ) -> Kernel:
     """A kernel of some groups; `wanted`: those that other kernels read."""
-    kernel = Kernel(groups.sizes[mine[0]])
+    kernel = Kernel(sizes[mine[0]])
     place = {g: i for i, g in enumerate(mine)}
     for g in mine:
         body, own = bodies[g], columns[g]

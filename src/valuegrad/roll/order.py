@@ -15,12 +15,12 @@ from valuegrad.roll.groups import REDUCE
 from valuegrad.roll.kernels import Kernel
 
 if TYPE_CHECKING:
-    from valuegrad.roll.sequences import Chain, Sequence
+    from valuegrad.roll.found import Loop
 
 __all__ = ["summed_early"]
 
 
-def summed_early(kernels: list[Kernel | Sequence | Chain]) -> list[Kernel | Sequence | Chain]:
+def summed_early(kernels: list[Loop]) -> list[Loop]:
     """The kernels, of which those that leave nothing but sums over the lanes come after the last one that they read
     from; the others stay in their order.
 
@@ -28,7 +28,7 @@ def summed_early(kernels: list[Kernel | Sequence | Chain]) -> list[Kernel | Sequ
         kernels: of a segment, in order.
     """
     last: dict[int, int] = {}  # of each group the kernel that leaves it, which comes before all others that know it
-    after: list[list[Kernel | Sequence | Chain]] = [[] for _ in range(len(kernels) + 1)]
+    after: list[list[Loop]] = [[] for _ in range(len(kernels) + 1)]
     for i, kernel in enumerate(kernels):
         if isinstance(kernel, Kernel) and _only_sums(kernel):
             after[1 + max((last.get(column.group, -1) for column in kernel.columns), default=-1)].append(kernel)

@@ -26,7 +26,7 @@ from valuegrad.roll.pieces import cut, far_from_first, rows_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from valuegrad.roll.sequences import Chain, Sequence
+    from valuegrad.roll.found import Loop
 
 __all__ = ["rectangles"]
 
@@ -34,9 +34,7 @@ LEAST_ROWS = 4
 MOST_ROOM = 8  # times as much as the members take
 
 
-def rectangles(
-    kernels: list[Kernel | Sequence | Chain], sizes: list[int], lanes: int
-) -> tuple[list[Kernel | Sequence | Chain], list[int]]:
+def rectangles(kernels: list[Loop], sizes: list[int], lanes: int) -> tuple[list[Loop], list[int]]:
     """The kernels of one lane, with triangles as rectangles where that makes lists loops.
 
     Args:
@@ -68,7 +66,7 @@ def rectangles(
     return result, sizes
 
 
-def _candidates(kernels: list[Kernel | Sequence | Chain]) -> list[int]:
+def _candidates(kernels: list[Loop]) -> list[int]:
     """Groups that lists read in several pieces, or at steps that change."""
     found: dict[int, None] = {}
     for kernel in kernels:

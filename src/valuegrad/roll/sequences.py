@@ -23,6 +23,7 @@ import numpy as np
 
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.groups import GUARD, MEMBER, TARGETS, UNIFORM, Groups, Run, space_of
+from valuegrad.roll.rounds import Rounds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -314,6 +315,7 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
 def mark_last(kernels: list[Any]) -> None:
     """Find the steps of which others read the last iteration's result alone."""
     final: dict[int, int] = {}  # by group: the first place of the last iteration
+    kernels = [one for kernel in kernels for one in (kernel.all if isinstance(kernel, Rounds) else [kernel])]
     for kernel in kernels:
         if isinstance(kernel, Sequence):
             final.update({b.group: b.units * (kernel.members - 1) for b in kernel.bodies if b.stored})
@@ -326,7 +328,7 @@ def mark_last(kernels: list[Any]) -> None:
                 if isinstance(c, Track):
                     is_last = c.table is None and c.step == 0 and c.first >= last
                 else:
-                    is_last = i not in lists and bool((c.at >= last).all())
+                    is_last = i not in lists and not c.move and bool((c.at >= last).all())
                 if not is_last:
                     early.add(c.group)
     for kernel in kernels:
@@ -345,6 +347,11 @@ def storage(kernels: list[Any], sizes: list[int]) -> tuple[list[int], dict[int, 
     sizes = list(sizes)
     held: dict[int, tuple[int, int, int]] = {}
     for kernel in kernels:
+        if isinstance(kernel, Rounds):
+            for g, is_kept in kernel.left().items():
+                units, ago = kernel.units[g - kernel.first], kernel.carried[g - kernel.first]
+                sizes[g] = units * (kernel.members + ago) if is_kept else units
+                held[g] = (g, ago * units, 1)
         if isinstance(kernel, Sequence):
             order = [kernel.bodies[i] for pack in kernel.packs for i in pack] or kernel.bodies
             stored = [b.group for b in order if b.stored and not b.last and b.units == 1]

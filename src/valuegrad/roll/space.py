@@ -11,6 +11,7 @@ Where to start reading: ``Indices``.
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,11 +57,14 @@ class Indices:
 
     Attributes:
         of: int64[members, depth]: each member's, the outermost first.
+        letters: names of the indices.
 
     Example:
         >>> Indices(np.array([[x, y] for x in range(3) for y in range(x + 1)])).ranges()
         ['i in 0..2', 'j in 0..i']
     """
+
+    letters = LETTERS
 
     def __init__(self, features: NDArray[Any]) -> None:
         count = len(features)
@@ -77,9 +81,22 @@ class Indices:
             rows = np.concatenate([rows[starts], np.diff(np.append(starts, len(rows)))[:, None]], axis=1)
         if len(rows) > 1:
             levels.append(owner)  # rows that have nothing in common
-        self.of = np.stack(levels[::-1], axis=1) if levels else np.zeros((count, 0), np.int64)
-        ones = np.ones((count, 1))
-        self._inverse = np.linalg.pinv(np.concatenate([ones, self.of], axis=1))
+        self._set(np.stack(levels[::-1], axis=1) if levels else np.zeros((count, 0), np.int64))
+
+    def _set(self, of: NDArray[Any]) -> None:
+        self.of = of
+        self._inverse = np.linalg.pinv(np.concatenate([np.ones((len(of), 1)), of], axis=1))
+
+    def over(self, times: NDArray[Any]) -> Indices:
+        """The indices of the same members in several iterations of a loop around theirs; the outermost one is t."""
+        result = copy(self)
+        result.letters = "t" + self.letters
+        result._set(np.column_stack([np.repeat(times, len(self.of)), np.tile(self.of, (len(times), 1))]))
+        return result
+
+    def text(self, values: NDArray[Any]) -> str:
+        """A number for each member as a formula of the indices; dots where there is none."""
+        return affine_text(self.formula(values), self.letters)
 
     def formula(self, values: NDArray[Any], depth: int | None = None) -> tuple[int, ...] | None:
         """The affine formula that gives a number for each member: a constant, a factor for each index; None if none.
@@ -95,8 +112,9 @@ class Indices:
 
     def ranges(self) -> list[str]:
         """For each index its name and bounds, both of which occur."""
-        lasts = [self._last(d) for d in range(self.of.shape[1])]
-        return [f"{LETTERS[d]} in {'0..' if last else ''}{affine_text(last)}" for d, last in enumerate(lasts)]
+        own = range(self.letters.startswith("t"), self.of.shape[1])
+        lasts = [(self.letters[d], self._last(d)) for d in own]
+        return [f"{x} in {'0..' if last else ''}{affine_text(last, self.letters)}" for x, last in lasts]
 
     def _last(self, d: int) -> tuple[int, ...] | None:
         """The largest number of index d, depending on the indices outside of it."""
