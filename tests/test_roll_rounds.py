@@ -148,6 +148,14 @@ def test_weights_are_laid_out_before_the_iterations(kernels, always, monkeypatch
     assert len(after.begins) > len(forward.begins)
 
 
+def test_a_step_begins_where_its_units_begin(kernels, always, monkeypatch):
+    f, inputs = lstm(9, 24)
+    results(f, inputs, "on", monkeypatch)
+    for one in of_kind(kernels, Rounds):
+        assert all(units % 9 == 0 or units == 1 for units in one.units)
+        assert sum(units == 1 for units in one.units) <= 1  # the sum of all states
+
+
 def test_few_lists_among_many_operations_stay_single_operations(kernels, monkeypatch):
     def f(*w):
         h = [0.1 * i for i in range(8)]
@@ -161,3 +169,21 @@ def test_few_lists_among_many_operations_stay_single_operations(kernels, monkeyp
     results(f, [0.1 * k for k in range(64)], "on", monkeypatch)
     assert of_kind(kernels, Sequence)
     assert not of_kind(kernels, Rounds)
+
+
+def test_loops_over_units_read_like_code(always, monkeypatch):
+    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
+    units, steps = 6, 30
+
+    def f(w, h):
+        for _ in range(steps):
+            h = [vg.tanh(vg.dot(row, h)) for row in w]
+        return h
+
+    program = vg.compile(f)
+    program((0.1 * np.arange(36.0).reshape(6, 6)).tolist(), [0.1] * units)
+    (loop,) = [loop for loop in program.graph.loops if loop.is_ordered]
+    assert f"for t in 0..{loop.members - 1} in order, from " in str(loop)
+    assert "for i in 0..5:  " in str(loop)
+    assert " = tanh(dot(w[i, 0:6], " in str(loop)
+    assert "[t - 1, 0:6]))" in str(loop)

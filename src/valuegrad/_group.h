@@ -9,7 +9,7 @@
  * one pair, an addition as a sum of two (that is exact), and factors stand in the order of their groups.  Where
  * instructions repeat themselves (_period.h), each one of an iteration is a group with its iterations; in a dense layer
  * all that are alike, its units.  Members wait for each other, so a loop in order computes them, but who reads them sees
- * one group, whatever the unit.
+ * one group, whatever the unit.  Where iterations are long, the units of each are a loop (roll/rounds.py).
  *
  * Data structures: VgGrouping, a hash table over the keys of the groups so far.  A group's number is larger than those
  * of the groups that it depends on.
@@ -30,6 +30,7 @@ enum { VG_LARGE_GROUP = 4096 }; /* members on average, for which nothing else is
 enum {
     VG_FEWEST_UNITS = 4, /* of a dense layer */
     VG_ROUNDS = 16, /* until their kinds are known, at most */
+    VG_UNITS_AWAY = 2, VG_MOST_AWAY = 64, /* a dense run may begin so many units, or instructions, later */
     VG_MOST_KINDS = 2 /* times as many as where what is carried counts as that alone */
 };
 enum { VG_LONG_STEP = 512 }; /* instructions of an iteration, of which one may be better off as loops of its own */
@@ -255,6 +256,51 @@ done:
     return kinds;
 }
 
+/* How many kinds a run has whose iterations begin so many instructions later, where what is carried counts as that alone.
+ * -1 without memory. */
+static int32_t vg_kinds_from(const VgSegment *s, int32_t *group, const VgPeriodic *run, int32_t later, int32_t base,
+                             int32_t *kind, int32_t *own, int32_t *key) {
+    const VgPeriodic moved = {run->first + later, run->period, run->count - (later > 0), run->end, run->group, 1};
+    memset(kind, 0, (size_t)run->period * sizeof *kind);
+    return vg_round_of_kinds(s, group, &moved, base, kind, own, key);
+}
+
+/* Let a dense run begin where its units are as many as they can be: the first place that hands the fewest results on
+ * (vg_beginning) may lie within the work of one unit, which is apart from all others then, in kinds of its own.  That
+ * ends within what a unit takes.  0 without memory. */
+static int vg_place_run(const VgSegment *s, int32_t *group, int32_t base, int32_t *key, VgPeriodic *run) {
+    const int32_t period = run->period, width = s->start[run->first + period] - s->start[run->first];
+    int32_t *const kind = (int32_t *)malloc((3 * (size_t)period + (size_t)width + 1) * sizeof *kind);
+    int32_t *const units = kind + period, *const own = units + period;
+    int32_t fewest = 0, best = 0, most = 1;
+    run->placed = 1;
+    if (kind == NULL) return 0;
+    fewest = vg_kinds_from(s, group, run, 0, base, kind, own, key);
+    if (fewest >= 0 && run->count > VG_LEAST_COUNT && vg_are_dense(s, run, kind, units)) {
+        for (int32_t k = 0; k < fewest; k++)
+            if (units[k] > most) most = units[k];
+        int32_t ways = VG_UNITS_AWAY * period / most;
+        if (ways > VG_MOST_AWAY) ways = VG_MOST_AWAY;
+        for (int32_t later = 1; later <= ways && later < period && fewest >= 0; later++) {
+            const int32_t kinds = vg_kinds_from(s, group, run, later, base, kind, own, key);
+            if (kinds < fewest) {
+                best = later;
+                fewest = kinds;
+            }
+        }
+    }
+    free(kind);
+    if (fewest < 0) return 0;
+    VgPeriodic moved = *run;
+    moved.first += best;
+    moved.count--;
+    if (best > 0 && vg_fit_periodic(s, group, &moved)) {
+        run->first += best;
+        run->count--;
+    }
+    return 1;
+}
+
 /* Give the instructions of a run the groups from g->groups on, one for each kind; -1 without memory. */
 static int vg_group_periodic(const VgSegment *s, VgGrouping *g, int32_t *operand, int32_t *group, int32_t *key,
                              VgPeriodic *run) {
@@ -293,6 +339,9 @@ static int32_t vg_group_all(const VgSegment *s, const int32_t *label, int32_t *o
         while (next < found && run[next].first == i &&
                (run[next].period > longest || !vg_fit_periodic(s, group, run + next)))
             next++;
+        if (next < found && run[next].first == i && !run[next].placed &&
+            !vg_place_run(s, group, g.groups, key, run + next))
+            goto done;
         if (next < found && run[next].first == i) {
             const int32_t before = g.groups;
             if (vg_group_periodic(s, &g, operand, group, key, run + next) < 0) goto done;

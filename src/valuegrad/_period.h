@@ -41,6 +41,7 @@ typedef struct VgPeriodic {
     int32_t first, period, count;
     int32_t end;   /* of what repeats itself; the last iteration may be less than one where none waits for another */
     int32_t group; /* the first one of its instructions'; those of their other kinds follow */
+    int32_t placed; /* it begins where its iterations have the fewest kinds (_group.h) */
 } VgPeriodic;
 
 static int vg_has_address(uint16_t op) {
@@ -157,18 +158,19 @@ static int32_t vg_beginning(const VgSegment *s, int32_t first, int32_t period) {
     for (int32_t i = from; i < from + period; i++)
         for (int32_t k = s->start[i]; k < s->start[i + 1]; k++) {
             const int32_t r = s->operand[k], at = r < first ? 0 : (r - first) % period;
-            if (r < first || i - r >= period) continue;
-            use[uses++] = (VgReach){at, i - r};
+            if (r < first) continue;
+            if (i - r < period) use[uses++] = (VgReach){at, i - r};
             if (i - r > reach[at]) reach[at] = i - r;
         }
     for (int32_t a = 0; a < period; a++) { /* a result is handed on at places after it, up to its last use */
+        const int32_t end = a + reach[a] % period; /* whole iterations are the same at all places */
         next[a] = a;
-        if (reach[a] == 0) continue;
+        if (end == a) continue;
         alive[a + 1]++;
-        if (a + reach[a] < period) alive[a + reach[a] + 1]--;
+        if (end < period) alive[end + 1]--;
         else {
             alive[0]++;
-            alive[a + reach[a] - period + 1]--;
+            alive[end - period + 1]--;
         }
     }
     for (int32_t o = 0; o < period; o++) alive[o] = number += alive[o];
@@ -225,13 +227,13 @@ static int vg_try_period(const VgSegment *s, int32_t i, int32_t period, int32_t 
     int32_t before = first;
     while (before > from && before > first - period && vg_matches(s, before - 1, period, 1)) before--;
     if (parallel) { /* where an iteration begins is all the same */
-        *run = (VgPeriodic){before, period, (stop - before) / period, stop, -1};
+        *run = (VgPeriodic){before, period, (stop - before) / period, stop, -1, 0};
         return 1;
     }
     first += vg_beginning(s, first, period);
     if (before <= first - period) first -= period;
     if ((int64_t)stop - first < (int64_t)VG_LEAST_COUNT * period) return 0;
-    *run = (VgPeriodic){first, period, (stop - first) / period, stop - (stop - first) % period, -1};
+    *run = (VgPeriodic){first, period, (stop - first) / period, stop - (stop - first) % period, -1, 0};
     return 1;
 }
 
