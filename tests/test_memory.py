@@ -39,15 +39,24 @@ def resident() -> int:
 
 
 def growth(work: Callable[[], Any], rounds: int = ROUNDS) -> int:
-    """Blocks and references to LEAF that more calls leave behind, when everything that is kept once is there."""
+    """Blocks and references to LEAF that more calls leave behind, when everything that is kept once is there.
+
+    The least of three times: other threads, as those that run the tests, allocate something now and then; a leak comes
+    each time.
+    """
     for _ in range(rounds // 4 + 20):
         work()
-    gc.collect()
-    blocks, references = sys.getallocatedblocks(), sys.getrefcount(LEAF)
-    for _ in range(rounds):
-        work()
-    gc.collect()
-    return max(sys.getallocatedblocks() - blocks, sys.getrefcount(LEAF) - references)
+    found = []
+    for _ in range(3):
+        gc.collect()
+        blocks, references = sys.getallocatedblocks(), sys.getrefcount(LEAF)
+        for _ in range(rounds):
+            work()
+        gc.collect()
+        found.append(max(sys.getallocatedblocks() - blocks, sys.getrefcount(LEAF) - references))
+        if found[-1] <= 0:
+            break
+    return min(found)
 
 
 LEAF = Value(0.5, name="leaf")

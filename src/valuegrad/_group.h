@@ -323,8 +323,8 @@ static int vg_group_periodic(const VgSegment *s, VgGrouping *g, int32_t *operand
 
 /* The groups, with the runs of `run` whose iterations have at most so many instructions; those are left in it, *runs of
  * them.  `label` (NULL: none): what tells instructions apart besides.  *straight: how many more operations are to be
- * written, as all units of an iteration are unless they are `rounds` of loops, than there are groups.  How many groups there are, where it does not matter
- * how many more than `most`; -1 without memory. */
+ * written than there are groups, as all units of an iteration are unless they are `rounds` of loops.  How many groups
+ * there are, where it does not matter how many more than `most`; -1 without memory. */
 static int32_t vg_group_all(const VgSegment *s, const int32_t *label, int32_t *operand, int32_t *group, VgPeriodic *run,
                             int32_t found, int32_t longest, int32_t most, int rounds, int32_t *runs, int32_t *straight) {
     VgGrouping g;

@@ -7,6 +7,11 @@
 #
 # Where to start reading: sorted_blocks, then fill_blocks; gpt/batches.py, which calls them, says what a block is.
 
+def has_wide_units():
+    """Whether operations on a whole vector take no longer on this processor than on half of one."""
+    return bool(vg_has_wide_units())
+
+
 ctypedef fused Token:
     uint8_t
     uint16_t

@@ -21,13 +21,11 @@ from valuegrad.primitives.opcodes import OPS
 
 include "_declarations.pxi"
 
-
 cdef dict BACKENDS = {"auto": VG_BACKEND_AUTO, "jit": VG_BACKEND_JIT, "interpreter": VG_BACKEND_INTERPRETER,
                       "rolled": VG_BACKEND_ROLLED}
 
 # What a function of a rolled program computes: VG_FOR_BLOCKS, VG_FOR_ONE_LANE ... in their order.
 cdef tuple WHAT = ("blocks", "one lane", "one block", "shared block", "half a block")
-
 
 include "_arrays.pxi"
 
@@ -279,11 +277,6 @@ cdef class Code:
     def has_fma():
         """Whether dots that are not strict are fused multiply-adds on this processor."""
         return bool(vg_has_fma())
-
-    @staticmethod
-    def has_wide_units():
-        """Whether operations on a whole vector take no longer on this processor than on half of one."""
-        return bool(vg_has_wide_units())
 
     @staticmethod
     def function(int op, str dtype, bint strict):

@@ -237,9 +237,9 @@ class Documents:
 
 def halves_pay() -> bool:
     """Whether half of a vector takes half the time on this processor."""
-    from valuegrad._replay import Code
+    from valuegrad._replay import has_wide_units
 
-    return not Code.has_wide_units()
+    return not has_wide_units()
 
 
 def _width(batch: int, item: int, threads: int) -> int:

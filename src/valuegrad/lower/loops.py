@@ -68,8 +68,7 @@ class Loops(Vectors):
         self.by_terms = False  # a vector holds terms of one member's list
         self.memory: list[str] = []  # for each column what its addresses count from
         self.rooms_at = self.rooms_size = 0
-        self.tables: list[str] = []
-        self.written: list[str] = []
+        self.tables, self.written = list[str](), list[str]()
 
     def function(self, name: str, nest: Nest, begins: Sequence[int] = (), *, is_round: bool = False) -> None:
         """Write the function that runs a nest.
