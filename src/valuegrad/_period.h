@@ -34,6 +34,7 @@ enum {
     VG_LEAST_SHARE = 16, /* or one in so many of all: short ones that stand side by side are alike by their history */
     VG_LEAST_PARALLEL = 16, /* instructions of an iteration that does not wait for others, */
     VG_MOST_PARALLEL = 512,
+    VG_AT_ONCE = 64, /* operands that are compared before anything is decided */
     VG_SHORT_LIST = 4 /* terms, at most, of a list that is no loop itself */
 };
 
@@ -79,13 +80,16 @@ static int vg_matches(const VgSegment *s, int32_t i, int32_t period, int first) 
     const double a = vg_what_number(s, i), b = vg_what_number(s, j);
     if (memcmp(&a, &b, sizeof a) != 0) return 0;
     const int32_t *const x = s->operand + s->start[i], *const y = s->operand + s->start[j];
-    for (int32_t k = 0; k < n; k++) {
-        if (x[k] >= 0 && y[k] >= 0) {
-            if (y[k] - x[k] != period && (j - y[k] <= period || i - x[k] <= period) && !first) return 0;
-        } else if (x[k] >= 0 || y[k] >= 0) {
-            if (!first) return 0;
-        } else if ((~x[k] < s->uniforms) != (~y[k] < s->uniforms) && !first)
-            return 0;
+    for (int32_t from = 0; from < n && !first; from += VG_AT_ONCE) {
+        const int32_t end = n - from < VG_AT_ONCE ? n : from + VG_AT_ONCE;
+        int differs = 0;
+        for (int32_t k = from; k < end; k++) { /* without branches, so that compilers make vectors of it */
+            const int differ = (y[k] - x[k] != period) & ((j - y[k] <= period) | (i - x[k] <= period));
+            const int outside = (x[k] < 0) & (y[k] < 0), is_one = (x[k] < 0) ^ (y[k] < 0);
+            const int other = (x[k] >= -s->uniforms) ^ (y[k] >= -s->uniforms); /* one a scalar, one of the frame */
+            differs |= is_one | (outside & other) | (!outside & differ);
+        }
+        if (differs) return 0;
     }
     return 1;
 }
