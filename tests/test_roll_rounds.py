@@ -187,3 +187,20 @@ def test_loops_over_units_read_like_code(always, monkeypatch):
     assert "for i in 0..5:  " in str(loop)
     assert " = tanh(dot(w[i, 0:6], " in str(loop)
     assert "[t - 1, 0:6]))" in str(loop)
+
+
+def test_each_statement_of_a_loop_over_units_stands_under_its_indices(always, monkeypatch):
+    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
+
+    def f(w, xs):
+        h = [0.5] * 6
+        for x in xs:
+            h = [vg.sigmoid(vg.dot(w[6 * i : 6 * i + 6], h) + x) * vg.tanh(h[i]) for i in range(6)]
+        return vg.sum(h)
+
+    program = vg.compile(f, cache=False)
+    program((0.3 * np.sin(np.arange(36.0))).tolist(), np.cos(np.arange(24.0)).tolist())
+    (loop,) = [loop for loop in program.graph.loops if loop.is_ordered]
+    statements = loop.body.split("; ")
+    assert len(statements) > 2
+    assert all(statement.startswith("for i in 0..5:  ") for statement in statements)

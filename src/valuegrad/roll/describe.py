@@ -256,7 +256,8 @@ class _Describer:
                 lists = [body for body in told.bodies if body.variants]
                 pieces = lists[0].variants[int(lists[0].variant[mine[0]])] if lists else []
                 loop = self._loop(told, segment, mine, pieces, space.over(times))
-                statements.append(f"for {', '.join(loop.ranges)}:  {loop.body}" if loop.ranges else loop.body)
+                under = f"for {', '.join(loop.ranges)}:  " if loop.ranges else ""
+                statements += [f"{under}{statement}" for statement in loop.body.split("; ")]
                 flops += loop.flops * rounds.members // len(times)
         operations = sum(kernel.members * len(kernel.bodies) for kernel in rounds.kernels)
         return Loop(rounds.members, operations, flops, segment, tuple(head), "; ".join(statements))
