@@ -148,6 +148,20 @@ def test_weights_are_laid_out_before_the_iterations(kernels, always, monkeypatch
     assert len(after.begins) > len(forward.begins)
 
 
+def test_what_an_iteration_makes_is_not_laid_out_before_all_of_them(kernels, always, monkeypatch):
+    def f(*w):
+        h = list(w[:9])
+        for _ in range(24):
+            m = [[vg.sin(w[9 * i + j] * h[j]) for j in range(9)] for i in range(9)]
+            h = [vg.tanh(vg.sum(m[i]) + 0.5 * vg.sum([row[i] for row in m])) for i in range(9)]
+        return vg.sum(h)
+
+    inputs = (0.3 * np.sin(5.0 * np.arange(81))).tolist()
+    expected, found = (results(f, inputs, wish, monkeypatch) for wish in ("off", "on"))
+    np.testing.assert_array_equal(found, expected)
+    assert of_kind(kernels, Rounds)
+
+
 def test_a_step_begins_where_its_units_begin(kernels, always, monkeypatch):
     f, inputs = lstm(9, 24)
     results(f, inputs, "on", monkeypatch)

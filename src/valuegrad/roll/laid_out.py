@@ -3,7 +3,8 @@
 Why: with one lane a vector is units side by side, each of which reads a row of weights: numbers that are a row apart.
 To gather them, or to turn them in registers, costs more than the products do, in each iteration again.
 
-How: what does not move on from iteration to iteration is copied before the first one, column after column.
+How: what does not move on from iteration to iteration is copied before the first one, column after column.  What an
+iteration makes for itself does not move on either, but is another one each time: it stays where it is.
 
 Where to start reading: ``laid_out``.
 """
@@ -40,27 +41,29 @@ def laid_out(kernels: list[Any], sizes: list[int], lanes: int) -> tuple[list[Any
     result = []
     for one in kernels:
         if isinstance(one, Rounds) and one.members >= LEAST_ROUNDS:
-            begins = list(one.begins)
+            begins, made = list(one.begins), set(one.left())
             inside = [
-                _with_copies(kernel, begins, sizes) if kernel.members >= lanes else kernel for kernel in one.kernels
+                _with_copies(kernel, begins, sizes, made) if kernel.members >= lanes else kernel
+                for kernel in one.kernels
             ]
             one = replace(one, begins=begins, kernels=inside)
         result.append(one)
     return result, sizes
 
 
-def _with_copies(kernel: Kernel, begins: list[Kernel], sizes: list[int]) -> Kernel:
-    """A kernel of an iteration that reads copies; the kernels that make them are added."""
+def _with_copies(kernel: Kernel, begins: list[Kernel], sizes: list[int], made: set[int]) -> Kernel:
+    """A kernel of an iteration that reads copies, except of what iterations have made; the kernels that make them are
+    added."""
     columns = list(kernel.columns)
     bodies = []
     for body in kernel.bodies:
         if len(body.variants) == 1 and body.op != GATHER:
-            body = _of_copies(body, columns, begins, sizes)
+            body = _of_copies(body, columns, begins, sizes, made)
         bodies.append(body)
     return replace(kernel, bodies=bodies, columns=columns)
 
 
-def _of_copies(body: Body, columns: list[Column], begins: list[Kernel], sizes: list[int]) -> Body:
+def _of_copies(body: Body, columns: list[Column], begins: list[Kernel], sizes: list[int], made: set[int]) -> Body:
     """A list that reads copies, whose columns are in the place of those that were copied."""
     pieces = list(body.variants[0])
     for p, piece in enumerate(pieces):
@@ -68,7 +71,7 @@ def _of_copies(body: Body, columns: list[Column], begins: list[Kernel], sizes: l
         if n < LEAST_TERMS or (piece.length != n).any():
             continue
         for side, c in enumerate((piece.x, piece.y)):
-            if c < 0 or columns[c].move or (np.diff(columns[c].at) <= 1).all():
+            if c < 0 or columns[c].move or columns[c].group in made or (np.diff(columns[c].at) <= 1).all():
                 continue
             step, bend = piece.strides[:, side], piece.strides[:, 2 + side]
             places = columns[c].at + far_from_first(np.arange(n)[:, None], step, bend)
