@@ -14,7 +14,7 @@ from loopy import Loopy, Step, steps
 
 import valuegrad as vg
 from valuegrad.loops import Part
-from valuegrad.lower import rolled
+from valuegrad.lower import rolled, segments
 from valuegrad.roll.describe import Loop
 from valuegrad.roll.space import Indices, affine_text
 
@@ -143,6 +143,24 @@ def test_an_operation_that_loops_do_not_know_is_named() -> None:
     program = vg.compile(lambda x, y: vg.norm([x, y]))
     assert program(3.0, 4.0) == 5.0
     assert str(program.graph.loops) == "lanes are not rolled: loops do not know norm"
+
+
+def test_what_is_not_worth_loops_has_the_bits_of_what_was_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    def f(w: Any) -> Any:
+        b = [1.0] * 8
+        for t in range(4):
+            b = [sum(x * y for x, y in zip(w[8 * i : 8 * i + 8], b)) * 0.3 + w[64 + t] for i in range(8)]
+        return vg.sum(b)
+
+    monkeypatch.setattr(segments, "MOST", 0)
+    weights = np.random.default_rng(1).normal(size=68).tolist()
+    found = []
+    for wish in ("off", "on"):
+        monkeypatch.setenv("VALUEGRAD_ROLL", wish)
+        program = vg.compile(vg.value_and_grad(f), cache=False)
+        found.append(program(weights))
+    assert "too few are alike" in str(program.graph.loops)
+    assert found[0] == found[1]
 
 
 def test_without_llvmlite_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

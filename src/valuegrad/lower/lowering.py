@@ -163,7 +163,8 @@ def lower(
         if not isinstance(made, str):
             return Lowered(made[0], guards, len(lowered), uniform, dtype, made[1])
         why = made
-        lowered = _MACHINE(lowered, strict=strict)
+        # Anew: of what was lowered already more sums would become dots, and their bits others.
+        lowered = machine_graph(summed_up, strict, _MACHINE, graph_entry(summed_up, strict, cache, False))
     conditions = [(lowered.guards[k].node, lowered.guards[k].expected) for k in first.values()]
     return Lowered(_code(lowered, conditions, uniform, dtype, strict), guards, len(lowered), uniform, dtype, why)
 
