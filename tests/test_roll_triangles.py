@@ -6,6 +6,7 @@ No bit differs from the program that is not rolled.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from test_roll import agree
 import valuegrad as vg
 from valuegrad.lower import emit, loops
 from valuegrad.primitives.opcodes import OPS
-from valuegrad.roll.kernels import Kernel
+from valuegrad.roll.kernels import SUM, Body, Column, Kernel, Piece
+from valuegrad.roll.rectangles import rectangles
 
 pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
@@ -240,3 +242,25 @@ def test_a_triangle_read_all_at_once_stays_as_it_is(pieces: list[tuple[int, int]
 
     agree(all_at_once, numbers(9), numbers(9, 1))
     assert max(pieces) == (1, 1)
+
+
+def test_a_loop_over_some_of_a_group_lays_out_no_rectangle() -> None:
+    """Others read its other members."""
+    rows, strides = np.array([8 * i + j for i in range(4) for j in range(i + 1)]), np.array([[1, 0, 0, 0]])
+    pieces = [Piece(c, -1, strides, np.array([2])) for c in (0, 1)]
+
+    def group(g: int, at: Any) -> Column:
+        return Column("group", g, np.array(at))
+
+    def scalars(at: Any) -> Column:
+        return Column("uniform", -1, np.array(at))
+
+    def total(g: int, *columns: Column) -> Kernel:
+        args = [("column", c) for c in range(len(columns) - 1)]
+        return Kernel(len(columns[0].at), [Body(SUM, 0.0, g, args, out=len(args))], list(columns))
+
+    some = total(1, group(0, range(10)), scalars(rows), group(1, range(10)))
+    listed = total(2, group(0, [0]), group(0, [10]), group(2, [0]))
+    listed.bodies[0] = replace(listed.bodies[0], args=[], variants=[pieces], variant=np.array([0]))
+    kernels: list[Any] = [total(0, scalars(range(12)), group(0, range(12))), some, listed]
+    assert rectangles(kernels, [12, 10, 1], 8) == (kernels, [12, 10, 1])

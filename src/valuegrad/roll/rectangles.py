@@ -55,7 +55,7 @@ def rectangles(kernels: list[Loop], sizes: list[int], lanes: int) -> tuple[list[
         users = {k: result[k] for k in sorted(known[g])}
         if not all(isinstance(kernel, Kernel) and _is_plain(kernel) for kernel in users.values()):
             continue
-        places = next((p for kernel in users.values() if (p := _places(kernel, g, lanes)) is not None), None)
+        places = next((p for kernel in users.values() if (p := _places(kernel, g, sizes[g], lanes)) is not None), None)
         if places is None:
             continue
         found = {k: _placed(kernel, g, places) for k, kernel in users.items()}
@@ -86,12 +86,12 @@ def _is_plain(kernel: Kernel) -> bool:
     return not any(body.op == GATHER or piece.feed for body in lists for pieces in body.variants for piece in pieces)
 
 
-def _places(user: Kernel, g: int, lanes: int) -> NDArray[np.int64] | None:
-    """For each member of a group its place in a rectangle; None if a kernel that goes through them has no rows that
-    differ in length."""
+def _places(user: Kernel, g: int, size: int, lanes: int) -> NDArray[np.int64] | None:
+    """For each member of a group of this size its place in a rectangle; None if a kernel does not go through all of
+    them, or has no rows that differ in length."""
     listed = user.listed()
     plain = [column for c, column in enumerate(user.columns) if c not in listed]
-    if not any(column.group == g and (column.at == np.arange(user.members)).all() for column in plain):
+    if not any(column.group == g and column.is_identity(user.members, size) for column in plain):
         return None
     rows = rows_of([column.at for column in plain])
     if rows is None:
