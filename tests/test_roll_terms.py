@@ -113,6 +113,14 @@ def test_a_term_that_stands_in_two_lists_is_not_computed_twice(fed: list[int]) -
     assert max(fed) <= 1
 
 
+def test_terms_of_several_loops_are_each_computed_in_the_list_s_loop(fed: list[int]) -> None:
+    def f(x: Any) -> Any:
+        return vg.sum([*map(vg.exp, x[:24]), *map(vg.sin, x[24:49]), *map(vg.tanh, x[49:75])])
+
+    agree(f, [numbers(19, k) for k in range(75)])
+    assert max(fed) == 3
+
+
 def test_a_sum_from_the_last_to_the_first_of_computed_terms() -> None:
     def backwards(x: Any) -> list[Any]:
         terms = [vg.exp(xi) for xi in x]

@@ -68,7 +68,8 @@ def fed(kernels: list[Loop], lanes: int, is_call: Callable[[int], bool], *, sing
         if which is None:
             continue
         assert isinstance(kernel, Kernel)
-        for p, piece in enumerate(kernel.bodies[which].variants[0]):
+        for p in range(len(kernel.bodies[which].variants[0])):
+            piece = result[k].bodies[which].variants[0][p]  # as others left it, which took columns with them
             source = maker.get(result[k].columns[piece.x].group, k)
             terms = result[source]
             if source == k or not isinstance(terms, Kernel) or not _can_feed(terms):
