@@ -3,9 +3,9 @@
 Why: a step takes less time than Python takes to lay out its documents; so those of many steps are laid out at once.
 
 How: documents differ in length, and a program was recorded for one length.  A batch is sorted by length, the longest
-first, and cut into blocks of whole vectors of lanes; each block is filled up to a length that a program was recorded
-for.  A position that is not there counts for nothing.  A batch of one document has a block of its own kind: its program
-is for one lane.
+first, and cut into blocks of whole vectors of lanes, or of half ones for threads that would have too few; each block is
+filled up to a length that a program was recorded for.  A position that is not there counts for nothing.  A batch of one
+document has a block of its own kind: its program is for one lane.
 
 Data structures: ``Documents`` has all tokens in one array.  A ``Plan`` says which blocks each step has, and holds their
 numbers: for each block a row for each token and one for the documents' lengths, a column for each document.
