@@ -163,6 +163,15 @@ def test_what_is_not_worth_loops_has_the_bits_of_what_was_not_looked_at(monkeypa
     assert found[0] == found[1]
 
 
+def test_few_lists_of_many_terms_without_order_are_too_few_that_are_alike() -> None:
+    order = np.random.default_rng(0)
+    places = [order.integers(0, 200, size) for size in range(1, 241)]
+    program = vg.compile(lambda xs: [vg.sum([xs[k] for k in some]) for some in places], cache=False)
+    found = program([0.1 * k for k in range(200)])
+    np.testing.assert_allclose(found, [0.1 * some.sum() for some in places])
+    assert "too few are alike" in str(program.graph.loops)
+
+
 def test_without_llvmlite_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rolled, "HAS_LLVM", False)
     program = vg.compile(lambda x: x * x)

@@ -5,7 +5,7 @@ Where to start reading: ``Segments``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from valuegrad.roll.found import Loop as FoundLoop
 from valuegrad.roll.found import kernels_of
 from valuegrad.roll.groups import STORE_UNIFORM, Groups, Segment
 from valuegrad.roll.kernels import WHOLE
-from valuegrad.roll.rounds import Irregular
+from valuegrad.roll.rounds import Irregular, Rounds
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +32,7 @@ __all__ = ["Segments"]
 RATIO = 6  # instructions that share a group, at least, on average
 MOST = 3000  # groups, as LLVM takes longer than in proportion; unless so many instructions share one:
 MANY = 100
+MOST_WRITTEN = 5000  # operations of loops and pieces of their lists, in the same way: a few groups may be lists of many
 
 
 class Segments:
@@ -66,8 +67,7 @@ class Segments:
         segments = [replace(segment, constants=self.constants) for segment in segments]
         count = sum(segment.groups for segment in segments)
         instructions = sum(len(segment.ops) for segment in segments)
-        too_many = count > MOST and instructions < MANY * count
-        if too_many or (not self.anyhow and instructions < RATIO * count):
+        if _are_too_many(count, instructions, MOST) or (not self.anyhow and instructions < RATIO * count):
             raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
         for op in {int(op) for segment in segments for op in np.flatnonzero(np.bincount(segment.ops))}:
             if is_call(op) and not code.function(op, code.dtype, self.target.strict):
@@ -80,6 +80,9 @@ class Segments:
             found = Groups(segment)
             self.instructions += len(found.segment.ops)
             self.kernels.append((kernels_of(found, rounds=self.rounds), found.sizes))
+        written = sum(_written(kernels) for kernels, _ in self.kernels)
+        if _are_too_many(written, self.instructions, MOST_WRITTEN):
+            raise NotImplementedError(f"too few are alike: {instructions:,} instructions are {written:,} in loops")
         self.in_place = in_place(segments, [kernels for kernels, _ in self.kernels], code.runs, self.totals)
         code.leave_in_place(*self.in_place.runs, self.in_place.is_often, self.in_place.count)
 
@@ -119,14 +122,16 @@ class Segments:
     def _of_lanes(self, code: Any) -> tuple[list[FoundLoop], list[int]]:
         """The kernels that compute V lanes: those of short iterations compute them as a whole."""
         segment = Segment(*code.segment(MAIN, apart=True, rounds=self.rounds))
-        if segment.groups == self.groups[MAIN]:
+        if segment.groups == self.groups[MAIN] or _are_too_many(segment.groups, len(segment.ops), MOST):
             return self.kernels[MAIN]
         found = Groups(replace(segment, constants=self.constants))
         try:
             kernels = kernels_of(found, WHOLE, rounds=self.rounds)
         except Irregular:
             return self.kernels[MAIN]
-        return (kernels, found.sizes) if self.in_place.fits(kernels) else self.kernels[MAIN]
+        is_too_long = _are_too_many(_written(kernels), len(found.segment.ops), MOST_WRITTEN)
+        is_fit = not is_too_long and self.in_place.fits(kernels)
+        return (kernels, found.sizes) if is_fit else self.kernels[MAIN]
 
     def loops(self, names: Sequence[tuple[str, tuple[int, ...] | None]]) -> list[Loop]:
         """The loops as a person would write them.
@@ -135,6 +140,23 @@ class Segments:
             names: of the inputs (``roll.describe.loops_of``).
         """
         return loops_of([kernels for kernels, _ in self.kernels], self.layout, self.totals, names)
+
+
+def _are_too_many(written: int, instructions: int, most: int) -> bool:
+    """Whether it would take LLVM too long to compile what is written, for so many instructions."""
+    return written > most and instructions < MANY * written
+
+
+def _written(kernels: Iterable[FoundLoop]) -> int:
+    """How many operations are written, with a loop for each piece of a list."""
+    count = 0
+    for kernel in kernels:
+        if isinstance(kernel, Rounds):
+            count += _written(kernel.all)
+        else:
+            pieces = sum(len(pieces) for body in kernel.bodies for pieces in body.variants)
+            count += len(kernel.bodies) + pieces
+    return count
 
 
 def _constants(layout: Layout, totals: NDArray[Any], segments: list[Segment]) -> NDArray[np.bool_]:
