@@ -4,11 +4,10 @@
  *
  * How: a step has blocks: some lanes each, run by a program of their own, which gives the sums over its lanes of the
  * gradient and of the loss.  The blocks' sums are added in order, ((0 + 1) + 2) + 3, two halves of one first, as the
- * whole one would; then the update, a program whose
- * lanes are the parameters, moves them where they are.  If the loss is not finite, the step is not done and the steps
- * end.  Threads share first the blocks, then ranges of parameters.  Neither changes a number: a block's sums are its
- * own, and a parameter's update is its own.  If there are fewer blocks than threads, these share each of them
- * (lower/sharing.py).
+ * whole one would; then the update, a program whose lanes are the parameters, moves them where they are.  If the loss is
+ * not finite, the step is not done and the steps end.  Threads share first the blocks, then ranges of parameters.
+ * Neither changes a number: a block's sums are its own, and a parameter's update is its own.  If there are fewer blocks
+ * than threads, these share each of them (lower/sharing.py).
  *
  * A step is so short that a thread which sleeps would wake up too late, so between the steps they stay awake (_crew.h).
  *
@@ -204,10 +203,9 @@ static void vg_do_range(void *d, ptrdiff_t which, int32_t thread) { vg_range((Vg
 
 /* ------------------------------------------------------------------------------------------------------- steps */
 /* Whether the threads share one block after the other, as there are too few for each to take one. */
-static int vg_shares(const VgDescent *d, ptrdiff_t blocks, const VgCrew *crew, int threads) {
-    if (blocks >= threads) return 0;
-    for (ptrdiff_t b = 0; b < blocks; b++)
-        {
+static int vg_shares(const VgDescent *d, ptrdiff_t blocks, const VgCrew *crew) {
+    if (blocks >= d->threads) return 0;
+    for (ptrdiff_t b = 0; b < blocks; b++) {
         const VgCode *const code = d->program[d->blocks[b].program];
         if (code->shared == NULL || !vg_has_crew(crew, code->parts)) return 0;
     }
@@ -215,11 +213,11 @@ static int vg_shares(const VgDescent *d, ptrdiff_t blocks, const VgCrew *crew, i
 }
 
 /* One step; 0: its loss is not finite, and nothing was changed (or there is an error). */
-static int vg_descend_step(VgDescent *d, ptrdiff_t step, VgCrew *crew, int threads) {
+static int vg_descend_step(VgDescent *d, ptrdiff_t step, VgCrew *crew) {
     const ptrdiff_t blocks = (ptrdiff_t)(d->first[step + 1] - d->first[step]);
     const double *const row = d->rows + 3 * step;
     d->blocks = d->block + d->first[step];
-    if (vg_shares(d, blocks, crew, threads))
+    if (vg_shares(d, blocks, crew))
         for (ptrdiff_t b = 0; b < blocks; b++) vg_block(d, b, 0, crew);
     else
         vg_do(crew, blocks, vg_do_block, d);
@@ -237,8 +235,8 @@ static int vg_descend_step(VgDescent *d, ptrdiff_t step, VgCrew *crew, int threa
     }
     d->numbers[3] = vg_scale(d);
     d->range = d->parameters;
-    if (threads > 1) { /* one each: more would go from thread to thread, and with them their lines */
-        d->range = (d->parameters / threads + 63) & ~(ptrdiff_t)63;
+    if (d->threads > 1) { /* one each: more would go from thread to thread, and with them their lines */
+        d->range = (d->parameters / d->threads + 63) & ~(ptrdiff_t)63;
         if (d->range < VG_LEAST_RANGE) d->range = VG_LEAST_RANGE;
     }
     vg_do(crew, (d->parameters + d->range - 1) / d->range, vg_do_range, d);
@@ -294,7 +292,7 @@ static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
         if (d->most < threads) vg_await_crew(others, threads, 10 * VG_WAKING); /* parts of a block need them all */
     }
     const unsigned before = vg_flush_subnormals();
-    while (!d->error && *done < d->steps && vg_descend_step(d, *done, others, threads)) ++*done;
+    while (!d->error && *done < d->steps && vg_descend_step(d, *done, others)) ++*done;
     vg_keep_subnormals(before);
     if (others) vg_end_crew(others);
     vg_end_descent(d, memory);

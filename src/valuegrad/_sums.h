@@ -121,24 +121,22 @@ static void vg_add_numbers(int is_float32, void *VG_RESTRICT to, const void *VG_
         for (ptrdiff_t i = 0; i < count; i++) ((double *)to)[i] += ((const double *)from)[i];
 }
 
-/* The sum of a row and of another one, unless that is NULL; or of what is there already, and these. */
-#define VG_ADD_ROWS(T)                                                                                                \
-    static void vg_add_rows_##T(T *VG_RESTRICT to, int adds, const T *a, const T *b, ptrdiff_t count) {               \
-        if (b == NULL) {                                                                                              \
-            if (!adds) memcpy(to, a, (size_t)count * sizeof(T));                                                      \
-            for (ptrdiff_t i = 0; adds && i < count; i++) to[i] += a[i];                                              \
-        } else if (adds) {                                                                                            \
+#define VG_ADD_TWO(T)                                                                                                 \
+    static void vg_add_two_##T(T *VG_RESTRICT to, int adds, const T *a, const T *b, ptrdiff_t count) {                \
+        if (adds)                                                                                                     \
             for (ptrdiff_t i = 0; i < count; i++) to[i] += a[i] + b[i];                                               \
-        } else {                                                                                                      \
+        else                                                                                                          \
             for (ptrdiff_t i = 0; i < count; i++) to[i] = a[i] + b[i];                                                \
-        }                                                                                                             \
     }
-VG_ADD_ROWS(float)
-VG_ADD_ROWS(double)
+VG_ADD_TWO(float)
+VG_ADD_TWO(double)
 
+/* The sum of a row and of another one, unless that is NULL; or of what is there already, and these. */
 static void vg_add_rows(int is_float32, void *to, int adds, const void *a, const void *b, ptrdiff_t count) {
-    if (is_float32) vg_add_rows_float((float *)to, adds, (const float *)a, (const float *)b, count);
-    else vg_add_rows_double((double *)to, adds, (const double *)a, (const double *)b, count);
+    if (b == NULL && adds) vg_add_numbers(is_float32, to, a, count);
+    else if (b == NULL) memcpy(to, a, (size_t)count * (is_float32 ? sizeof(float) : sizeof(double)));
+    else if (is_float32) vg_add_two_float((float *)to, adds, (const float *)a, (const float *)b, count);
+    else vg_add_two_double((double *)to, adds, (const double *)a, (const double *)b, count);
 }
 
 #endif

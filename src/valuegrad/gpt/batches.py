@@ -250,6 +250,6 @@ def _width(batch: int, item: int, threads: int) -> int:
     """
     vector = VECTOR_BYTES // item
     vectors = -(-batch // vector)
-    if threads > 1 and vectors < 2 * threads and batch > 1 and halves_pay():
+    if threads > 1 and vectors < 2 * threads and halves_pay():
         return vector // 2
     return vector * -(-vectors // MOST_BLOCKS)

@@ -191,8 +191,7 @@ def _with_tables(
     for c, column in enumerate(columns):
         if c in lists:
             continue
-        steady = column.space == "uniform" and not column.move
-        irregular = steady and kernel.members > 2 and bool(np.diff(column.at, 2).any())
+        irregular = column.space == "uniform" and kernel.members > 2 and bool(np.diff(column.at, 2).any())
         if irregular and kernel.members <= LONGEST_TABLE and is_constant[column.at].all():
             columns[c] = Column(loops.table(f"{name}_c{c}", constants[column.at]), -1, np.arange(kernel.members))
     return replace(kernel, columns=columns)

@@ -71,7 +71,6 @@ DOUBLE = _Exp(
 )
 """Of floats and of doubles."""
 
-WHOLE = 64  # bytes of a register
 LOG2_E = float.fromhex("0x1.71547652b82fep+0")
 
 ORDINARY = 2.0**-960, 2.0**1020
@@ -109,7 +108,7 @@ def exp(v: Vectors, x: str) -> str:
     else:
         result = w(f"fadd {t} {number(1.0)}, {part}")
     scale = f"llvm.x86.avx512.mask.scalef.{kind}.{8 * v.block}"
-    rounding, nearest = (", i32", ", i32 4") if v.block == WHOLE else ("", "")
+    rounding, nearest = ("", "") if v.is_half() else (", i32", ", i32 4")
     lanes = w(f"bitcast {i1} {is_there} to {mask}")
     if v.lanes < 8:
         mask, lanes = "i8", w(f"zext {mask} {lanes} to i8")

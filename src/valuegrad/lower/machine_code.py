@@ -30,8 +30,8 @@ lanes side by side."""
 
 What = Literal["blocks", "one lane", "one block", "shared block", "half a block", "two blocks"]
 """What a segment's function computes: V lanes of perhaps many, whose sums go on with the next ones; one lane; or V,
-which are all there are, or more than there are, on one thread or several.  In these three sums over the lanes are
-totals at once.  Two blocks are 2 V lanes without such sums."""
+or half as many, which are all there are, or more than there are, on one thread or several.  In these four sums over the
+lanes are totals at once.  Two blocks are 2 V lanes without such sums."""
 
 Written = Mapping[int, tuple[str, int]]
 """For each function its LLVM IR, in which it is called ``function_name``, and how many slots of the frame it needs."""

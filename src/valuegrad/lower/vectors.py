@@ -303,7 +303,7 @@ class Vectors:
             return "number", w(f"{ARITHMETIC[name]} {t} {numbers[0]}, {numbers[1]}")
         if name == "neg":
             return "number", w(f"fneg {t} {numbers[0]}")
-        if name == "sqrt" and self.waits_for_divider and self.bits == 64 and self.is_wide() and self.block == BLOCK:
+        if name == "sqrt" and self.waits_for_divider and self.bits == 64 and self.is_wide() and not self.is_half():
             return "number", sqrt(self, *numbers)
         if name in ("abs", "sqrt"):
             return "number", w(self.intrinsic("fabs" if name == "abs" else "sqrt", numbers[0]))
@@ -338,6 +338,10 @@ class Vectors:
     def is_wide(self) -> bool:
         """Whether a vector is one of the registers that AVX-512 has, or half of one, which its operations take, too."""
         return self.target.registers == MOST_REGISTERS and self.block <= BLOCK and self.width == self.lanes
+
+    def is_half(self) -> bool:
+        """Whether a vector is half of a register."""
+        return self.block < BLOCK
 
     def _call_through_memory(self, function: str, number: float, numbers: list[str]) -> str:
         """A function that takes V numbers from memory and leaves its results there."""

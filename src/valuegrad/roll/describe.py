@@ -253,9 +253,7 @@ class _Describer:
             told = later(kernel, times)
             for which, _, space in self._parts(kernel):
                 mine = (times[:, None] * kernel.members + which).ravel()
-                lists = [body for body in told.bodies if body.variants]
-                pieces = lists[0].variants[int(lists[0].variant[mine[0]])] if lists else []
-                loop = self._loop(told, segment, mine, pieces, space.over(times))
+                loop = self._loop(told, segment, mine, _pieces(told, mine[0]), space.over(times))
                 under = f"for {', '.join(loop.ranges)}:  " if loop.ranges else ""
                 statements += [f"{under}{statement}" for statement in loop.body.split("; ")]
                 flops += loop.flops * rounds.members // len(times)
@@ -279,7 +277,7 @@ class _Describer:
         found: list[tuple[NDArray[Any], Sequence[Piece], Indices]] = []
         for kind in range(int(kinds.max()) + 1):
             which = np.flatnonzero(kinds == kind)
-            pieces = lists[0].variants[int(lists[0].variant[which[0]])] if lists else []
+            pieces = _pieces(kernel, which[0])
             found.append((which, pieces, Indices(self._features(kernel, which, pieces))))
         return found
 
@@ -330,7 +328,7 @@ class _Describer:
 
         def target(body: Body) -> str:
             column = kernel.columns[body.out]
-            return self.target(column, column.at[which], space.of, lambda x: space.text(x))
+            return self.target(column, column.at[which], space.of, space.text)
 
         for i, body in enumerate(kernel.bodies):
             terms = sum(int(piece.length[which].sum()) for piece in pieces) if body.variants else 0
@@ -430,7 +428,7 @@ class _Describer:
         return "constants[...]" if text == "..." else text
 
     def _place(self, column: Column, which: NDArray[Any], space: Indices) -> str:
-        return self.place(column, column.at[which], lambda x: space.text(x))
+        return self.place(column, column.at[which], space.text)
 
     def _slice(self, column: Column, which: NDArray[Any], piece: Piece, side: int, space: Indices) -> str:
         """A list's entries, x or y: those of one index from ... to ..., the others fixed."""
@@ -468,3 +466,9 @@ def _inside(kernel: Kernel, i: int) -> bool:
     users = [body for body in kernel.bodies if ("value", i) in body.args]
     mine = kernel.bodies[i].op
     return OPS[mine] in ("lt", "le", "eq") if mine < len(OPS) else not users
+
+
+def _pieces(kernel: Kernel, member: int) -> Sequence[Piece]:
+    """The lists of a kernel's member."""
+    lists = [body for body in kernel.bodies if body.variants]
+    return lists[0].variants[int(lists[0].variant[member])] if lists else []
