@@ -16,6 +16,8 @@ from engines import ALL_ROLLED, needs_passes
 
 import valuegrad as vg
 from valuegrad import Value, modes
+from valuegrad.lower.machine_code import MAIN, What
+from valuegrad.lower.rolled import Rolled
 
 pytestmark = needs_passes
 
@@ -79,6 +81,30 @@ def test_a_function_is_recorded_once_though_threads_call_it_at_once() -> None:
     with ThreadPoolExecutor(6) as pool:
         assert list(pool.map(program, map(float, range(6)))) == [0.0, 1.0, 4.0, 9.0, 16.0, 25.0]
     assert len(calls) == 1
+
+
+def test_loops_are_made_once_though_threads_want_them_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    build = Rolled.build
+
+    def counted(self: Rolled, code: Any, what: What, segments: tuple[int, ...] = (MAIN,)) -> None:
+        made.append(what)
+        build(self, code, what, segments)
+
+    monkeypatch.setenv("VALUEGRAD_ROLL", "on")
+    monkeypatch.setattr(Rolled, "build", counted)
+    program = vg.compile(lambda x, y: vg.exp(x * y) + x, cache=False)
+    batch = np.linspace(0.0, 1.0, 40)
+    barrier = threading.Barrier(6)
+
+    def work(_: int) -> Any:
+        barrier.wait()
+        return program(batch, 2.0)
+
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(work, range(6)))
+    assert made.count("blocks") == 1
+    assert all(np.array_equal(result, results[0]) for result in results)
 
 
 def test_threads_beyond_the_bound_on_paths_warn_once(expected: Any) -> None:

@@ -122,4 +122,10 @@ cdef extern from *:
     """
     static PyObject *vg_raise_current(void) { return NULL; }
     """
-    object vg_raise_current()
+    object vg_raise_current()  # raise what a Python function raised while a program ran
+
+cdef dict BACKENDS = {"auto": VG_BACKEND_AUTO, "jit": VG_BACKEND_JIT, "interpreter": VG_BACKEND_INTERPRETER,
+                      "rolled": VG_BACKEND_ROLLED}
+
+# What a function of a rolled program computes: VG_FOR_BLOCKS, VG_FOR_ONE_LANE ... in their order.
+cdef tuple WHAT = ("blocks", "one lane", "one block", "shared block", "half a block")

@@ -13,6 +13,8 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 from libc.stdlib cimport calloc, free
 
+from threading import RLock
+
 import numpy
 
 from valuegrad.errors import GraphError, IndexRangeError, ShapeError, ValueArgumentError, ValueTypeError
@@ -20,12 +22,6 @@ from valuegrad.lower.checking import check_arrays, kind_of
 from valuegrad.primitives.opcodes import OPS
 
 include "_declarations.pxi"
-
-cdef dict BACKENDS = {"auto": VG_BACKEND_AUTO, "jit": VG_BACKEND_JIT, "interpreter": VG_BACKEND_INTERPRETER,
-                      "rolled": VG_BACKEND_ROLLED}
-
-# What a function of a rolled program computes: VG_FOR_BLOCKS, VG_FOR_ONE_LANE ... in their order.
-cdef tuple WHAT = ("blocks", "one lane", "one block", "shared block", "half a block")
 
 include "_arrays.pxi"
 
@@ -60,7 +56,7 @@ cdef class Code:
     cdef readonly str dtype
     cdef readonly object uniform_outputs
     cdef list kept
-    cdef object builder
+    cdef object builder, lock
     cdef char kind
     cdef int32_t lane_inputs, lane_outputs  # how many inputs and outputs are those of lanes
 
@@ -75,7 +71,7 @@ cdef class Code:
             raise ValueArgumentError(f"Code() got dtype {dtype!r}; expected 'float64' or 'float32'")
         if backend not in BACKENDS:
             raise ValueArgumentError(f"Code() got backend {backend!r}; expected one of {sorted(BACKENDS)}")
-        self.kept = []
+        self.kept, self.lock = [], RLock()
         self.calls = tuple(calls)
         self.dtype = dtype
         self.kind = c"d" if dtype == "float64" else c"f"
@@ -258,19 +254,26 @@ cdef class Code:
         """Let no threads share a block: it would not pay."""
         self.made().parts = -1
 
+    cdef bint is_made(self, Py_ssize_t n, int threads):
+        """Whether there are functions for n lanes on so many threads; only a rolled program may lack them."""
+        cdef int what = vg_made_for(self.code, n, 1 if self.builder is None else threads)
+        return not self.code.is_rolled or n == 0 or vg_is_made(self.code, what)
+
     cdef int ensure(self, Py_ssize_t n, int threads) except -1:
-        """Have a rolled program's functions for n lanes on so many threads made."""
+        """Have them made, by one of the threads that want them."""
         cdef VgCode *code = self.code
-        cdef int what = vg_made_for(code, n, 1 if self.builder is None else threads)
-        if what == VG_FOR_SHARED_BLOCK and code.is_rolled:
-            if code.parts == 0:
-                code.parts = min(threads, VG_MOST_PARTS)
-                self.builder(self, WHAT[what])
-            what = vg_made_for(code, n, threads)  # it may have been refused
-        if code.is_rolled and n and not vg_is_made(code, what):
+        if self.is_made(n, threads):
+            return 0
+        with self.lock:
+            if self.is_made(n, threads):
+                return 0
             if self.builder is None:
                 raise ValueArgumentError("Code(backend='rolled') runs before its segments were installed; expected after")
-            self.builder(self, WHAT[what])
+            if code.parts == 0 and vg_made_for(code, n, threads) == VG_FOR_SHARED_BLOCK:
+                code.parts = min(threads, VG_MOST_PARTS)
+            self.builder(self, WHAT[vg_made_for(code, n, threads)])
+            if not self.is_made(n, threads):  # that threads share a block was refused
+                self.builder(self, WHAT[vg_made_for(code, n, threads)])
         return 0
 
     @staticmethod
@@ -397,7 +400,7 @@ cdef class Code:
         if error == VG_NO_MEMORY:
             raise MemoryError("Code.run(): no memory for the sums over lanes")
         if error:
-            raise_current()
+            vg_raise_current()
         return failed if job.has_failed else None
 
     def iterate(self, Py_ssize_t n, Py_ssize_t steps, int32_t size, uniform, state, list lanes, list rows, own,
@@ -474,7 +477,7 @@ cdef class Code:
         if error == VG_NO_MEMORY:
             raise MemoryError("Code.iterate(): no memory for a step")
         if error:
-            raise_current()
+            vg_raise_current()
         return done
 
     def call(self, tuple args not None):
@@ -486,11 +489,6 @@ cdef class Code:
         if code.is_rolled:
             self.ensure(1, 1)
         return vg_call(code, args)
-
-
-cdef object raise_current():
-    """Raise the exception that a Python function left while the program ran."""
-    return vg_raise_current()
 
 
 include "_executable.pxi"
