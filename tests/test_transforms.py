@@ -101,6 +101,119 @@ def test_a_softmax_hands_on_together_what_its_entries_hand_on_alone(f, n) -> Non
     np.testing.assert_allclose(found, second, rtol=1e-11, atol=1e-13)
 
 
+def log_sum_exp(x, begin=0.0):
+    largest = vg.maximum(*x)
+    total = begin
+    for number in x:
+        total = total + vg.exp(number - largest)
+    return largest + vg.log(total)
+
+
+def log_sum_exp_of_a_list(x):
+    largest = vg.maximum(*x)
+    return largest + vg.log(vg.sum([vg.exp(number - largest) for number in x]))
+
+
+def log_sum_exp_in_another_order(x):
+    largest = vg.maximum(*x)
+    parts = [vg.exp(number - largest) for number in x]
+    return largest + vg.log(sum(parts[1::2]) + sum(parts[::2]))
+
+
+def the_sum_is_used_twice(x):
+    largest = vg.maximum(*x)
+    total = sum(vg.exp(number - largest) for number in x)
+    return largest * total + vg.log(total)
+
+
+def a_number_comes_twice(x):
+    return log_sum_exp([*x, x[1]])
+
+
+def a_part_is_used_alone(x):
+    largest = vg.maximum(*x)
+    parts = [vg.exp(number - largest) for number in x]
+    return largest + vg.log(sum(parts)) - parts[2] / sum(parts)
+
+
+def a_part_is_left_out(x):
+    largest = vg.maximum(*x)
+    return largest + vg.log(sum(vg.exp(number - largest) for number in x[1:]))
+
+
+def a_part_is_added_twice(x):
+    largest = vg.maximum(*x)
+    parts = [vg.exp(number - largest) for number in x]
+    return largest + vg.log(sum(parts) + parts[0])
+
+
+def not_all_begin_at_0(x):
+    return log_sum_exp(x, 1.0)
+
+
+def one_behind_a_choice(x):
+    return vg.where(x[0] > 0.0, log_sum_exp(x), x[1])
+
+
+AS_A_LOOP = [log_sum_exp, log_sum_exp_of_a_list, log_sum_exp_in_another_order, the_sum_is_used_twice]
+NEARLY = [
+    a_number_comes_twice,
+    a_part_is_used_alone,
+    a_part_is_left_out,
+    a_part_is_added_twice,
+    not_all_begin_at_0,
+    one_behind_a_choice,
+]
+
+
+@pytest.mark.parametrize("f", AS_A_LOOP)
+def test_the_largest_of_a_log_sum_exp_gets_the_sum_times_its_factor(f) -> None:
+    compiled = vg.compile(vg.grad(f))
+    compiled([0.1 * i for i in range(20)])
+    machine = transforms.machine(compiled.graph.graphs[0])
+    wide = sorted(OPS[op] for op in machine.ops[np.diff(machine.starts) >= 10])
+    sums = 2 if f is log_sum_exp_in_another_order else 1
+    assert wide == ["maximum", *["sum"] * (sums + 1)]  # and one that counts ties: none of a share for each number
+
+
+@pytest.mark.parametrize("f", [*AS_A_LOOP, *NEARLY])
+@pytest.mark.parametrize("n", [3, 20])
+def test_what_is_subtracted_in_a_log_sum_exp_gets_what_the_engines_give_it(f, n) -> None:
+    rng = random.Random(n)
+    program, exact = vg.compile(vg.grad(f)), vg.compile(vg.grad(f), strict=True)
+    for _ in range(5):
+        x = [rng.uniform(-2.0, 2.0) for _ in range(n)]
+        x[0] = abs(x[0])  # one path of the choice at least
+        expected = vg.grad(f)(x)
+        np.testing.assert_allclose(program(x), expected, rtol=1e-13, atol=1e-15)  # n additions, an exp, a log
+        assert list(exact(x)) == expected
+
+
+@pytest.mark.parametrize("f", [*AS_A_LOOP, *NEARLY])
+@pytest.mark.parametrize(
+    "x",
+    [
+        [1.0, math.nan, 2.0],
+        [math.inf, 1.0, 2.0],
+        [-math.inf, 1.0, 2.0],
+        [-math.inf] * 3,
+        [3.0] * 3,
+        [-8e2, 0.0, 1e300],
+    ],
+)
+def test_log_sum_exp_at_the_edges_has_the_engines_gradient(f, x) -> None:
+    np.testing.assert_allclose(vg.compile(vg.grad(f))(x), vg.grad(f)(x), rtol=1e-14)
+
+
+def test_a_sum_that_overflows_though_no_term_does_hands_on_what_its_terms_do() -> None:
+    def f(x):  # 1 / (e^x' + ...): 0, with the gradient 0, although the sum is infinite
+        first = x[0]
+        return 1.0 / sum(vg.exp(number - first) for number in x)
+
+    x = [0.0, *[709.0] * 9]
+    assert list(vg.compile(vg.grad(f))(x)) == vg.grad(f)(x) == [0.0] * 10
+
+
 def test_what_is_not_reached_of_a_softmax_hands_on_nothing() -> None:
     def f(x):
         return vg.where(x[0] > 0.0, vg.softmax(x)[1], x[1])

@@ -5,6 +5,7 @@
  *
  * Data structures
  *   VgContributions  for each node the terms of its adjoint, as linked lists in order of arrival.
+ *   VgSums           which nodes a sum that the graph has already adds up.
  *   reach            for each node the condition under which a backward pass of the engine would come to it at all:
  *                    behind a select only where that branch was taken.  A node that is not reached hands nothing
  *                    on, where 0 * inf would be nan (docs/semantics.md, the safe `where`).
@@ -23,12 +24,19 @@ typedef struct VgTerm {
     int32_t next;         /* index of the next term, -1 ends */
 } VgTerm;
 
+typedef struct VgSums {
+    int32_t nodes;  /* those that were looked at; 0: none, as there is no maximum */
+    int32_t *whole; /* for each node the sum that it is a term of, or an addition within; itself: of none */
+    int32_t *terms; /* for each sum how many terms it has that are not 0 */
+} VgSums;
+
 typedef struct VgContributions {
     int32_t *first, *last; /* for each old node, an index into terms, or -1 */
     int32_t *reach;
     VgTerm *term;
     int32_t count, capacity;
     int quick;       /* products need not be nodes */
+    VgSums sums;     /* if quick */
     int32_t *buffer; /* the terms of one sum, the operands of one node */
     int32_t buffer_capacity;
 } VgContributions;
@@ -52,6 +60,8 @@ static void vg_contributions_free(VgContributions *c) {
     free(c->reach);
     free(c->term);
     free(c->buffer);
+    free(c->sums.whole);
+    free(c->sums.terms);
 }
 
 /* Room for n numbers in the buffer. */
@@ -92,11 +102,71 @@ static void vg_contribute(VgContributions *c, VgGraph *g, int32_t to, int32_t no
     vg_contribute_product(c, g, to, node, -1);
 }
 
+/* Find the sums among the first nodes: of a list, or additions one after the other.  A node that is a term of several
+ * counts in each, but is said to be of one only: the others are not found to be made of such nodes then. */
+static int vg_find_sums(const VgGraph *g, int32_t nodes, VgSums *sums) {
+    int32_t maxima = 0;
+    for (int32_t v = 0; v < nodes; v++) maxima += g->op[v] == VG_OP_maximum;
+    if (maxima == 0) return 0;
+    sums->whole = malloc(nodes * sizeof(int32_t) + 1);
+    sums->terms = calloc((size_t)nodes + 1, sizeof(int32_t));
+    if (sums->whole == NULL || sums->terms == NULL) return -1;
+    sums->nodes = nodes;
+    for (int32_t v = 0; v < nodes; v++) sums->whole[v] = v;
+    for (int32_t v = nodes - 1; v >= 0; v--) {
+        const int32_t n = vg_arity_of(g, v), *o = vg_operands_of(g, v), whole = sums->whole[v];
+        if (g->op[v] != VG_OP_add && g->op[v] != VG_OP_sum) continue;
+        for (int32_t k = 0; k < n; k++) {
+            const int is_new = sums->whole[o[k]] == o[k], is_sum = g->op[o[k]] == VG_OP_add || g->op[o[k]] == VG_OP_sum;
+            if (vg_is(g, o[k], 0.0) || vg_is(g, o[k], -0.0)) continue;
+            if (is_new) sums->whole[o[k]] = whole;
+            if (!is_new || !is_sum) sums->terms[whole]++;
+        }
+    }
+    return 0;
+}
+
+/* The sum that a node is a term of; -1: of none. */
+static int32_t vg_whole_of(const VgSums *sums, int32_t node) {
+    return node < sums->nodes && sums->whole[node] != node ? sums->whole[node] : -1;
+}
+
 enum { VG_LEAST_DOT = 8 }; /* terms of a sum of products that is a dot at once: most nodes would be such products */
+
+/* Whether e is exp(x - largest), x the k-th of the numbers whose largest that is.  Such ones are 1 at most, so their sum
+ * is finite, or nan as one of them is. */
+static int vg_is_scaled(const VgGraph *g, int32_t e, int32_t largest, int32_t k) {
+    const int32_t difference = g->op[e] == VG_OP_exp ? vg_operands_of(g, e)[0] : -1;
+    if (difference < 0 || k < 0 || g->op[difference] != VG_OP_sub) return 0;
+    const int32_t *const o = vg_operands_of(g, difference);
+    return o[0] == vg_operands_of(g, largest)[k] && o[1] == largest;
+}
+
+/* In log(sum(exp(x - largest))), however it is written, the largest one's adjoint has a term -(e f) for each e of the
+ * sum.  All of them, beginning at a term, become one: -(sum * f).  Returns the last term that was looked at. */
+static int32_t vg_factor(VgContributions *c, VgGraph *g, int32_t largest, int32_t from) {
+    const int32_t n = vg_arity_of(g, largest);
+    int32_t sum = -1, factor = -1, end = from, k = n; /* the newest comes first */
+    for (int32_t at = from; at >= 0 && k > 0; end = at, at = c->term[at].next, k--) {
+        const int32_t node = c->term[at].node, product = g->op[node] == VG_OP_neg ? vg_operands_of(g, node)[0] : node;
+        if (product == node || g->op[product] != VG_OP_mul || c->term[at].factor >= 0) return end;
+        const int32_t *const o = vg_operands_of(g, product);
+        const int second = vg_is_scaled(g, o[1], largest, k - 1);
+        if (k == n) sum = vg_whole_of(&c->sums, o[second]), factor = o[1 - second];
+        if (sum < 0 || o[1 - second] != factor || vg_whole_of(&c->sums, o[second]) != sum) return end;
+        if (!second && !vg_is_scaled(g, o[0], largest, k - 1)) return end;
+    }
+    if (k > 0 || c->sums.terms[sum] != n) return end;
+    c->term[from].node = vg_emit1(g, VG_OP_neg, vg_emit2(g, VG_OP_mul, sum, factor));
+    c->term[from].next = c->term[end].next;
+    return from;
+}
 
 /* The sum of all terms of a node, in order of arrival; -1 if there are none. */
 static int32_t vg_total(VgContributions *c, VgGraph *g, int32_t of) {
     int32_t n = 0, i = 0, products = 0;
+    const int is_largest = c->sums.nodes > 0 && g->op[of] == VG_OP_maximum;
+    for (int32_t at = is_largest ? c->first[of] : -1; at >= 0; at = c->term[at].next) at = vg_factor(c, g, of, at);
     for (int32_t at = c->first[of]; at >= 0; at = c->term[at].next) n++, products += c->term[at].factor >= 0;
     if (n == 0) return -1;
     if (vg_buffer(c, g, 2 * n) == NULL) return -1;
@@ -271,6 +341,7 @@ static int vg_adjoint(VgGraph *g, int32_t nodes, const VgTemplates *t, const int
         return -1;
     }
     c.quick = quick;
+    if (quick && vg_find_sums(g, nodes, &c.sums) < 0) g->failed = 1;
     vg_depends(g, nodes, wrt, wrt_count, depends);
     for (int32_t i = 0; i < output_count; i++) {
         if (!depends[outputs[i]]) continue;
