@@ -171,3 +171,22 @@ def test_sums_of_long_programs_are_cut_alike_rolled_and_not(n, dtype, monkeypatc
         _, gradient = program.value_and_grad(w, *xs)
         found.append(np.asarray(gradient[0]))
     np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("rows", [280, 290, 300, 310])
+def test_sums_of_programs_that_pick_from_lists_are_cut_alike_rolled_and_not(rows, monkeypatch):
+    def loss(w, index, x):  # in straight-line code to pick one of nine is a row of choices, in loops an operation
+        total = 0.0
+        for k in range(rows):
+            total = total + vg.sin(vg.take(w[9 * (k % 20) : 9 * (k % 20) + 9], index) * x + 0.1 * k) * w[k % 9]
+        return total
+
+    random = np.random.default_rng(rows)
+    w, index, x = random.normal(size=180), random.integers(0, 9, size=24), random.normal(size=24)
+    found = []
+    for wish in ("off", "on"):
+        monkeypatch.setenv("VALUEGRAD_ROLL", wish)
+        program = vg.compile(lambda w, i, x: vg.batch_sum(loss(w, i, x)), vectors="w", strict=True, cache=False)
+        _, gradient = program.value_and_grad(w, index, x)
+        found.append(np.asarray(gradient[0]))
+    np.testing.assert_array_equal(*found)

@@ -76,7 +76,7 @@ typedef struct VgCode {
     int is_float32, is_compiled, is_rolled;
     int32_t slots, scratch;
     ptrdiff_t vector, block; /* lanes: V, and as many as one pass over the program takes */
-    int32_t length; /* the operations of `main` */
+    int32_t length; /* the operations of `main`, as _chunks.h counts them */
     size_t item, code_bytes;
     PyObject *calls; /* borrowed from Code */
     VgWorkspace *idle;    /* for the next run */
@@ -293,6 +293,12 @@ static void vg_split_run(VgRuns *runs, int32_t which, int32_t count) {
     runs->run[runs->count++] = rest;
 }
 
+/* Whether an operation counts in a program's length.  Those that pick one of a list do not: they are one operation in
+ * loops, and a row of choices elsewhere. */
+static int vg_counts(uint16_t op) {
+    return op < VG_OP_count && op != VG_OP_gather && op != VG_OP_select && op != VG_OP_eq && op != VG_OP_or;
+}
+
 enum { VG_BACKEND_AUTO, VG_BACKEND_JIT, VG_BACKEND_INTERPRETER, VG_BACKEND_ROLLED };
 enum { VG_NO_BACKEND = -3, VG_UNKNOWN_OPERATION = -4 }; /* besides those of _lower.h */
 
@@ -311,7 +317,7 @@ static VgCode *vg_new_code(const VgGraph *graph, int is_float32, int strict, int
     *error = vg_lower(graph, &code->lowered, where, !is_rolled);
     if (*error != VG_LOWERED) goto failed;
     for (int32_t i = 0; i < code->lowered.segment[VG_MAIN].count; i++)
-        code->length += code->lowered.segment[VG_MAIN].op[i] < VG_OP_count;
+        code->length += vg_counts(code->lowered.segment[VG_MAIN].op[i]);
     *error = VG_NO_MEMORY;
     code->pieces = VG_SEGMENTS + code->lowered.loops;
     code->piece = (VgPiece *)calloc((size_t)code->pieces, sizeof *code->piece);

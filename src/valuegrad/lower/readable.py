@@ -32,7 +32,8 @@ CHUNKS = 64  # a batch's sum is the sum of at most so many chunks, so that threa
 FEW_CHUNKS, MANY_SUMS = 16, 16  # and so many where one in so many operations is a sum: each chunk has all of them;
 # half as many where these would be of less than CHUNK_BLOCKS
 CHUNK_BLOCKS = 16  # a chunk is a multiple of so many blocks,
-LONG_PROGRAM, LONG_BLOCKS = 5000, 2  # or of so many if the program has so many operations
+LONG_PROGRAM, LONG_BLOCKS = 5000, 2  # or of so many if the program has so many operations besides
+PICKING = "gather", "select", "eq", "or"  # which pick one of a list: one operation in loops, a row of them elsewhere
 
 
 def _gather(args: Numbers) -> float:
@@ -154,6 +155,7 @@ class ReadableCode:
         self._start: Numbers = [0.0] * len(ops)
         self._pre: list[_Step] = []
         self._main: list[_Step] = []
+        self._length = 0  # operations of main that count
         self._post: list[_Step] = []
         self._sums: list[tuple[int, int]] = []  # (a batch_sum's node, what it adds up)
         self._lanes: list[int] = []  # the nodes that hold how many lanes there are
@@ -202,6 +204,7 @@ class ReadableCode:
         if self._live[node]:
             segment = {"U": self._pre, "L": self._main, "P": self._post}[kind]
             segment.append(_Step(node, operation(op, number, calls), own))
+            self._length += kind == "L" and op not in PICKING
         return kind
 
     def _execute(self, steps: list[_Step], values: Numbers) -> None:
@@ -318,7 +321,7 @@ class ReadableCode:
             values[node] = float(n)
         self._execute(self._pre, values)
         failed = np.full(n, self._failed(values, "U"), dtype=np.int32)
-        sums = [_LaneSum(n, self.block, len(self._main), len(self._sums), self._round) for _ in self._sums]
+        sums = [_LaneSum(n, self.block, self._length, len(self._sums), self._round) for _ in self._sums]
         for lane in range(n):
             for i, array in enumerate(inputs):
                 if not self.uniform[i]:
