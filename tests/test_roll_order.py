@@ -8,7 +8,7 @@ from engines import ONCE
 
 from valuegrad.primitives.opcodes import OPCODE
 from valuegrad.roll.groups import REDUCE
-from valuegrad.roll.kernels import Body, Column, Kernel
+from valuegrad.roll.kernels import Body, Column, Feed, Kernel, Piece
 from valuegrad.roll.order import summed_early
 from valuegrad.roll.sequences import Chain, Track
 
@@ -20,6 +20,7 @@ pytestmark = ONCE
 
 MEMBERS = np.arange(12)
 NEG = OPCODE["neg"]
+TERMS, STRIDES = np.full(12, 1), np.zeros((12, 4), dtype=int)  # of lists of one term each
 
 
 def makes(group: int, *read: int) -> Kernel:
@@ -55,3 +56,13 @@ def test_a_sum_comes_after_the_chain_that_goes_on_with_its_group() -> None:
     track = Track("group", 0, 0)
     first, chain, of_both = Chain([], [track], []), Chain([], [track], [], begins=True), sums(0)
     assert [id(k) for k in summed_early([first, chain, of_both])] == [id(k) for k in (first, chain, of_both)]
+
+
+def test_a_sum_whose_terms_are_left_for_others_stays_before_these() -> None:
+    feed = Feed([Body(NEG, 0.0, 1, [("term", 1)], out=2)], [1, 2], 0, -1)
+    pieces = [Piece(-1, -1, STRIDES, TERMS, feed), Piece(0, -1, STRIDES, TERMS), Piece(1, -1, STRIDES, TERMS)]
+    columns = [Column("group", 0, MEMBERS), Column("group", 1, MEMBERS), Column("sum", -1, MEMBERS)]
+    listed = Body(OPCODE["sum"], 0.0, 3, [], [pieces], np.zeros(len(MEMBERS), dtype=int))
+    leaves = Kernel(len(MEMBERS), [listed, Body(REDUCE, 0.0, -2, [("value", 0)], out=2)], columns)
+    first, last = makes(0), sums(1)
+    assert [id(k) for k in summed_early([first, leaves, last])] == [id(k) for k in (first, leaves, last)]

@@ -43,6 +43,9 @@ def summed_early(kernels: list[Loop]) -> list[Loop]:
 
 
 def _only_sums(kernel: Kernel) -> bool:
-    """Whether others read nothing of what a kernel leaves."""
+    """Whether others read nothing of what a kernel leaves, be it what computes the terms of a list."""
     left = [body for body in kernel.bodies if body.out >= 0]
+    feeds = [piece.feed for body in kernel.bodies for pieces in body.variants for piece in pieces if piece.feed]
+    if any(body.out >= 0 for feed in feeds for body in feed.bodies):
+        return False
     return bool(left) and all(body.op == REDUCE for body in left) and not any(map(kernel.keeps, left))
