@@ -265,6 +265,13 @@ def test_random_functions_are_the_same_bits(
         assert all(same(x, y) for x, y in zip(a, b)), (a, b)
 
 
+def test_sums_of_one_and_of_two_that_are_alike_are_not_copied_for_their_users() -> None:
+    plan = [Step("matvec", 0, 0, "dot", 1), Step("map", 0, 0, "abs", 1), Step("triangle", 1, 0, "maximum", 1)]
+    plan += [Step("map", 0, 0, "abs", 1), Step("map", 0, 0, "abs", 1), Step("guard", 0, 4, "guard", 1)]
+    plain, quick = (outcome(Loopy(plan, True, False), wish, 0, dtype="float32") for wish in ("off", "on"))
+    assert all(same(x, y) for a, b in zip(plain, quick) for x, y in zip(a, b))
+
+
 @pytest.mark.parametrize("first", range(0, 120, 30))
 def test_random_graphs_of_machine_operations_are_the_same_bits(first: int, roll: Callable[[str], None]) -> None:
     """Guards, inputs of both kinds, sums over the lanes, every operation; nothing in them is like a program."""

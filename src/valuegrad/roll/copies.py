@@ -62,7 +62,7 @@ def _chosen(s: Segment) -> dict[int, tuple[int, int]]:
     found: dict[int, tuple[int, int]] = {}
     taken: set[int] = set()
     for g in np.flatnonzero(cheap).tolist():
-        if widest[g] > MOST_OPERANDS:
+        if widest[g] > MOST_OPERANDS or narrow[g] < widest[g]:  # a sum of one is alike to sums of two
             continue
         u, k = int(user[g]), int(slot[g])
         fits = (
