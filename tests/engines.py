@@ -31,7 +31,10 @@ needs_replay = pytest.mark.skipif(ENGINE != "native", reason="the module that ru
 ONCE = pytest.mark.skipif(
     NATIVE is not None and vg.engine == "readable", reason="done by the run on the native engine, for both"
 )
-ALL_ROLLED = os.environ.get("VALUEGRAD_ROLL") == "on"  # the third run: LLVM has to compile each path of each program
+ALL_ROLLED = os.environ.get("VALUEGRAD_ROLL") in (
+    "on",
+    "levels",
+)  # a third run: LLVM compiles each path of each program
 ROWS = [pytest.param(row, id=row.name) for row in TABLE.values()]
 
 

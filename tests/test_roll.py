@@ -251,15 +251,16 @@ def outcome(f: Callable[..., Any], wish: str, seed: int, **options: Any) -> list
     return found
 
 
+@pytest.mark.parametrize("wish", ["on", "levels"])
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=steps(), gradient=st.booleans(), mean=st.booleans(), seed=st.integers(0, 99))
 def test_random_functions_are_the_same_bits(
-    plan: list[Step], gradient: bool, mean: bool, seed: int, dtype: str, strict: bool
+    plan: list[Step], gradient: bool, mean: bool, seed: int, dtype: str, strict: bool, wish: str
 ) -> None:
     f = Loopy(plan, gradient, mean)
-    plain, quick = (outcome(f, wish, seed, dtype=dtype, strict=strict) for wish in ("off", "on"))
+    plain, quick = (outcome(f, how, seed, dtype=dtype, strict=strict) for how in ("off", wish))
     for a, b in zip(plain, quick):
         assert len(a) == len(b)
         assert all(same(x, y) for x, y in zip(a, b)), (a, b)
@@ -272,8 +273,10 @@ def test_sums_of_one_and_of_two_that_are_alike_are_not_copied_for_their_users() 
     assert all(same(x, y) for a, b in zip(plain, quick) for x, y in zip(a, b))
 
 
-@pytest.mark.parametrize("first", range(0, 120, 30))
-def test_random_graphs_of_machine_operations_are_the_same_bits(first: int, roll: Callable[[str], None]) -> None:
+@pytest.mark.parametrize(("wish", "first"), [*[("on", k) for k in range(0, 120, 30)], ("levels", 120), ("levels", 150)])
+def test_random_graphs_of_machine_operations_are_the_same_bits(
+    wish: str, first: int, roll: Callable[[str], None]
+) -> None:
     """Guards, inputs of both kinds, sums over the lanes, every operation; nothing in them is like a program."""
     rolled = 0
     for seed in range(first, first + 30):
@@ -283,8 +286,8 @@ def test_random_graphs_of_machine_operations_are_the_same_bits(first: int, roll:
         graph = sums_of(graph) if rng.random() < 0.7 else graph
         dtype, strict = rng.choice(DTYPES), rng.random() < 0.5
         found: list[list[Any]] = []
-        for wish in ("off", "on"):
-            roll(wish)
+        for how in ("off", wish):
+            roll(how)
             lowered = lower(graph, bytes(uniform), (), dtype, strict)
             rolled += lowered.code.backend == "rolled"
             results: list[Any] = []

@@ -74,7 +74,7 @@ def gradient(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def softly(x: Any) -> Any:
     largest = vg.maximum(*x)
-    total = 0.0
+    total = 1.0  # of exponentials alone the largest one's gradient would be this sum times a number (_transforms.h)
     for xi in x:
         total = total + vg.exp(xi - largest)
     return largest + vg.log(total)

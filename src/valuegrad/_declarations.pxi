@@ -112,8 +112,10 @@ cdef extern from "_iterate.h":
 cdef extern from "_group.h":
     ctypedef struct VgPeriodic:
         int32_t first, period, count, end, group
-    int32_t vg_find_groups(const VgSegment *segment, int apart, int rounds, int32_t *operand, int32_t *group,
-                           VgPeriodic **run, int32_t *runs)
+
+cdef extern from "_levels.h":
+    int32_t vg_find_alike(const VgSegment *segment, int apart, int rounds, int32_t *operand, int32_t *group,
+                          VgPeriodic **run, int32_t *runs, int32_t *class_of)
 
 cdef extern from "_call.h":
     object vg_call(VgCode *code, tuple arguments)

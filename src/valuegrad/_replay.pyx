@@ -147,19 +147,20 @@ cdef class Code:
         """The size of a block's numbers."""
         return self.made().slots * self.made().block * self.made().item
 
-    def segment(self, int k, bint apart=False, bint rounds=False):
+    def segment(self, int k, bint apart=False, bint rounds=False, bint levels=False):
         """The instructions of segment k (0 pre, 1 main, 2 post, 3 last), for roll.groups.Segment: ops, starts, operands
         in the order of their groups, numbers, each one's group; how many groups, scalars and slots of its own it has;
-        its runs, a row (first instruction, period, iterations, first group) each.  The rest is vg_find_groups's."""
+        its runs, a row (first instruction, period, iterations, first group) each; each group's class, if by `levels`.  The
+        rest is vg_find_alike's."""
         cdef VgCode *code = self.made()
         if not 0 <= k < 4:
             raise ValueArgumentError(f"Code.segment() got {k}; expected 0 to 3")
         cdef const VgSegment *segment = &code.lowered.segment[k]
         cdef Py_ssize_t count = segment.count, operands = segment.start[count]
         ops, starts, group = numpy.empty(count, numpy.uint16), numpy.empty(count + 1, numpy.int32), numpy.empty(count + 1, numpy.int32)
-        references, numbers = numpy.empty(operands + 1, numpy.int32), numpy.empty(count)
+        references, numbers, classes = numpy.empty(operands + 1, numpy.int32), numpy.empty(count), numpy.empty(count + 1, numpy.int32)
         cdef uint16_t[::1] to_ops = ops
-        cdef int32_t[::1] to_starts = starts, to_references = references, to_group = group
+        cdef int32_t[::1] to_starts = starts, to_references = references, to_group = group, to_classes = classes
         cdef double[::1] to_numbers = numbers
         memcpy(&to_starts[0], segment.start, (count + 1) * sizeof(int32_t))
         if count:
@@ -169,12 +170,14 @@ cdef class Code:
             memcpy(&to_references[0], segment.operand, operands * sizeof(int32_t))
         cdef VgPeriodic *run = NULL
         cdef int32_t i, runs = 0
-        cdef int32_t groups = vg_find_groups(segment, apart, rounds, &to_references[0], &to_group[0], &run, &runs)
+        cdef int32_t groups = vg_find_alike(segment, apart, rounds, &to_references[0], &to_group[0], &run, &runs,
+                                            &to_classes[0] if levels else NULL)
         found = [(run[i].first, run[i].period, run[i].count, run[i].group) for i in range(runs)]
         free(run)
         if groups < 0:
             raise MemoryError("Code.segment(): no memory for the groups")
-        return ops, starts, references[:operands], numbers, group[:count], groups, segment.uniforms, segment.slots, found
+        return (ops, starts, references[:operands], numbers, group[:count], groups, segment.uniforms, segment.slots, found,
+                classes[:groups * levels])
 
     @property
     def layout(self):

@@ -13,20 +13,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from valuegrad.lower.alike import alike
 from valuegrad.lower.inplace import InPlace
-from valuegrad.lower.loops import ARGUMENTS, PARTS, Loops
+from valuegrad.lower.loops import Loops
 from valuegrad.lower.machine_code import What
 from valuegrad.lower.sequential import ordered_loop
 from valuegrad.lower.sharing import Sharing, cycles_of
 from valuegrad.lower.vectors import ATTRIBUTES, BLOCK, MOST_REGISTERS, Target, is_call
-from valuegrad.lower.writer import Whole
+from valuegrad.lower.writer import ARGUMENTS, PARTS, Whole
 from valuegrad.roll.again import computed_again
 from valuegrad.roll.calls import calls_apart
 from valuegrad.roll.feeding import counting, fed
 from valuegrad.roll.found import Loop
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.laid_out import laid_out
-from valuegrad.roll.nests import nests_of
+from valuegrad.roll.nests import Nest, nests_of
 from valuegrad.roll.order import summed_early
 from valuegrad.roll.packs import packs_of
 from valuegrad.roll.rectangles import rectangles
@@ -58,6 +59,7 @@ def emit_segment(
     in_place: InPlace,
     parts: int = 1,
     anyhow: bool = False,
+    has_levels: bool = False,
 ) -> tuple[str, int]:
     """The LLVM IR of a function that runs a segment.
 
@@ -73,6 +75,7 @@ def emit_segment(
         in_place: which inputs and outputs are no scalars.
         parts: how many threads share a block.
         anyhow: they do so even where it does not pay.
+        has_levels: there are loops of many levels, which may do the same.
 
     Returns:
         The module, and how many slots the frame has in all.
@@ -104,17 +107,29 @@ def emit_segment(
     loops.rooms_at = -(-used * loops.block // BLOCK) * BLOCK
     sharing = Sharing(parts, loops.space, loops.item) if what == "shared block" else None
     calls: list[str] = []
+    waiting: list[tuple[int, Nest]] = []  # which calls are to be those of alike nests
     for i, kernel in enumerate(kernels):
         if what != "blocks" and not isinstance(kernel, Rounds):  # of which nothing is summed over the lanes
             columns: Any = [_total(column, kernel.members, totals) for column in kernel.columns]  # of the kernel's kind
             kernel = replace(kernel, columns=columns)
         if isinstance(kernel, Kernel):
             kernel = _with_tables(loops, f"{name}_{i}", in_place.applied(kernel), constants, is_constant)
+            if has_levels and sharing is None:
+                found = nests_of(kernel)
+                waiting += [(len(calls) + k, nest) for k, nest in enumerate(found)]
+                calls += [""] * len(found)
+                continue
             calls += _nests(loops, f"{name}_{i}", kernel, sharing)
         elif isinstance(kernel, Rounds):
             calls += _rounds(loops, f"{name}_{i}", in_place.applied_to_all(kernel), sharing)
         else:
             calls += _ordered(loops, f"{name}_{i}", kernel, sharing)
+    for k, several in enumerate(alike([nest for _, nest in waiting], loops.space)):
+        begins = several.begins if len(several.which) > 1 else ()
+        loops.function(f"{name}_l{k}", several.nest, begins, is_shared=False)
+        for part, which in enumerate(several.which):
+            arguments = f"{SHARED}, i64 {part}, i64 {part + 1}" if begins else SHARED
+            calls[waiting[which][0]] = f"  call void @{name}_l{k}({arguments})"
     if sharing is None:
         head, rooms = [f"define void @{name}({ARGUMENTS}) #0 {{"], 1
     elif anyhow or sharing.is_worth_it():

@@ -32,7 +32,7 @@ from valuegrad.lower.tiles import Operand, Place, best_tile
 from valuegrad.lower.totals import along_terms, totals_of
 from valuegrad.lower.turned import TERMS
 from valuegrad.lower.vectors import BLOCK, BROADCAST, LEAVES, SIDE_BY_SIDE, Target, Value, Vectors, is_call
-from valuegrad.lower.writer import Whole, Writer
+from valuegrad.lower.writer import ARGUMENTS, PARTS, Whole, Writer
 from valuegrad.roll.groups import GUARD, REDUCE
 from valuegrad.roll.kernels import GATHER
 from valuegrad.roll.nests import Nest
@@ -70,18 +70,22 @@ class Loops(Vectors):
         self.rooms_at = self.rooms_size = 0
         self.tables, self.written = list[str](), list[str]()
 
-    def function(self, name: str, nest: Nest, begins: Sequence[int] = (), *, is_round: bool = False) -> None:
+    def function(
+        self, name: str, nest: Nest, begins: Sequence[int] = (), *, is_round: bool = False, is_shared: bool = True
+    ) -> None:
         """Write the function that runs a nest.
 
         Args:
             name: of the function.
             nest: what it runs.
-            begins: of each part of a shared nest its first box, and how many there are in all; then it runs the parts
-                from %first on, before %end.
+            begins: of each part of the nest its first box, and how many there are in all; then it runs the parts from
+                %first on, before %end.
             is_round: it has the iteration of a loop around it as an argument, %t, by which its columns move on.
+            is_shared: threads run the parts.
         """
         self.nest, self.kernel = nest, nest.kernel
-        self.begin(is_shared=bool(begins), is_round=is_round)
+        self.begin(is_shared=bool(begins) and is_shared, is_round=is_round)
+        self.is_cut = bool(begins)
         found = [self.space(column.space, column.group) for column in self.kernel.columns]
         self.units = [unit for _, unit, _ in found]
         moves = [column.move * unit for column, unit in zip(self.kernel.columns, self.units)]
@@ -122,7 +126,7 @@ class Loops(Vectors):
 
     def begin(self, *, is_shared: bool = False, is_round: bool = False) -> None:
         """Begin a function."""
-        self.is_shared, self.is_round = is_shared, is_round
+        self.is_shared, self.is_round, self.is_cut = is_shared, is_round, is_shared
         self.moving: dict[tuple[str, int], str] = {}
         self.w = Writer()
         self.w.at("body")
@@ -163,7 +167,7 @@ class Loops(Vectors):
         for room in ("a", "b", "out") if self.calls else ():
             head.append(f"  %{room} = alloca {vector}, align {BLOCK}")
             head.append(f"  store {vector} zeroinitializer, ptr %{room}, align {BLOCK}")
-        arguments = f"{ARGUMENTS}, {PARTS}" if self.is_shared else ARGUMENTS + ", i64 %t" * self.is_round
+        arguments = f"{ARGUMENTS}, {PARTS}" if self.is_cut else ARGUMENTS + ", i64 %t" * self.is_round
         lines = [f"define internal void @{name}({arguments}) #0 {{", *head, "  br label %body", *self.w.lines, "}"]
         self.written.append("\n".join(lines))
 
@@ -218,7 +222,7 @@ class Loops(Vectors):
         first: Whole
         end: Whole
         first, end = firsts[0], firsts[-1]
-        if self.is_shared:
+        if self.is_cut:
             numbers = ", ".join(f"i64 {b}" for b in firsts)
             self.tables.append(f"{table} = private unnamed_addr constant [{len(firsts)} x i64] [{numbers}]")
             first, end = (
@@ -491,10 +495,3 @@ class Loops(Vectors):
 def _even(extent: int, most: int) -> int:
     """A divisor of the extent, no more than `most` and more than half of it; `most` if there is none."""
     return next((t for t in range(most, most // 2, -1) if extent % t == 0), most)
-
-
-ARGUMENTS = "ptr noalias %frame, ptr noalias %uniform, ptr noalias %sums, ptr noalias %failed, i64 %valid"
-"""Of each function, as VgSegmentFunction of _machine.h has them."""
-
-PARTS = "i64 %first, i64 %end"
-"""Beside them of what is shared, as VgSharedFunction has them."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Rolled", "rolled_code", "stream", "why_not"]
 
+ALL = "on", "levels"  # wishes
 LONG = 4000  # operations of a recording that may be worth it
 SHARED = 40000  # instructions of a program whose block of lanes threads may share
 
@@ -49,14 +50,15 @@ SHARED = 40000  # instructions of a program whose block of lanes threads may sha
 def why_not(operations: int) -> str:
     """Why a recording of so many operations is not to be rolled; "" where it may be.
 
-    VALUEGRAD_ROLL says "on" (all are), "off" (none is) or "auto": what is long enough for loops to pay.
+    VALUEGRAD_ROLL says "on" (all are), "levels" (all are, by levels: for tests), "off" (none is) or "auto": what is
+    long enough for loops to pay.
     """
     wish = os.environ.get("VALUEGRAD_ROLL", "auto")
     if wish == "off":
         return "VALUEGRAD_ROLL is off"
     if not HAS_LLVM:
         return "llvmlite is not installed"
-    if wish != "on" and operations < LONG:
+    if wish not in ALL and operations < LONG:
         return f"{operations:,} operations are too few for loops to pay (with VALUEGRAD_ROLL=on all are rolled)"
     return ""
 
@@ -74,7 +76,7 @@ class Rolled:
     def __init__(self, strict: bool, entry: Entry | None) -> None:
         self.strict = strict
         self.entry = entry
-        self._anyhow = os.environ.get("VALUEGRAD_ROLL") == "on"  # now, not when somebody looks
+        self._wish = os.environ.get("VALUEGRAD_ROLL", "auto")  # now, not when somebody looks
         self._segments: Segments | None = None
 
     def segments(self, code: Any) -> Segments:
@@ -86,7 +88,7 @@ class Rolled:
         if self._segments is None:
             from valuegrad.lower.segments import Segments
 
-            self._segments = Segments(code, self.strict, self._anyhow)
+            self._segments = Segments(code, self.strict, self._wish in ALL, self._wish == "levels")
         return self._segments
 
     def build(self, code: Any, what: What, segments: tuple[int, ...] = (MAIN,)) -> None:
@@ -100,7 +102,7 @@ class Rolled:
                 written[WIDE] = found.written(code, MAIN, function_name(WIDE), "two blocks")
             return written
 
-        if what == "shared block" and not self._anyhow and sum(code.instructions[0]) < SHARED:
+        if what == "shared block" and self._wish not in ALL and sum(code.instructions[0]) < SHARED:
             code.refuse_parts()
             return
         entry = None if self.entry is None else self.entry.part(f"{what} {parts} {segments}")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Segments"]
 
 RATIO = 6  # instructions that share a group, at least, on average
+RATIO_BY_LEVELS = 24  # likewise where groups are those of levels: fewer of one are in a loop with others
 MOST = 3000  # groups, as LLVM takes longer than in proportion; unless so many instructions share one:
 MANY = 100
 MOST_WRITTEN = 5000  # operations of loops and pieces of their lists, in the same way: a few groups may be lists of many
@@ -42,6 +43,7 @@ class Segments:
         code: a Code with backend "rolled".
         strict: as the code's.
         anyhow: it is rolled even where few are alike.
+        by_levels: by levels, whatever it is.
 
     Attributes:
         instructions: how many there are, with copies of what is cheap.
@@ -50,9 +52,9 @@ class Segments:
         NotImplementedError: it is not worth it, or there is an operation that loops do not know.
     """
 
-    def __init__(self, code: Any, strict: bool, anyhow: bool) -> None:
+    def __init__(self, code: Any, strict: bool, anyhow: bool, by_levels: bool = False) -> None:
         self.target, self.anyhow = target_of(code, strict), anyhow
-        self.layout, self.totals = Layout(*code.layout), code.totals
+        self.by_levels, self.layout, self.totals = by_levels, Layout(*code.layout), code.totals
         self.rounds = True
         try:
             self._find(code)
@@ -61,17 +63,21 @@ class Segments:
             self._find(code)
 
     def _find(self, code: Any) -> None:
-        """Find the kernels."""
+        """Find the kernels: by histories, which tell most of what can be in one loop; where too few are alike by these,
+        by levels, unless there are lanes, of which a vector is as well in straight-line code."""
         segments = [Segment(*code.segment(k, rounds=self.rounds)) for k in range(4)]
+        why_not = self._why_not(segments, RATIO)
+        if self.by_levels or (why_not and not len(segments[MAIN].ops)):
+            segments = [Segment(*code.segment(k, levels=True)) for k in range(4)]
+            why_not = self._why_not(segments, RATIO_BY_LEVELS)
+        if why_not:
+            raise NotImplementedError(why_not)
         self.constants = _constants(self.layout, self.totals, segments)
         segments = [replace(segment, constants=self.constants) for segment in segments]
-        count = sum(segment.groups for segment in segments)
-        instructions = sum(len(segment.ops) for segment in segments)
-        if _are_too_many(count, instructions, MOST) or (not self.anyhow and instructions < RATIO * count):
-            raise NotImplementedError(f"too few are alike: {instructions:,} instructions are of {count:,} kinds")
         for op in {int(op) for segment in segments for op in np.flatnonzero(np.bincount(segment.ops))}:
             if is_call(op) and not code.function(op, code.dtype, self.target.strict):
                 raise NotImplementedError(OPS[op])
+        self.has_levels = any(len(segment.classes) for segment in segments)
         self.slots = [segment.slots for segment in segments]
         self.groups = [segment.groups for segment in segments]
         self.kernels: list[tuple[list[FoundLoop], list[int]]] = []
@@ -82,9 +88,17 @@ class Segments:
             self.kernels.append((kernels_of(found, rounds=self.rounds), found.sizes))
         written = sum(_written(kernels) for kernels, _ in self.kernels)
         if _are_too_many(written, self.instructions, MOST_WRITTEN):
-            raise NotImplementedError(f"too few are alike: {instructions:,} instructions are {written:,} in loops")
+            raise NotImplementedError(f"too few are alike: {self.instructions:,} instructions are {written:,} in loops")
         self.in_place = in_place(segments, [kernels for kernels, _ in self.kernels], code.runs, self.totals)
         code.leave_in_place(*self.in_place.runs, self.in_place.is_often, self.in_place.count)
+
+    def _why_not(self, segments: list[Segment], ratio: int) -> str:
+        """Why segments whose instructions are in these groups are better no loops; else nothing."""
+        count = sum(segment.groups for segment in segments)
+        instructions = sum(len(segment.ops) for segment in segments)
+        if _are_too_many(count, instructions, MOST) or (not self.anyhow and instructions < ratio * count):
+            return f"too few are alike: {instructions:,} instructions are of {count:,} kinds"
+        return ""
 
     def written(self, code: Any, k: int, name: str, what: What, parts: int = 1) -> tuple[str, int]:
         """The LLVM IR of the function that runs segment k, and how many slots of the frame it needs.
@@ -110,6 +124,7 @@ class Segments:
             in_place=self.in_place,
             parts=parts,
             anyhow=self.anyhow,
+            has_levels=self.has_levels,
         )
 
     def two_vectors_pay(self, code: Any) -> bool:
@@ -121,6 +136,8 @@ class Segments:
 
     def _of_lanes(self, code: Any) -> tuple[list[FoundLoop], list[int]]:
         """The kernels that compute V lanes: those of short iterations compute them as a whole."""
+        if self.has_levels:
+            return self.kernels[MAIN]
         segment = Segment(*code.segment(MAIN, apart=True, rounds=self.rounds))
         if segment.groups == self.groups[MAIN] or _are_too_many(segment.groups, len(segment.ops), MOST):
             return self.kernels[MAIN]

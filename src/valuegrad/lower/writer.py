@@ -10,10 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Union
 
-__all__ = ["Whole", "Writer"]
+__all__ = ["ARGUMENTS", "PARTS", "Whole", "Writer"]
 
 Whole = Union[int, str]  # noqa: UP007 (an alias is evaluated, by Python 3.10 too)
 """An integer of 64 bits: a number, or the name of one."""
+
+ARGUMENTS = "ptr noalias %frame, ptr noalias %uniform, ptr noalias %sums, ptr noalias %failed, i64 %valid"
+"""Of each function, as VgSegmentFunction of _machine.h has them."""
+
+PARTS = "i64 %first, i64 %end"
+"""Beside them of what is shared, as VgSharedFunction has them."""
 
 
 class Writer:

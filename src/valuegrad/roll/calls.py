@@ -64,7 +64,7 @@ def _cut(kernel: Kernel, cut: int, sizes: list[int], lanes: int) -> list[Kernel]
     kept = sorted({x for body in after for kind, x in body.args if kind == "value" and x < cut})
     mine = [c for c in range(len(kernel.columns)) if _is_run(kernel.columns[c])]
     used = {x for body in after for kind, x in body.args if kind == "column"} | {b.out for b in after if b.out >= 0}
-    if not kept or len(kept) > MOST_KEPT or not used <= set(mine):
+    if not kept or len(kept) > MOST_KEPT or not used <= set(mine) or any(kernel.is_held(before[x]) for x in kept):
         return [kernel]
     if _vectors(kernel, lanes) < LEAST_SAVED * -(-kernel.members // lanes):
         return [kernel]

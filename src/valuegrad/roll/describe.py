@@ -260,6 +260,11 @@ class _Describer:
         operations = sum(kernel.members * len(kernel.bodies) for kernel in rounds.kernels)
         return Loop(rounds.members, operations, flops, segment, tuple(head), "; ".join(statements))
 
+    def enter_held(self, holder: int, places: NDArray[Any]) -> None:
+        """Name what a kernel leaves among what others do, by its places there."""
+        name, at = self.results[holder] if holder in self.results else (next(self.letters), np.zeros((0, 1)))
+        self.results[holder] = name, np.arange(max(int(places.max()) + 1, len(at)))[:, None]
+
     # ------------------------------------------------------------------------------------------ a kernel
     def _loops(self, kernel: Kernel, segment: str) -> list[Loop]:
         """A kernel's loop; one for each kind of its members."""
@@ -268,6 +273,8 @@ class _Describer:
             if kernel.keeps(body):
                 at = found[0][2].of if len(found) == 1 else np.arange(kernel.members)[:, None]
                 self.results[body.group] = next(self.letters), at
+            if kernel.is_held(body):
+                self.enter_held(kernel.columns[body.out].group, kernel.columns[body.out].at)
         return [self._loop(kernel, segment, which, pieces, space) for which, pieces, space in found]
 
     def _parts(self, kernel: Kernel) -> list[tuple[NDArray[Any], Sequence[Piece], Indices]]:
@@ -340,7 +347,7 @@ class _Describer:
                 text = f"{target(body)} += {text}  over the lanes"
             elif body.op == GUARD:
                 text = f"guard {'' if body.number else 'not '}{operand(text)}"
-            elif kernel.keeps(body):
+            elif kernel.keeps(body) or kernel.is_held(body):
                 name = self._place(kernel.columns[body.out], which, space)
                 statements.append(f"{name} = {text}")
                 texts.append(name)

@@ -154,7 +154,7 @@ def _are_side_by_side(kernel: Kernel) -> bool:
 
 
 def _can_feed(kernel: Kernel) -> bool:
-    return not any(body.variants or body.op in (GUARD, REDUCE) for body in kernel.bodies)
+    return not any(body.variants or body.op in (GUARD, REDUCE) or kernel.is_held(body) for body in kernel.bodies)
 
 
 def _joined(kernel: Kernel, which: int, p: int, terms: Kernel, kept: set[int]) -> tuple[Kernel, Kernel | None] | None:

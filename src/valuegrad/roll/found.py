@@ -9,6 +9,7 @@ Where to start reading: ``kernels_of``.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,24 @@ def kernels_of(groups: Groups, most: int = MOST_BODIES, *, rounds: bool = True) 
         for total in one.accumulators if isinstance(one, Sequence) else ():
             total.out = len(one.columns)
             one.columns.append(Track("group", total.group, 0))
+    return _in_holders(kernels, groups) if groups.has_levels else kernels
+
+
+def _in_holders(kernels: list[Loop], groups: Groups) -> list[Loop]:
+    """The kernels and chains, whose results lie in a holder where somebody reads it."""
+    read = {column.group for kernel in kernels for column in kernel.columns if column.of}
+
+    def moved(column: Any) -> Any:
+        if column.group < 0 or column.of or groups.home[column.group] not in read:
+            return column
+        home, at = int(groups.home[column.group]), groups.at[groups.members[column.group]]
+        if isinstance(column, Track):  # of a chain, which is one number
+            return replace(column, group=home, first=int(at[0]))
+        return replace(column, group=home, at=at[column.at])
+
+    for kernel in kernels:
+        if not isinstance(kernel, Rounds):  # by levels there are none
+            kernel.columns = [moved(column) for column in kernel.columns]
     return kernels
 
 

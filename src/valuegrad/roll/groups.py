@@ -1,7 +1,8 @@
 """Groups of alike instructions, with the place of every result.
 
 Why: ``_group.h`` says which instructions are alike.  Here a group's members get an order and each result an address, so
-that numbers which a loop reads one after the other lie side by side.
+that numbers which a loop reads one after the other lie side by side.  Groups by levels (``_levels.h``) lie with others
+of their class, so that who reads the points of a stencil need not know which of them is an end.
 
 Data structures: ``Segment``, a segment's instructions as ``Code.segment`` gives them; ``Groups``, for each group its
 members in the order of their storage, for each instruction its place there.
@@ -53,6 +54,8 @@ UNIFORM, SLOT, MEMBER = 0, 1, 2
 LEAST_PART, MOST_PARTS, SHORT = 64, 4, 4
 MIXED = 16  # terms of a list that are of different groups, at most, to be written out
 MOST_SLOTS = 64
+FEW_TURNS = 4  # members, at least, between two of which the group is another one
+MIXED_CLASSES = 4  # of one operation, at least, in a list whose classes are to lie side by side
 DENSE = 16  # times as large as there are keys
 
 FACTORS = OPCODE["dot"], OPCODE["mul"]
@@ -79,6 +82,8 @@ class Segment:
         slots: how many slots of the frame are in use already.
         runs: where instructions repeat themselves: first instruction, instructions of an iteration, iterations, the
             first one of its groups; of an iteration those that are alike, its units, are of one.
+        classes: int32[groups], where groups are those of levels: groups of one class leave their results in one stretch
+            of memory (``_levels.h``); else empty.
         constants: bool[uniforms]: which scalars are constants, if that is known.
     """
 
@@ -91,6 +96,7 @@ class Segment:
     uniforms: int
     slots: int
     runs: list[tuple[int, int, int, int]]
+    classes: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, dtype=np.int32))
     constants: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
     def count(self, members: NDArray[Any]) -> NDArray[np.int32]:
@@ -119,22 +125,32 @@ class Groups:
 
     Attributes:
         members: for each group its instructions, in the order of their results' storage.
-        sizes: how many those are.
+        sizes: how many those are; then the sizes of holders.
         place: int64[n]: for each instruction where its result is among those of its group.
+        home: int64[groups]: of several groups of a class the holder that they lie in, a number that is no group's; else
+            the group itself.
+        at: int64[n]: for each instruction where its result is in its group's home.
         runs: where instructions repeat themselves.
         long: bool[n]: for each instruction whether it has a list of operands that is to be a loop.
     """
 
     def __init__(self, segment: Segment) -> None:
-        segment, self.copied = copied(_split_by_users(segment))
+        self.copied: dict[int, tuple[int, int]] = {}
+        if not len(segment.classes):
+            segment, self.copied = copied(_split_by_users(segment))
         self.segment = segment
         self.long = is_long(segment)
         self.members = _members(segment)
         self.sizes = [len(members) for members in self.members]
-        self.place = np.zeros(len(segment.ops), dtype=np.int64)
         self.runs = [Run(*run, int(segment.group[run[0] : run[0] + run[1]].max()) + 1 - run[3]) for run in segment.runs]
         ordered = {g: run for run in self.runs for g in range(run.group, run.group + run.groups)}
         users = {user for user, _ in self.copied.values()}
+        self.home = _homes_of(segment)
+        self.at = self.place = np.zeros(len(segment.ops), dtype=np.int64)
+        self.at = self.place.copy() if self.has_levels else self.place
+        self.sizes += np.bincount(self.home, self.sizes)[segment.groups :].astype(np.int64).tolist()
+        last = {int(of): g for g, of in enumerate(segment.classes)}
+        ends = np.zeros(len(self.sizes), dtype=np.int64)  # of what lies in holders already
         for g in range(segment.groups):
             members = self.members[g]
             if g in ordered:
@@ -147,9 +163,39 @@ class Groups:
             elif len(members) > 1 and g not in users:
                 members = self.members[g] = self._in_order(members)
             self.place[members] = np.arange(len(members))
+            if len(segment.classes) and last[int(segment.classes[g])] == g:
+                self._hold(np.flatnonzero(segment.classes == segment.classes[g]), ends)
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether groups are those of levels."""
+        return len(self.segment.classes) > 0
+
+    def held(self, holder: int, references: NDArray[Any]) -> tuple[int, ...]:
+        """Which groups of a holder operands are of; none if it is no holder."""
+        if holder < self.segment.groups:
+            return ()
+        of = np.unique(self.segment.group[references[references >= 0]])
+        return tuple(of[self.home[of] == holder].tolist())
+
+    def _hold(self, groups: NDArray[np.intp], ends: NDArray[np.int64]) -> None:
+        """Let a class's groups lie in their home, behind what it has: all members as they were recorded, or in the
+        reverse order if that is the largest group's; one group after the other where that is neither, or they take
+        turns."""
+        largest = self.members[max(groups, key=lambda g: self.sizes[g])]
+        way = -1 if largest[0] > largest[-1] else 1
+        order = np.argsort([way * np.median(self.members[g]) for g in groups], kind="stable")
+        members = np.concatenate([self.members[g] for g in groups[order]])
+        mixed = np.sort(members)[::way]
+        turns = np.count_nonzero(np.diff(self.segment.group[mixed]))
+        if turns * FEW_TURNS <= len(mixed) and all((np.diff(self.members[g]) * way > 0).all() for g in groups):
+            members = mixed
+        home = self.home[groups[0]]
+        self.at[members] = ends[home] + np.arange(len(members))
+        ends[home] += len(members)
 
     def locate(self, references: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Operands by their class and their place within it.
+        """Operands by their class and their place within it: of a group that has a holder, that and the place there.
 
         Args:
             references: int32[k].
@@ -160,7 +206,8 @@ class Groups:
         s = self.segment
         computed = references >= 0
         if computed.all():
-            return s.group[references].astype(np.int64) + MEMBER, self.place[references]
+            group = s.group[references]
+            return self.home[group] + MEMBER, self.at[references]
         if not computed.any():
             index = (~references).astype(np.int64)
             slot = index >= s.uniforms
@@ -168,8 +215,9 @@ class Groups:
         index = np.where(computed, 0, ~references).astype(np.int64)
         node = np.where(computed, references, 0)
         scalar = index < s.uniforms
-        classes = np.where(computed, s.group[node].astype(np.int64) + MEMBER, np.where(scalar, UNIFORM, SLOT))
-        return classes, np.where(computed, self.place[node], np.where(scalar, index, index - s.uniforms))
+        group = s.group[node]
+        classes = np.where(computed, self.home[group] + MEMBER, np.where(scalar, UNIFORM, SLOT))
+        return classes, np.where(computed, self.at[node], np.where(scalar, index, index - s.uniforms))
 
     def _units_in_order(self, members: NDArray[Any], run: Run) -> NDArray[Any]:
         """A run's members, iteration after iteration, in each of them by the places of what the last one reads."""
@@ -238,6 +286,50 @@ def _disagreeing(places: NDArray[Any], counts: NDArray[Any]) -> int:
     order = np.argsort(places, kind="stable")
     places, counts = places[order], counts[order]
     return int(np.count_nonzero((places[1:] == places[:-1]) & (counts[1:] != counts[:-1])))
+
+
+def _homes_of(s: Segment) -> NDArray[np.int64]:
+    """For each group what it lies in: itself, or the holder of the groups of its class, and of such classes of other
+    levels as are terms of one list (what all levels of a tree contribute to a gradient).  Holders count from the groups
+    on."""
+    groups = np.arange(s.groups)
+    if not len(s.classes):
+        return groups
+    stretch = np.arange(int(s.classes.max()) + 1)  # of each class, another one that it lies with
+    for a, b in _follow_in_lists(s).tolist():
+        a, b = _root(stretch, a), _root(stretch, b)
+        stretch[max(a, b)] = min(a, b)
+    of = np.array([_root(stretch, k) for k in s.classes.tolist()], dtype=np.int64)
+    _, name, times = np.unique(of, return_inverse=True, return_counts=True)
+    holder = s.groups + np.cumsum(times > 1) - 1
+    return np.where(times[name] > 1, holder[name], groups)
+
+
+def _root(stretch: NDArray[np.int64], k: int) -> int:
+    while stretch[k] != k:
+        stretch[k] = stretch[stretch[k]]
+        k = int(stretch[k])
+    return k
+
+
+def _follow_in_lists(s: Segment) -> NDArray[np.int64]:
+    """Pairs of classes of the same operation, for each list that has many of them all in a row."""
+    lists = np.flatnonzero(is_long(s))
+    count = s.count(lists).astype(np.int64)
+    owner = np.repeat(np.arange(len(lists)), count)
+    flat = np.arange(len(owner)) + (s.starts[lists] - np.cumsum(count) + count)[owner]
+    half = (s.starts[lists] + count // 2)[owner]
+    is_dot = np.isin(s.ops[lists], FACTORS)[owner]
+    operands = s.operands[flat]
+    mine = operands >= 0
+    node = operands[mine]
+    side = 2 * owner[mine] + (is_dot & (flat >= half))[mine]
+    rows = np.unique(np.stack([side, s.ops[node], s.classes[s.group[node]]], 1), axis=0)
+    follow = (rows[1:, :2] == rows[:-1, :2]).all(1)
+    begins = np.concatenate([[0], np.flatnonzero(~follow) + 1]) if len(rows) else np.zeros(0, dtype=np.int64)
+    many = np.repeat(np.diff(begins, append=len(rows)) >= MIXED_CLASSES, np.diff(begins, append=len(rows)))
+    pairs: NDArray[np.int64] = np.stack([rows[:-1, 2], rows[1:, 2]], 1)[follow & many[1:]]
+    return pairs
 
 
 def _members(s: Segment) -> list[NDArray[Any]]:

@@ -32,7 +32,17 @@ from valuegrad.roll.pieces import pieces_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MOST_BODIES", "WHOLE", "Body", "Column", "Feed", "Kernel", "Piece", "body_of", "joined_kernels"]
+__all__ = [
+    "MOST_BODIES",
+    "WHOLE",
+    "Body",
+    "Column",
+    "Feed",
+    "Kernel",
+    "Piece",
+    "body_of",
+    "joined_kernels",
+]
 
 DOT, SUM, GATHER = OPCODE["dot"], OPCODE["sum"], OPCODE["gather"]
 SAME = {OPCODE["mul"]: DOT, OPCODE["add"]: SUM}
@@ -49,15 +59,17 @@ class Column:
     Args:
         space: "uniform", "slot", "group" (results of a group), "sum" (sums over the lanes), or "number" (no memory: a
             number itself).
-        group: of space "group", else -1.
+        group: of space "group", else -1; or a holder of groups.
         at: int64[members], how far from the beginning of the space or of the group.
         move: by how much that grows with each iteration of a loop around the kernel (``rounds``).
+        of: the groups of a holder that are read.
     """
 
     space: str
     group: int
     at: NDArray[np.int64]
     move: int = 0
+    of: tuple[int, ...] = ()
 
     def is_identity(self, members: int, size: int) -> bool:
         """Whether each of so many members reads the same one of a group of this size."""
@@ -136,8 +148,12 @@ class Kernel:
     columns: list[Column] = field(default_factory=list)
 
     def keeps(self, body: Body) -> bool:
-        """Whether a body's result lies in memory for other kernels."""
+        """Whether a body's result lies in memory for other kernels, in a stretch of its own."""
         return body.out >= 0 and self.columns[body.out].group == body.group
+
+    def is_held(self, body: Body) -> bool:
+        """Whether it lies there among those of other kernels."""
+        return body.out >= 0 and self.columns[body.out].group not in (-1, body.group)
 
     def listed(self) -> set[int]:
         """The columns that lists read."""
@@ -175,10 +191,11 @@ def joined_kernels(
     alone = alone or {}
     homes = _homes(sizes, bodies, columns, alone, most)
     wanted = {
-        c.group
+        read
         for g, own in enumerate(columns)
         for c in own
-        if c.group >= 0 and homes.of[c.group] != homes.of[g] and c.space != "order"
+        for read in _groups(c)
+        if homes.of[read] != homes.of[g] and c.space != "order"
     }
     wanted.update(kept)
     kernels: list[Kernel | int] = []
@@ -188,12 +205,19 @@ def joined_kernels(
     return kernels, wanted
 
 
+def _groups(column: Any) -> tuple[int, ...]:
+    """The groups whose results a column reads."""
+    return getattr(column, "of", ()) or ((column.group,) if column.group >= 0 else ())
+
+
 def column_of(groups: Groups, references: NDArray[Any]) -> Column:
-    """The column of operands that are all of one class."""
+    """The column of operands that are all of one class: in a group, or in what holds several."""
     classes, at = groups.locate(references)
     if (classes != classes[0]).any():
         raise NotImplementedError("operands of one place in several spaces")
-    return Column(*space_of(int(classes[0])), at)
+    space, group = space_of(int(classes[0]))
+    of = groups.held(group, references)
+    return Column(space, of[0], groups.place[references]) if len(of) == 1 else Column(space, group, at, of=of)
 
 
 def body_of(groups: Groups, g: int, members: NDArray[Any]) -> tuple[Body, list[Column]]:
@@ -206,6 +230,7 @@ def body_of(groups: Groups, g: int, members: NDArray[Any]) -> tuple[Body, list[C
     columns: list[Column] = []
     if op == GATHER or (op in LISTS and not _is_written_out(groups, members)):
         body.variant, found = pieces_of(groups, members, op)
+        operands = s.operands[np.repeat(first - np.cumsum(count) + count, count) + np.arange(int(count.sum()))]
         for mine, pieces in found:
             body.variants.append([])
             for x, y, strides, length in pieces:
@@ -215,7 +240,8 @@ def body_of(groups: Groups, g: int, members: NDArray[Any]) -> tuple[Body, list[C
                 for of, at in (x,) if y is None else (x, y):
                     places = np.full(len(members), at[0])  # of those without this piece anything that is there
                     places[mine] = at
-                    columns.append(Column(*space_of(of), places))
+                    space, group = space_of(of)
+                    columns.append(Column(space, group, places, of=groups.held(group, operands)))
                 body.variants[-1].append(piece)
         if op == GATHER:
             if any(len(pieces) != 1 for pieces in body.variants):
@@ -275,14 +301,14 @@ def _homes(sizes: list[int], bodies: list[Any], columns: list[Any], alone: Mappi
     homes = _Homes()
     inside = -1  # the last group of what is ordered
     for g, body in enumerate(bodies):
-        read = [column for column in columns[g] if 0 <= column.group < g]
+        read = [(column, x) for column in columns[g] for x in _groups(column) if x < g]
         if g <= inside:
             homes.groups[-1].append(g)
             homes.of.append(len(homes.level) - 1)
             continue
         if g in alone:
             inside = g + alone[g] - 1
-        kernels = {homes.of[column.group] for column in read}
+        kernels = {homes.of[x] for _, x in read}
         highest = max((homes.level[k] for k in kernels), default=-1)
         top = sorted(k for k in kernels if homes.level[k] == highest)
         joins = (
@@ -293,7 +319,7 @@ def _homes(sizes: list[int], bodies: list[Any], columns: list[Any], alone: Mappi
             and all(sizes[homes.groups[k][0]] == sizes[g] for k in top)
             and sum(homes.lists[k] for k in top) <= 1
             and sum(len(homes.groups[k]) for k in top) < most
-            and all(c.is_identity(sizes[g], sizes[c.group]) for c in read if homes.of[c.group] in top)
+            and all(c.group == x and c.is_identity(sizes[g], sizes[x]) for c, x in read if homes.of[x] in top)
         )
         if joins:
             home = top[0]
@@ -316,12 +342,12 @@ def _sink(sizes: list[int], homes: _Homes, bodies: list[Any], columns: list[Any]
     readers: list[set[int]] = [set() for _ in homes.level]
     one_to_one = [True] * len(homes.level)
     for g, own in enumerate(columns):
-        for column in own:
-            if column.group >= 0 and homes.of[column.group] != homes.of[g]:
-                readers[homes.of[column.group]].add(homes.of[g])
-                by_list = homes.ordered[homes.of[g]] or bodies[g].variants
-                if by_list or not column.is_identity(sizes[g], sizes[column.group]):
-                    one_to_one[homes.of[column.group]] = False
+        for column, x in ((c, x) for c in own for x in _groups(c)):
+            if homes.of[x] != homes.of[g]:
+                readers[homes.of[x]].add(homes.of[g])
+                by_list = homes.ordered[homes.of[g]] or bodies[g].variants or column.group != x
+                if by_list or not column.is_identity(sizes[g], sizes[x]):
+                    one_to_one[homes.of[x]] = False
     for k in range(len(homes.level) - 1, -1, -1):
         if homes.lists[k] or homes.ordered[k] or not one_to_one[k] or len(readers[k]) != 1 or not homes.groups[k]:
             continue
@@ -344,7 +370,8 @@ def _in_order(homes: _Homes, columns: list[Any]) -> list[int]:
             k = stack[-1]
             if state[k] == 0:
                 state[k] = 1
-                needs = {homes.of[c.group] for g in homes.groups[k] for c in columns[g] if c.group >= 0} - {k}
+                read = {x for g in homes.groups[k] for c in columns[g] for x in _groups(c)}
+                needs = {homes.of[x] for x in read} - {k}
                 stack += [n for n in sorted(needs, reverse=True) if state[n] == 0]
             else:
                 stack.pop()

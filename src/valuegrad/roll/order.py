@@ -38,6 +38,8 @@ def summed_early(kernels: list[Loop]) -> list[Loop]:
                 last.setdefault(column.group, i)
             else:  # a chain goes on with what a sequence left
                 last[column.group] = i
+        if isinstance(kernel, Kernel):  # of what several kernels leave the last one
+            last.update((kernel.columns[body.out].group, i) for body in kernel.bodies if kernel.is_held(body))
         after[i + 1].insert(0, kernel)
     return [kernel for several in after for kernel in several]
 

@@ -66,6 +66,9 @@ class Names(Protocol):
     def place(self, column: Any, places: NDArray[Any], write: Callable[[NDArray[Any]], str]) -> str:
         """What lies at places of a column; `write`: a number for each place as a formula."""
 
+    def enter_held(self, holder: int, places: NDArray[Any]) -> None:
+        """Name what is left among results of other loops, by its places there."""
+
     def target(self, column: Any, places: NDArray[Any], of: NDArray[Any], write: Callable[[NDArray[Any]], str]) -> str:
         """Likewise where something is written; `of`: indices for what has no name yet."""
 
@@ -436,9 +439,14 @@ def _in_order(numbers: NDArray[Any]) -> str:
 def chain_text(names: Names, chain: Chain) -> str:
     """A long list of several parts, as text."""
     (step,) = chain.bodies
-    if step.stored:
-        names.results[step.group] = next(names.letters), np.zeros((1, 0), np.int64)
-    name = names.results[step.group][0] if step.stored else next(names.letters)
+    if step.stored and (out := chain.columns[step.out]).group != step.group:
+        names.enter_held(out.group, out.places(1))
+        name = names.place(out, out.places(1), _in_order)
+    elif step.stored:
+        name = next(names.letters)
+        names.results[step.group] = name, np.zeros((1, 0), np.int64)
+    else:
+        name = next(names.letters)
     text = _sections(names, step.op, chain.sections, chain.columns)
     if chain.begins:
         text = " + ".join(filter(None, (names.accumulated[step.group], text)))

@@ -28,6 +28,8 @@ from valuegrad.roll.rounds import Rounds
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Terms = tuple[NDArray[np.int64], NDArray[np.int64]]
+
 __all__ = [
     "Chain",
     "Section",
@@ -56,6 +58,7 @@ class Track:
     first: int  # where iteration 0 finds it
     step: int = 0
     table: Any = None  # int64[iterations], where there is no constant step
+    of: tuple[int, ...] = ()  # as a Column's
 
     def places(self, count: int) -> NDArray[np.int64]:
         """Where each of so many iterations finds it."""
@@ -128,14 +131,14 @@ class Chain:
     begins: bool = False
 
 
-def _track(c: int, places: Any) -> Track:
+def _track(c: int, places: Any, of: tuple[int, ...] = ()) -> Track:
     """The track of a class's places."""
     space, group = space_of(c)
     first = int(places[0])
     steps = np.diff(places)
     if not len(steps) or (steps == steps[0]).all():
-        return Track(space, group, first, int(steps[0]) if len(steps) else 0)
-    return Track(space, group, first, 0, places.astype(np.int64))
+        return Track(space, group, first, int(steps[0]) if len(steps) else 0, of=of)
+    return Track(space, group, first, 0, places.astype(np.int64), of)
 
 
 class _Tracks:
@@ -250,7 +253,37 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
     cy, y = groups.locate(s.operands[begin + half : end]) if op == DOT else (np.zeros(half, np.int64),) * 2
     if (cx == cx[0]).all() and (cy == cy[0]).all():
         return None
-    kind = cx * (groups.segment.groups + MEMBER) + cy
+    kind = cx * (len(groups.sizes) + MEMBER) + cy
+    held = {c: groups.held(c - MEMBER, s.operands[begin:end]) for c in {*cx.tolist(), *cy.tolist()}}
+    found = None
+    for by_tables in (False, True)[: 1 + groups.has_levels]:
+        try:
+            found = found or _sections_of(op, kind, (cx, x), (cy, y), held, by_tables=by_tables)
+        except NotImplementedError:
+            if not groups.has_levels:  # where they are pieces then
+                raise
+    return Chain([Step(op, 0.0, group)], found[1], found[0]) if found else None
+
+
+def _sections_of(
+    op: int,
+    kind: NDArray[np.int64],
+    x_terms: Terms,
+    y_terms: Terms,
+    held: dict[int, tuple[int, ...]],
+    *,
+    by_tables: bool,
+) -> tuple[list[Section], list[Track]]:
+    """Sections of a list, and their tracks.
+
+    Args:
+        op: of the list.
+        kind: for each term its classes as one number.
+        x_terms, y_terms: for each term the class and the place of x, and of y.
+        held: of a class that is a holder the groups that are read.
+        by_tables: the places in a section need not lie at constant steps.
+    """
+    (cx, x), (cy, y) = x_terms, y_terms
     sections: list[Section] = []
     tracks = _Tracks()
 
@@ -258,8 +291,9 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
         terms = []
         for k in range(a, a + q):
             mine = slice(k, k + q * count, q)
-            left = tracks.add(_track(int(cx[k]), x[mine]))
-            terms.append((left, tracks.add(_track(int(cy[k]), y[mine])) if op == DOT else -1))
+            left, right = int(cx[k]), int(cy[k])
+            at = tracks.add(_track(left, x[mine], held[left]))
+            terms.append((at, tracks.add(_track(right, y[mine], held[right])) if op == DOT else -1))
         sections.append(Section(terms, count))
         if len(sections) > ODD:
             raise NotImplementedError("a list without order")
@@ -284,7 +318,7 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
             dx, dy = x[a + q : b] - x[a : b - q], y[a + q : b] - y[a : b - q]
             even = np.ones(len(equal), bool)
             even[q:] = (dx[q:] == dx[:-q]) & (dy[q:] == dy[:-q]) if len(equal) > q else True
-            holds = equal & even
+            holds = equal & (even | by_tables)
             at = middle - a
             if not holds[at]:
                 continue
@@ -308,8 +342,8 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
         add(start, q, count)
         cut(start + q * count, b)
 
-    cut(0, half)
-    return Chain([Step(op, 0.0, group)], tracks.all, sections)
+    cut(0, len(kind))
+    return sections, tracks.all
 
 
 def mark_last(kernels: list[Any]) -> None:
