@@ -1,7 +1,7 @@
 """Programs as people write them, in plain scalar Python: simulations, filters, prices, networks.
 
 Why: what a compiler finds in its favourite benchmarks says little.  These have what others have: a solver within a time
-loop, a tree that shrinks, units of a state, pairs of bodies, branches on numbers.
+loop, a tree that shrinks, a plate with edges, units of a state, pairs of bodies, branches on numbers.
 
 Where to start reading: ``PROGRAMS``; each entry is a function of numbers and lists, and its arguments.
 """
@@ -168,6 +168,25 @@ def tree() -> Program:
     return price, (100.0, 0.2, 0.03, 105.0)
 
 
+def plate() -> Program:
+    """Waves in a plate of 24 x 24 points that is fixed at its edges, 40 steps."""
+    n = 24
+
+    def energy(speed, heights):
+        u = [list(row) for row in heights]
+        before = [[0.0] * n for _ in range(n)]
+        for _ in range(40):
+            after = [[0.0] * n for _ in range(n)]
+            for i in range(1, n - 1):
+                for j in range(1, n - 1):
+                    around = u[i - 1][j] + u[i + 1][j] + u[i][j - 1] + u[i][j + 1] - 4 * u[i][j]
+                    after[i][j] = 2 * u[i][j] - before[i][j] + speed * around
+            before, u = u, after
+        return vg.sum([x * x for row in u for x in row])
+
+    return energy, (0.1, np.random.default_rng(6).normal(size=(n, n)).tolist())
+
+
 def network() -> Program:
     """The mean square error of a network with 32 hidden units on 200 points."""
 
@@ -191,5 +210,6 @@ PROGRAMS = {
     "bodies": bodies,
     "diffusion": diffusion,
     "tree": tree,
+    "plate": plate,
     "network": network,
 }

@@ -32,7 +32,7 @@ __all__ = ["Segments"]
 RATIO = 6  # instructions that share a group, at least, on average
 RATIO_BY_LEVELS = 24  # likewise where groups are those of levels: fewer of one are in a loop with others
 MOST = 3000  # groups, as LLVM takes longer than in proportion; unless so many instructions share one:
-MANY = 100
+MANY, MANY_BY_LEVELS = 100, 400
 MOST_WRITTEN = 5000  # operations of loops and pieces of their lists, in the same way: a few groups may be lists of many
 
 
@@ -66,10 +66,10 @@ class Segments:
         """Find the kernels: by histories, which tell most of what can be in one loop; where too few are alike by these,
         by levels, unless there are lanes, of which a vector is as well in straight-line code."""
         segments = [Segment(*code.segment(k, rounds=self.rounds)) for k in range(4)]
-        why_not = self._why_not(segments, RATIO)
+        why_not = self._why_not(segments, RATIO, MANY)
         if self.by_levels or (why_not and not len(segments[MAIN].ops)):
             segments = [Segment(*code.segment(k, levels=True)) for k in range(4)]
-            why_not = self._why_not(segments, RATIO_BY_LEVELS)
+            why_not = self._why_not(segments, RATIO_BY_LEVELS, MANY_BY_LEVELS)
         if why_not:
             raise NotImplementedError(why_not)
         self.constants = _constants(self.layout, self.totals, segments)
@@ -92,11 +92,11 @@ class Segments:
         self.in_place = in_place(segments, [kernels for kernels, _ in self.kernels], code.runs, self.totals)
         code.leave_in_place(*self.in_place.runs, self.in_place.is_often, self.in_place.count)
 
-    def _why_not(self, segments: list[Segment], ratio: int) -> str:
+    def _why_not(self, segments: list[Segment], ratio: int, many: int) -> str:
         """Why segments whose instructions are in these groups are better no loops; else nothing."""
         count = sum(segment.groups for segment in segments)
         instructions = sum(len(segment.ops) for segment in segments)
-        if _are_too_many(count, instructions, MOST) or (not self.anyhow and instructions < ratio * count):
+        if _are_too_many(count, instructions, MOST, many) or (not self.anyhow and instructions < ratio * count):
             return f"too few are alike: {instructions:,} instructions are of {count:,} kinds"
         return ""
 
@@ -159,9 +159,9 @@ class Segments:
         return loops_of([kernels for kernels, _ in self.kernels], self.layout, self.totals, names)
 
 
-def _are_too_many(written: int, instructions: int, most: int) -> bool:
+def _are_too_many(written: int, instructions: int, most: int, many: int = MANY) -> bool:
     """Whether it would take LLVM too long to compile what is written, for so many instructions."""
-    return written > most and instructions < MANY * written
+    return written > most and instructions < many * written
 
 
 def _written(kernels: Iterable[FoundLoop]) -> int:

@@ -171,12 +171,14 @@ class Groups:
         """Whether groups are those of levels."""
         return len(self.segment.classes) > 0
 
-    def held(self, holder: int, references: NDArray[Any]) -> tuple[int, ...]:
-        """Which groups of a holder operands are of; none if it is no holder."""
-        if holder < self.segment.groups:
-            return ()
-        of = np.unique(self.segment.group[references[references >= 0]])
-        return tuple(of[self.home[of] == holder].tolist())
+    def held(self, references: NDArray[Any]) -> dict[int, tuple[int, ...]]:
+        """For each holder the groups of it that operands are of."""
+        if not self.has_levels:
+            return {}
+        is_read = np.zeros(self.segment.groups, dtype=np.bool_)
+        is_read[self.segment.group[references[references >= 0]]] = True
+        of = np.flatnonzero(is_read & (self.home >= self.segment.groups))
+        return {home: tuple(of[self.home[of] == home].tolist()) for home in np.unique(self.home[of]).tolist()}
 
     def _hold(self, groups: NDArray[np.intp], ends: NDArray[np.int64]) -> None:
         """Let a class's groups lie in their home, behind what it has: all members as they were recorded, or in the

@@ -216,7 +216,7 @@ def column_of(groups: Groups, references: NDArray[Any]) -> Column:
     if (classes != classes[0]).any():
         raise NotImplementedError("operands of one place in several spaces")
     space, group = space_of(int(classes[0]))
-    of = groups.held(group, references)
+    of = groups.held(references).get(group, ())
     return Column(space, of[0], groups.place[references]) if len(of) == 1 else Column(space, group, at, of=of)
 
 
@@ -230,7 +230,8 @@ def body_of(groups: Groups, g: int, members: NDArray[Any]) -> tuple[Body, list[C
     columns: list[Column] = []
     if op == GATHER or (op in LISTS and not _is_written_out(groups, members)):
         body.variant, found = pieces_of(groups, members, op)
-        operands = s.operands[np.repeat(first - np.cumsum(count) + count, count) + np.arange(int(count.sum()))]
+        all_of = np.repeat(first - np.cumsum(count) + count, count) + np.arange(int(count.sum()))
+        held = groups.held(s.operands[all_of])
         for mine, pieces in found:
             body.variants.append([])
             for x, y, strides, length in pieces:
@@ -241,7 +242,7 @@ def body_of(groups: Groups, g: int, members: NDArray[Any]) -> tuple[Body, list[C
                     places = np.full(len(members), at[0])  # of those without this piece anything that is there
                     places[mine] = at
                     space, group = space_of(of)
-                    columns.append(Column(space, group, places, of=groups.held(group, operands)))
+                    columns.append(Column(space, group, places, of=held.get(group, ())))
                 body.variants[-1].append(piece)
         if op == GATHER:
             if any(len(pieces) != 1 for pieces in body.variants):

@@ -16,7 +16,9 @@ Where to start reading: ``sequence_of``, then ``chain_of``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +47,7 @@ __all__ = [
 DOT, SUM = OPCODE["dot"], OPCODE["sum"]
 WITHOUT_LOOPS = frozenset(OPCODE[op] for op in ("norm", "call", "gather"))
 CYCLIC = 24  # terms from which on a list is looked at for periods
+NOTHING: Mapping[int, tuple[int, ...]] = MappingProxyType({})
 ODD = 64  # sections of a list, at most: more would be straight-line code again
 ALONE = 512  # terms of one that does not repeat itself
 
@@ -131,9 +134,10 @@ class Chain:
     begins: bool = False
 
 
-def _track(c: int, places: Any, of: tuple[int, ...] = ()) -> Track:
-    """The track of a class's places."""
+def _track(c: int, places: Any, held: Mapping[int, tuple[int, ...]] = NOTHING) -> Track:
+    """The track of a class's places; of a holder's with the groups that are read."""
     space, group = space_of(c)
+    of = held.get(group, ())
     first = int(places[0])
     steps = np.diff(places)
     if not len(steps) or (steps == steps[0]).all():
@@ -254,7 +258,7 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
     if (cx == cx[0]).all() and (cy == cy[0]).all():
         return None
     kind = cx * (len(groups.sizes) + MEMBER) + cy
-    held = {c: groups.held(c - MEMBER, s.operands[begin:end]) for c in {*cx.tolist(), *cy.tolist()}}
+    held = groups.held(s.operands[begin:end])
     found = None
     for by_tables in (False, True)[: 1 + groups.has_levels]:
         try:
@@ -280,7 +284,7 @@ def _sections_of(
         op: of the list.
         kind: for each term its classes as one number.
         x_terms, y_terms: for each term the class and the place of x, and of y.
-        held: of a class that is a holder the groups that are read.
+        held: for each holder the groups of it that are read.
         by_tables: the places in a section need not lie at constant steps.
     """
     (cx, x), (cy, y) = x_terms, y_terms
@@ -292,8 +296,8 @@ def _sections_of(
         for k in range(a, a + q):
             mine = slice(k, k + q * count, q)
             left, right = int(cx[k]), int(cy[k])
-            at = tracks.add(_track(left, x[mine], held[left]))
-            terms.append((at, tracks.add(_track(right, y[mine], held[right])) if op == DOT else -1))
+            at = tracks.add(_track(left, x[mine], held))
+            terms.append((at, tracks.add(_track(right, y[mine], held)) if op == DOT else -1))
         sections.append(Section(terms, count))
         if len(sections) > ODD:
             raise NotImplementedError("a list without order")
