@@ -309,6 +309,33 @@ def test_integers_choose_entries() -> None:
     )
 
 
+@pytest.mark.parametrize("target", [0, 2, -1])
+@pytest.mark.parametrize("order", [1, 2])
+def test_strict_derivatives_of_a_cross_entropy_are_the_engines_whichever_way_it_got_its_target(target, order):
+    def loss(x, target):  # a third: 1 - p, times a third, is rounded otherwise than each of the two times a third
+        return vg.cross_entropy([vg.sin(a) * 1.7 for a in x], target) / 3
+
+    def derivative(x, target):
+        of = vg.grad if order == 1 else vg.hessian
+        return of(lambda x: loss(x, target))(x)
+
+    random = np.random.default_rng(order)
+    for _ in range(8):
+        x = random.normal(size=3).tolist()
+        expected = np.array(derivative(x, target))
+        for program in (vg.compile(derivative, strict=True), vg.compile(lambda x: derivative(x, target), strict=True)):
+            found = program(x, target) if program.function is derivative else program(x)
+            np.testing.assert_array_equal(np.array(found), expected)
+
+
+def test_strict_derivatives_of_a_cross_entropy_at_the_edges_are_the_engines():
+    derivative = lambda x, target: vg.grad(lambda x: vg.cross_entropy(x, target) / 3)(x)  # noqa: E731
+    program = vg.compile(derivative, strict=True)
+    for x in ([1000.0, 0.0], [-math.inf, 1.0], [math.inf, 1.0], [math.nan, 1.0], [-math.inf, -math.inf]):
+        for target in (0, 1):
+            np.testing.assert_array_equal(program(x, target), derivative(x, target))
+
+
 def test_an_integer_where_python_needs_one_is_refused_with_the_way_out() -> None:
     for wrong in (
         lambda n: [1.0, 2.0][n],

@@ -107,7 +107,7 @@ def _record(
     strict: bool,
 ) -> Recording:
     outer = modes.recorder()
-    recorder = Recorder(who, exact, outcomes)
+    recorder = Recorder(who, exact, outcomes, strict)
     if not set(map(type, example)) <= {float}:
         example = [arguments.number(x, who) for x in example]
     inputs = [*map(Value, example)]

@@ -90,9 +90,10 @@ class Recorder:
         who: begins messages.
         exact: whether derivatives of every kind get their numbers, which comparisons need.
         outcomes: how the first guards are decided, whatever their numbers say.
+        strict: whether derivatives are to the last bit what the engines compute.
     """
 
-    def __init__(self, who: str, exact: bool, outcomes: Sequence[bool] = ()) -> None:
+    def __init__(self, who: str, exact: bool, outcomes: Sequence[bool] = (), strict: bool = True) -> None:
         self.who = who
         self.exact = exact
         self.open = False
@@ -102,7 +103,7 @@ class Recorder:
         self.calls: dict[int, Callable[..., float]] = {}  # by the creation number of their Value
         self.derivatives: dict[int, Derivative] = {}  # likewise
         self.partials = array("Q")  # the creation numbers of derivatives' results, those of one side by side
-        self._outcomes = outcomes
+        self._outcomes, self._strict = outcomes, strict
         self._decided: dict[int, bool] = {}  # of each guard's condition, by its creation number
         self._depth = 0  # of functions that are being differentiated
         self._unknown = False  # whether the numbers of some derivatives are not known
@@ -216,7 +217,22 @@ class Recorder:
         entries = list(arguments.vector(xs, row))
         arguments.check_lengths(row, [entries])
         position = self._position(entries, index, f"{row.name}(), {row.static}")
-        return engine.logsumexp(entries) - self._entry(entries, index, position)
+        value = engine.logsumexp(entries) - self._entry(entries, index, position)
+        if not self._strict:
+            return value
+        # Its local gradients are the row's, which round otherwise than those of the difference.
+        hot = self._one_hot(index, len(entries), position)
+        grads = [p - one for p, one in zip(engine.softmax(entries), hot)]
+        return self.custom(value, [_as_value(x, row.name) for x in entries], grads)
+
+    def _one_hot(self, index: Value, count: int, position: int) -> list[Value]:
+        """1 for the entry that an integer chooses, 0 for the others; no gradient flows through them."""
+        zero, one = Value(0.0), Value(1.0)
+        is_negative = self.node("lt", float(index._data < 0.0), [index, zero])
+        moved = self.node("add", index._data + count, [index, Value(float(count))])
+        front = self.node("select", float(position), [is_negative, moved, index])
+        hits = [self.node("eq", float(k == position), [front, Value(float(k))]) for k in range(count)]
+        return [self.node("select", hit._data, [hit, one, zero]) for hit in hits]
 
     # -------------------------------------------------------------------------------------------- primitives
     def call(self, function: Callable[..., float], data: float, children: Sequence[Value]) -> Value:
