@@ -4,12 +4,15 @@ import numpy as np
 import optree
 import pytest
 from engines import ONCE
+from hypothesis import given
+from hypothesis import strategies as st
 
 import valuegrad as vg
+from valuegrad import flattening
 from valuegrad.calls import Slot
 from valuegrad.flattening import Definitions
 
-pytest.importorskip("valuegrad._replay")
+_replay = pytest.importorskip("valuegrad._replay")
 pytest.importorskip("valuegrad._passes")
 pytestmark = ONCE
 
@@ -299,3 +302,48 @@ def test_nestings_are_taken_apart_as_optree_does(tree):
         expected, other = optree.tree_flatten(tree)
         assert [id(x) for x in leaves] == [id(x) for x in expected]
         assert definition == other
+
+
+ENTRIES = st.floats(allow_nan=False) | st.sampled_from([1, True, "1.0", None, np.float64(2.0), vg.Value(1.0), X])
+TREES = st.recursive(st.floats(allow_nan=False), lambda inner: st.lists(inner) | st.lists(inner).map(tuple))
+ANYTHING = st.recursive(ENTRIES, lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple))
+
+
+@given(x=TREES, other=ANYTHING, room=st.integers(-1, 3), at=st.integers(-1, 3))
+def test_floats_are_taken_from_a_nesting_as_in_python(x, other, room, at):
+    leaves = []
+    which = flattening.sketch(x, leaves)
+    assert flattening.count_of(which) == len(leaves)
+    for tree in (x, other):
+        found = []
+        for function in (flattening.floats_of, _replay.floats_of):
+            to = np.full(max(at + len(leaves) + room, 0), -7.0)
+            found.append((function(tree, which, to, at), to))
+        (one, numbers), (two, others) = found
+        assert one == two
+        assert one < 0 or numbers.tolist() == others.tolist()  # what is written of another nesting is not used
+
+
+@given(x=TREES)
+def test_a_nesting_is_built_from_floats_as_it_was(x):
+    leaves = []
+    which = flattening.sketch(x, leaves)
+    numbers = np.array([*leaves, 5.0])
+    assert repr(_replay.nested(which, numbers)) == repr(flattening.nested(which, numbers)) == repr(x)
+
+
+def test_a_nesting_of_more_floats_than_there_are_is_an_error():
+    with pytest.raises(vg.ShapeError, match="got 1 numbers"):
+        _replay.nested((list, 2), np.ones(1))
+
+
+@pytest.mark.parametrize("which", [5, (list,), (list, 2.0), (set, 2), (list, [None, None])])
+def test_what_is_no_sketch_is_refused(which):
+    with pytest.raises((TypeError, ValueError)):
+        _replay.nested(which, np.ones(4))
+
+
+def test_a_list_that_holds_itself_is_another_one():
+    x = [1.0, 2.0]
+    x.append(x)
+    assert _replay.floats_of(x, (list, (None, None, (list, 3))), np.zeros(9), 0) == -1

@@ -493,8 +493,8 @@ cdef class Code:
             self.ensure(1, 1)
         return vg_call(code, args)
 
-
 include "_executable.pxi"
+include "_nests.pxi"
 include "_descent.pxi"
 include "_plan.pxi"
 include "_uses.pxi"

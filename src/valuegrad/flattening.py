@@ -11,7 +11,7 @@ Where to start reading: ``sketch``, then ``Definitions``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,12 @@ import optree
 
 from valuegrad.value import Value
 
-__all__ = ["Definitions", "Names", "sketch"]
+__all__ = ["FLOATS", "Definitions", "Names", "count_of", "floats_of", "nested", "sketch"]
 
 LEAVES = frozenset((float, int, bool, str, Value, np.ndarray, np.float64, np.float32, np.int64, np.bool_))
 """Types of which optree, too, makes leaves."""
+
+FLOATS = frozenset((float,))
 
 MOST = 1000
 """So many descriptions are kept."""
@@ -60,6 +62,44 @@ def sketch(x: Any, leaves: list[Any], known: frozenset[type] = LEAVES) -> Hashab
         leaves += x
         return kind, len(x)
     return kind, tuple([sketch(entry, leaves, known) for entry in x])
+
+
+def count_of(which: Hashable) -> int:
+    """How many leaves a nesting has."""
+    waiting: list[Any] = [which]
+    count = 0
+    while waiting:
+        one = waiting.pop()
+        inner = 1 if one is None else one[1]
+        if isinstance(inner, int):
+            count += inner
+        else:
+            waiting += inner
+    return count
+
+
+def floats_of(x: Any, which: Hashable, to: Any, at: int) -> int:
+    """What ``floats_of`` of ``_nests.pxi`` does, in Python."""
+    found: list[Any] = []
+    try:
+        if sketch(x, found, FLOATS) != which or not 0 <= at <= len(to) - len(found):
+            return -1
+    except Unknown:
+        return -1
+    to[at : at + len(found)] = np.fromiter(found, np.float64, len(found))  # else NumPy finds out what is in the list
+    return at + len(found)
+
+
+def nested(which: Any, numbers: Any) -> Any:
+    """What ``nested`` of ``_nests.pxi`` does, in Python."""
+    return _nested(which, iter(numbers[: count_of(which)].tolist()))
+
+
+def _nested(which: Any, numbers: Iterator[float]) -> Any:
+    if which is None:
+        return next(numbers)
+    kind, inner = which
+    return kind([_nested(one, numbers) for one in ([None] * inner if isinstance(inner, int) else inner)])
 
 
 class Definitions:

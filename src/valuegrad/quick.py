@@ -13,21 +13,27 @@ Where to start reading: ``array_call``.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from contextlib import suppress
 from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from valuegrad.calls import Call, Vector
-from valuegrad.flattening import Unknown, sketch
+from valuegrad.flattening import FLOATS, Unknown, count_of, sketch
 from valuegrad.lower.lowering import Lowered
 from valuegrad.paths import Path, Paths
+
+try:
+    from valuegrad._replay import floats_of, nested
+except ImportError:  # it was not built
+    from valuegrad.flattening import floats_of, nested
 
 __all__ = ["ArrayCall", "array_call"]
 
 Shape = tuple[int, ...]
-FLOATS = frozenset((float,))
 FLOATS_AND_ARRAYS = frozenset((float, np.ndarray))
+UNKNOWN = "unknown"
 LANES: Shape = ()
 """In place of a leaf's shape: it has a number for each lane."""
 
@@ -154,6 +160,9 @@ class ArrayCall:
     def __init__(self, nests: list[Nest], lowered: Lowered, parts: list[Part], paths: Paths, dtype: Any) -> None:
         assert paths.structure is not None
         self.nests, self.dtype = nests, dtype
+        self.floats = sum(count_of(nest.sketch) for nest in nests if nest.shapes is None)
+        self.only_floats = all(nest.shapes is None for nest in nests)
+        self.result: Hashable = UNKNOWN  # the sketch of what is built
         self.run, self.threads = lowered.run, paths.options.threads
         self.parts = [(*part, part.start + prod(part.shape or ())) for part in parts]
         self.only_numbers = not any(part.has_lanes or part.shape is not None for part in parts)
@@ -177,7 +186,7 @@ class ArrayCall:
         if self.means:
             own[len(own) - self.means :] /= n
         if self.only_numbers:
-            return self.build(own.tolist())
+            return self._numbers(own)
         leaves: list[Any] = []
         for is_own, start, wanted, has_lanes, end in self.parts:
             if has_lanes:
@@ -186,22 +195,36 @@ class ArrayCall:
                 leaves.append(float(own[start]) if wanted is None else own[start:end].reshape(wanted))
         return self.build(leaves)
 
+    def _numbers(self, own: Any) -> Any:
+        """A result that is floats alone."""
+        if self.result is not UNKNOWN:
+            return nested(self.result, own)
+        result = self.build(own.tolist())
+        if self.dtype.itemsize == 8:
+            with suppress(Unknown):
+                self.result = sketch(result, [], FLOATS)
+        return result
+
     def _taken(self, args: tuple[Any, ...], lanes: list[Any]) -> Any:
         """The numbers that are the same for all lanes in one array, and into a list the others; None where the call is
         another one."""
         if len(args) != len(self.nests):
             return None
+        floats, at = np.empty(self.floats), 0
         pieces: list[Any] = []
         for x, nest in zip(args, self.nests):
+            if nest.shapes is None:
+                begin, at = at, floats_of(x, nest.sketch, floats, at)
+                if at < 0:
+                    return None
+                pieces.append(floats[begin:at])
+                continue
             found: list[Any] = []
             try:
-                if sketch(x, found, FLOATS if nest.shapes is None else FLOATS_AND_ARRAYS) != nest.sketch:
+                if sketch(x, found, FLOATS_AND_ARRAYS) != nest.sketch:
                     return None
             except Unknown:
                 return None
-            if nest.shapes is None:
-                pieces.append(found)
-                continue
             for leaf, wanted in zip(found, nest.shapes):
                 if type(leaf) is float:
                     if wanted is not None:
@@ -217,7 +240,7 @@ class ArrayCall:
                     return None
                 else:
                     pieces.append(leaf)
-        return self._joined(pieces)
+        return floats if self.only_floats else self._joined(pieces)
 
     def _joined(self, pieces: Sequence[Any]) -> Any:
         """Arrays and lists of floats as one array.

@@ -1,0 +1,98 @@
+# Floats in nestings of lists and tuples, to an array and back.  A part of _replay.pyx.
+#
+# Why: a program that is called on lists again and again takes a microsecond for some hundred of its operations; to go
+# through the lists in Python, and to build the result's, took longer than all of them.
+#
+# Data structures: what a nesting is like, as flattening.sketch says it: None for a number; (list or tuple, how many
+# numbers); (list or tuple, what its entries are like).
+#
+# Where to start reading: floats_of.
+
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact, PyFloat_FromDouble
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+
+cdef extern from "Python.h":
+    PyObject **PySequence_Fast_ITEMS(object sequence)
+    Py_ssize_t PySequence_Fast_GET_SIZE(object sequence)
+
+
+def floats_of(x, which, double[::1] to not None, Py_ssize_t at):
+    """Write the floats of a nesting into an array.
+
+    Args:
+        x: the nesting.
+        which: what it must be like.
+        to: float64[n].
+        at: where the first one goes.
+
+    Returns:
+        Where the next one would go; -1 if the nesting is another one, or has something else than floats, or there is no
+        room.
+    """
+    return fill(x, which, &to[0] if to.shape[0] else NULL, at, to.shape[0]) if at >= 0 else -1
+
+
+cdef Py_ssize_t fill(object x, object which, double *to, Py_ssize_t at, Py_ssize_t end) except? -2:
+    """No Python code runs meanwhile, as all types are exactly those: so nobody changes a list."""
+    cdef Py_ssize_t i, n
+    cdef PyObject **entries
+    if which is None:
+        if at >= end or not PyFloat_CheckExact(x):
+            return -1
+        to[at] = PyFloat_AS_DOUBLE(x)
+        return at + 1
+    kind, inner = <tuple?>which
+    if type(x) is not kind or not (kind is list or kind is tuple):
+        return -1
+    entries, n = PySequence_Fast_ITEMS(x), PySequence_Fast_GET_SIZE(x)
+    if type(inner) is int:
+        if n != <Py_ssize_t>inner or n > end - at:
+            return -1
+        for i in range(n):
+            if not PyFloat_CheckExact(<object>entries[i]):
+                return -1
+            to[at + i] = PyFloat_AS_DOUBLE(<object>entries[i])
+        return at + n
+    if n != len(<tuple?>inner):
+        return -1
+    for i in range(n):
+        at = fill(<object>entries[i], (<tuple>inner)[i], to, at, end)
+        if at < 0:
+            return -1
+    return at
+
+
+def nested(which, const double[::1] numbers not None):
+    """A nesting of floats.
+
+    Args:
+        which: what it is like.
+        numbers: float64[n], as many as it has at least.
+    """
+    cdef Py_ssize_t at = 0
+    return build(which, numbers, &at)
+
+
+cdef object build(object which, const double[::1] numbers, Py_ssize_t *at):
+    cdef Py_ssize_t i, n
+    if which is None:
+        if at[0] >= numbers.shape[0]:
+            raise ShapeError(f"nested() got {numbers.shape[0]} numbers; expected more")
+        at[0] += 1
+        return PyFloat_FromDouble(numbers[at[0] - 1])
+    kind, inner = <tuple?>which
+    if kind is not list and kind is not tuple:
+        raise ValueTypeError(f"nested() got {kind!r}; expected list or tuple")
+    n = inner if type(inner) is int else len(<tuple?>inner)
+    result = PyList_New(n) if kind is list else PyTuple_New(n)
+    for i in range(n):
+        entry = build(None if type(inner) is int else (<tuple>inner)[i], numbers, at)
+        Py_INCREF(entry)  # which the next line takes
+        if kind is list:
+            PyList_SET_ITEM(result, i, entry)
+        else:
+            PyTuple_SET_ITEM(result, i, entry)
+    return result
