@@ -17,7 +17,7 @@ from valuegrad.lower.alike import alike
 from valuegrad.lower.inplace import InPlace
 from valuegrad.lower.loops import Loops
 from valuegrad.lower.machine_code import What
-from valuegrad.lower.sequential import ordered_loop
+from valuegrad.lower.sequential import chains, sequence
 from valuegrad.lower.sharing import Sharing, cycles_of
 from valuegrad.lower.vectors import ATTRIBUTES, BLOCK, MOST_REGISTERS, Target, is_call
 from valuegrad.lower.writer import ARGUMENTS, PARTS, Whole
@@ -28,7 +28,7 @@ from valuegrad.roll.found import Loop
 from valuegrad.roll.kernels import Column, Kernel
 from valuegrad.roll.laid_out import laid_out
 from valuegrad.roll.nests import Nest, nests_of
-from valuegrad.roll.order import summed_early
+from valuegrad.roll.order import chains_together, go_together, summed_early
 from valuegrad.roll.packs import packs_of
 from valuegrad.roll.rectangles import rectangles
 from valuegrad.roll.rounds import Rounds
@@ -97,7 +97,7 @@ def emit_segment(
         kernels, sizes = laid_out(kernels, sizes, lanes)
     exact = 2.0**53 if target.dtype == "float64" else 2.0**24
     kernels = [counting(k, constants, exact) if isinstance(k, Kernel) else k for k in kernels]
-    kernels = summed_early(kernels)
+    kernels = chains_together(summed_early(kernels))
     sizes, held = storage(kernels, sizes)
     places, end = place_groups(kernels, sizes, lanes if single else 1, held)
     loops = Loops(target, single, slots, places, block)
@@ -108,6 +108,7 @@ def emit_segment(
     sharing = Sharing(parts, loops.space, loops.item) if what == "shared block" else None
     calls: list[str] = []
     waiting: list[tuple[int, Nest]] = []  # which calls are to be those of alike nests
+    beside: list[Chain] = []
     for i, kernel in enumerate(kernels):
         if what != "blocks" and not isinstance(kernel, Rounds):  # of which nothing is summed over the lanes
             columns: Any = [_total(column, kernel.members, totals) for column in kernel.columns]  # of the kernel's kind
@@ -122,6 +123,11 @@ def emit_segment(
             calls += _nests(loops, f"{name}_{i}", kernel, sharing)
         elif isinstance(kernel, Rounds):
             calls += _rounds(loops, f"{name}_{i}", in_place.applied_to_all(kernel), sharing)
+        elif isinstance(kernel, Chain):
+            beside.append(kernel)
+            if sharing is not None or not go_together(beside, kernels[i + 1 : i + 2]):
+                calls += _ordered(loops, f"{name}_{i}", beside, sharing)
+                beside = []
         else:
             calls += _ordered(loops, f"{name}_{i}", kernel, sharing)
     for k, several in enumerate(alike([nest for _, nest in waiting], loops.space)):
@@ -177,22 +183,26 @@ def _rounds(loops: Loops, name: str, rounds: Rounds, sharing: Sharing | None) ->
     return _on_one(name, [*calls, f"  call void @{name}({SHARED})"], rounds, sharing)
 
 
-def _ordered(loops: Loops, name: str, kernel: Sequence | Chain, sharing: Sharing | None) -> list[str]:
-    """Write the function of an ordered loop; what calls it, on one thread."""
+def _ordered(loops: Loops, name: str, kernel: Sequence | list[Chain], sharing: Sharing | None) -> list[str]:
+    """Write the function of an ordered loop, or of chains; what calls it, on one thread."""
     loops.begin()
-    ordered_loop(loops, name, kernel)
+    if isinstance(kernel, Sequence):
+        sequence(loops, name, kernel)
+    else:
+        chains(loops, name, kernel)
     loops.end(name)
     return _on_one(name, [f"  call void @{name}({SHARED})"], kernel, sharing)
 
 
-def _on_one(name: str, calls: list[str], kernel: Sequence | Chain | Rounds, sharing: Sharing | None) -> list[str]:
+def _on_one(name: str, calls: list[str], kernel: Sequence | list[Chain] | Rounds, sharing: Sharing | None) -> list[str]:
     """Calls, on one thread."""
     if sharing is None:
         return calls
-    cycles = float(len(kernel.bodies))
     if isinstance(kernel, Rounds):
         cycles = sum(float(cycles_of(nest).sum()) for one in kernel.kernels for nest in nests_of(one))
-    sharing.whole(kernel.members * cycles)
+    else:
+        cycles = float(len(kernel.bodies)) if isinstance(kernel, Sequence) else 1.0
+    sharing.whole(cycles if isinstance(kernel, list) else kernel.members * cycles)
     is_mine = f"%mine_{name} = icmp eq i64 %first, 0"
     branch = f"br i1 %mine_{name}, label %do_{name}, label %done_{name}"
     return [MEETS, f"  {is_mine}", f"  {branch}", f"do_{name}:", *calls, f"  br label %done_{name}", f"done_{name}:"]

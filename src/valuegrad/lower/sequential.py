@@ -17,11 +17,11 @@ from valuegrad.lower.vectors import LEAVES
 from valuegrad.roll.groups import GUARD
 from valuegrad.roll.sequences import Chain, Section, Sequence
 
-__all__ = ["ordered_loop"]
+__all__ = ["chains", "sequence"]
 
 
-def ordered_loop(e: Loops, name: str, kernel: Sequence | Chain) -> None:
-    """Write a sequence or a chain into the function that was begun.
+def sequence(e: Loops, name: str, kernel: Sequence) -> None:
+    """Write a sequence into the function that was begun.
 
     Args:
         e: writes it.
@@ -29,11 +29,28 @@ def ordered_loop(e: Loops, name: str, kernel: Sequence | Chain) -> None:
         kernel: what it does.
     """
     e.mask, e.width = None, 1 if e.single else e.lanes
-    loads = Loads(e, kernel.columns, f"t_{name}")
-    if isinstance(kernel, Chain):
-        _chain(e, kernel, loads)
-    else:
-        _sequence(e, kernel, loads)
+    _sequence(e, kernel, Loads(e, kernel.columns, f"t_{name}"))
+
+
+def chains(e: Loops, name: str, kernels: list[Chain]) -> None:
+    """Write chains that do not need each other, side by side: an addition waits for the last one of its chain alone."""
+    e.mask, e.width = None, 1 if e.single else e.lanes
+    begins = [sum(len(kernel.columns) for kernel in kernels[:k]) for k in range(len(kernels))]
+    loads = Loads(e, [column for kernel in kernels for column in kernel.columns], f"t_{name}")
+    loads.begin(0)
+    totals: list[Any] = [
+        loads.read(begin + kernel.bodies[0].out) if kernel.begins else None for kernel, begin in zip(kernels, begins)
+    ]
+    waiting = [_Waiting(kernel.bodies[0].op, kernel.sections, begin) for kernel, begin in zip(kernels, begins)]
+    while any(one.sections for one in waiting):
+        active = [k for k, one in enumerate(waiting) if one.sections]
+        for k, total in zip(active, _side_by_side(e, [waiting[k] for k in active], [totals[k] for k in active], loads)):
+            totals[k] = total
+    for kernel, begin, total in zip(kernels, begins, totals):
+        if kernel.bodies[0].stored:
+            loads.begin(0)
+            out = begin + kernel.bodies[0].out
+            e.store(out, loads.address(out), total)
 
 
 def _sequence(e: Loops, kernel: Sequence, loads: Loads) -> None:
@@ -69,32 +86,65 @@ def _sequence(e: Loops, kernel: Sequence, loads: Loads) -> None:
     totals.store(sums)
 
 
-def _chain(e: Loops, kernel: Chain, loads: Loads) -> None:
-    (body,) = kernel.bodies
-    loads.begin(0)
-    total = _sections(e, body.op, loads.read(body.out) if kernel.begins else None, kernel.sections, loads)
-    if body.stored:
-        loads.begin(0)
-        e.store(body.out, loads.address(body.out), total)
+class _Waiting:
+    """What is left of a list.
+
+    Args:
+        op: of the list.
+        sections: of it.
+        begin: its first column among all.
+
+    Attributes:
+        done: iterations of the first section that is left.
+    """
+
+    def __init__(self, op: int, sections: list[Section], begin: int = 0) -> None:
+        self.op, self.sections = op, list(sections)
+        terms = [[(x + begin, y + begin if y >= 0 else -1) for x, y in section.terms] for section in sections]
+        self.terms, self.done = terms, 0
+
+    @property
+    def left(self) -> int:
+        """Iterations that are left of its first section."""
+        return self.sections[0].count - self.done
+
+    def finish(self, count: int) -> None:
+        """So many of them are written."""
+        self.done += count
+        if self.done == self.sections[0].count:
+            del self.sections[0], self.terms[0]
+            self.done = 0
 
 
 def _sections(e: Loops, op: int, total: Any, sections: list[Section], loads: Loads) -> Any:
     """A list's total with more sections; None where there is nothing at all."""
-    for section in sections:
-        own = {c for term in section.terms for c in term if c >= 0}
-        if section.count > 1:
-            loads.ahead(own)
-
-        def step(t: Any, now: list[Any], terms: list[tuple[int, int]] = section.terms) -> list[str]:
-            loads.begin(t)
-            (sum_,) = now
-            for x, y in terms:
-                sum_ = e.joined(op, sum_, loads.read(x), loads.read(y) if y >= 0 else None)
-            return [sum_]
-
-        if section.count == 1:
-            (total,) = step(0, [total])
-        else:
-            (total,) = e.w.loop(section.count, [(e.type(), total or e.beginning(op))], step)
-        loads.fixed = {}
+    one = _Waiting(op, sections)
+    while one.sections:
+        (total,) = _side_by_side(e, [one], [total], loads)
     return total
+
+
+def _side_by_side(e: Loops, lists: list[_Waiting], totals: list[Any], loads: Loads) -> list[Any]:
+    """Some lists' totals with as many iterations more as the shortest of their first sections has."""
+    count = min(one.left for one in lists)
+    if count > 1:
+        loads.ahead({c for one in lists for term in one.terms[0] for c in term if c >= 0})
+
+    def step(t: Any, now: list[Any]) -> list[Any]:
+        result = []
+        for one, total in zip(lists, now):
+            loads.begin(e.w.add(t, one.done))
+            for x, y in one.terms[0]:
+                total = e.joined(one.op, total, loads.read(x), loads.read(y) if y >= 0 else None)
+            result.append(total)
+        return result
+
+    if count == 1:
+        totals = step(0, totals)
+    else:
+        begins = [(e.type(), total or e.beginning(one.op)) for one, total in zip(lists, totals)]
+        totals = e.w.loop(count, begins, step)
+    loads.fixed = {}
+    for one in lists:
+        one.finish(count)
+    return totals

@@ -4,7 +4,10 @@ Why: nobody reads the gradient by a weight, so it came last, and what it is made
 network computes on its way back, long out of the caches.  Right after what computes its adjoints these are still there,
 and their room is free for the layer before.
 
-Where to start reading: ``summed_early``.
+Long sums in order wait for each addition; several side by side take no longer than the longest of them.  So those that
+do not need each other come together.
+
+Where to start reading: ``summed_early``, then ``chains_together``.
 """
 
 from __future__ import annotations
@@ -13,11 +16,16 @@ from typing import TYPE_CHECKING
 
 from valuegrad.roll.groups import REDUCE
 from valuegrad.roll.kernels import Kernel
+from valuegrad.roll.rounds import Rounds
+from valuegrad.roll.sequences import Chain, Sequence
 
 if TYPE_CHECKING:
     from valuegrad.roll.found import Loop
 
-__all__ = ["summed_early"]
+__all__ = ["chains_together", "go_together", "summed_early"]
+
+BESIDE = 8  # chains, side by side
+FEW_SECTIONS = 16  # of each of them: their code is written for each part that they have in common
 
 
 def summed_early(kernels: list[Loop]) -> list[Loop]:
@@ -42,6 +50,72 @@ def summed_early(kernels: list[Loop]) -> list[Loop]:
             last.update((kernel.columns[body.out].group, i) for body in kernel.bodies if kernel.is_held(body))
         after[i + 1].insert(0, kernel)
     return [kernel for several in after for kernel in several]
+
+
+def chains_together(kernels: list[Loop]) -> list[Loop]:
+    """The kernels, of which long sums in order that do not need each other follow each other.
+
+    First comes what needs none of them, then those that need nothing else, then what needs only these, and so on; the
+    others stay in their order.
+
+    Args:
+        kernels: of a segment, in order.
+    """
+    if sum(map(_is_chain, kernels)) < 2:
+        return kernels
+    wave: list[int] = []
+    writers: dict[
+        int, list[tuple[int, int]]
+    ] = {}  # of each group, or holder of some, what leaves it, or that one of it
+    for i, kernel in enumerate(kernels):
+        needs = {
+            w
+            for column in kernel.columns
+            for w, group in writers.get(column.group, ())
+            if not column.of or group in column.of
+        }
+        wave.append(max((wave[w] + _is_chain(kernels[w]) for w in needs), default=0))
+        for at, group in _left(kernel):
+            writers.setdefault(at, []).append((i, group))
+    order = sorted(range(len(kernels)), key=lambda i: (wave[i], _is_chain(kernels[i])))
+    return [kernels[i] for i in order]
+
+
+def _is_chain(kernel: Loop) -> bool:
+    return isinstance(kernel, Chain) and not kernel.begins
+
+
+def _left(kernel: Loop) -> set[tuple[int, int]]:
+    """The groups that a kernel may leave, each with the group or holder where it does."""
+    if isinstance(kernel, Rounds):
+        return {(column.group, column.group) for column in kernel.columns}
+    outs = [(body.out, body.group) for body in kernel.bodies]
+    if isinstance(kernel, Sequence):
+        outs += [(total.out, total.group) for total in kernel.accumulators]
+    if isinstance(kernel, Kernel):
+        pieces = [pieces for body in kernel.bodies for pieces in body.variants]
+        feeds = [(mine, piece.feed) for mine in pieces for piece in mine if piece.feed]
+        made = [(mine, feed, body) for mine, feed in feeds for body in feed.bodies if body.out >= 0]
+        outs += [(mine[feed.pieces[body.out]].x, body.group) for mine, feed, body in made]
+    return {(kernel.columns[out].group, group) for out, group in outs if out >= 0 and kernel.columns[out].group >= 0}
+
+
+def go_together(chains: list[Chain], others: list[Loop]) -> bool:
+    """Whether some chains and what follows them, if anything does, can be added up side by side."""
+    return len(chains) < BESIDE and any(
+        isinstance(other, Chain)
+        and len(other.sections) <= FEW_SECTIONS
+        and len(chains[-1].sections) <= FEW_SECTIONS
+        and not any(_reads(other, chain) for chain in chains)
+        for other in others
+    )
+
+
+def _reads(kernel: Loop, chain: Chain) -> bool:
+    """Whether a kernel reads, or goes on with, what a chain leaves."""
+    step = chain.bodies[0]
+    out = chain.columns[step.out].group if step.out >= 0 else -1
+    return any(column.group == out and (not column.of or step.group in column.of) for column in kernel.columns)
 
 
 def _only_sums(kernel: Kernel) -> bool:
