@@ -105,7 +105,8 @@ def browser():
             options.add_argument(argument)
         options.add_experimental_option("prefs", {"download.default_directory": folder})
         options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+        own = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # of our sanitizers
+        driver = webdriver.Chrome(options=options, service=Service(DRIVER, env=own))
         try:
             driver.set_page_load_timeout(LOADING)
             yield Person(driver, Path(folder))

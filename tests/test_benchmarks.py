@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -76,6 +77,7 @@ def test_chain_agrees_with_its_derivative_in_forward_mode(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the resource module is not on Windows")
+@pytest.mark.skipif("libasan" in os.environ.get("LD_PRELOAD", ""), reason="the sanitizer keeps what was freed")
 def test_memory_of_a_node_lies_between_a_value_and_a_few(tmp_path):
     measured = samples(tmp_path, "memory.py", "--operations", "300000", "--only", "valuegrad")
     # 80 bytes a Value; memory is taken 2 MB at a time, which is 7 bytes a node at this length.
