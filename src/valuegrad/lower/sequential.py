@@ -3,7 +3,9 @@
 Why: their loops run in order, so there is nothing to tile: one loop, an iteration's operations one after the other,
 what the next iterations need in registers.  With one lane, steps that are alike run side by side (``packed``).
 
-Where to start reading: ``ordered_loop``.
+Sums that do not need each other are written side by side.
+
+Where to start reading: ``sequence``, then ``chains``.
 """
 
 from __future__ import annotations

@@ -146,7 +146,7 @@ class Groups:
         ordered = {g: run for run in self.runs for g in range(run.group, run.group + run.groups)}
         users = {user for user, _ in self.copied.values()}
         self.home = _homes_of(segment)
-        self.at = self.place = np.zeros(len(segment.ops), dtype=np.int64)
+        self.place = np.zeros(len(segment.ops), dtype=np.int64)
         self.at = self.place.copy() if self.has_levels else self.place
         self.sizes += np.bincount(self.home, self.sizes)[segment.groups :].astype(np.int64).tolist()
         last = {int(of): g for g, of in enumerate(segment.classes)}
@@ -163,7 +163,7 @@ class Groups:
             elif len(members) > 1 and g not in users:
                 members = self.members[g] = self._in_order(members)
             self.place[members] = np.arange(len(members))
-            if len(segment.classes) and last[int(segment.classes[g])] == g:
+            if self.has_levels and last[int(segment.classes[g])] == g:  # of the last one of its class
                 self._hold(np.flatnonzero(segment.classes == segment.classes[g]), ends)
 
     @property
