@@ -216,7 +216,7 @@ def column_of(groups: Groups, references: NDArray[Any]) -> Column:
     if (classes != classes[0]).any():
         raise NotImplementedError("operands of one place in several spaces")
     space, group = space_of(int(classes[0]))
-    of = groups.held(references).get(group, ())
+    of = groups.held(references).get(group, ()) if group >= groups.segment.groups else ()
     return Column(space, of[0], groups.place[references]) if len(of) == 1 else Column(space, group, at, of=of)
 
 
