@@ -167,32 +167,29 @@ def test_with_lanes_a_long_stencil_stays_straight_line_code(monkeypatch):
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=steps(), gradient=st.booleans())
 def test_all_groups_of_a_class_come_before_those_that_read_it(plan, gradient):
-    for code in codes(plan, gradient):
-        for k in range(4):
-            s = Segment(*code.segment(k, levels=True))
-            owner = np.repeat(np.arange(len(s.ops)), np.diff(s.starts))
-            computed = s.operands >= 0
-            last = {of: g for g, of in enumerate(s.classes.tolist())}
-            read = [last[of] for of in s.classes[s.group[s.operands[computed]]].tolist()]
-            assert (np.array(read, dtype=int) < s.group[owner[computed]]).all()
+    for s in segments_of(plan, gradient):
+        owner = np.repeat(np.arange(len(s.ops)), np.diff(s.starts))
+        computed = s.operands >= 0
+        last = {of: g for g, of in enumerate(s.classes.tolist())}
+        read = [last[of] for of in s.classes[s.group[s.operands[computed]]].tolist()]
+        assert (np.array(read, dtype=int) < s.group[owner[computed]]).all()
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plan=steps(), gradient=st.booleans())
 def test_every_result_has_a_place_of_its_own_in_its_groups_home(plan, gradient):
-    for code in codes(plan, gradient):
-        for k in range(4):
-            s = Segment(*code.segment(k, levels=True))
-            groups = Groups(s)
-            places = np.stack([groups.home[s.group], groups.at], 1)
-            assert len(np.unique(places, axis=0)) == len(s.ops)
-            for home in np.unique(groups.home):
-                mine = groups.at[groups.home[s.group] == home]
-                assert sorted(mine.tolist()) == list(range(groups.sizes[home]))
+    for s in segments_of(plan, gradient):
+        groups = Groups(s)
+        places = np.stack([groups.home[s.group], groups.at], 1)
+        assert len(np.unique(places, axis=0)) == len(s.ops)
+        for home in np.unique(groups.home):
+            mine = groups.at[groups.home[s.group] == home]
+            assert sorted(mine.tolist()) == list(range(groups.sizes[home]))
 
 
-def codes(plan, gradient):
-    """The lowered code of a random function with loops."""
+def segments_of(plan, gradient):
+    """The segments of a random function with loops, by levels."""
     program = vg.compile(Loopy(plan, gradient, False), vectors="w", max_paths=1)
     program(np.linspace(-1.0, 1.0, 5), [0.5, -0.25, 2.0, 1.0], 3)
-    return [lowered.code for path in program.graph.paths for lowered in path.lowered.values()]
+    codes = [lowered.code for path in program.graph.paths for lowered in path.lowered.values()]
+    return [Segment(*code.segment(k, levels=True)) for code in codes for k in range(4)]

@@ -61,7 +61,7 @@ def test_a_sum_comes_after_the_chain_that_goes_on_with_its_group() -> None:
 
 
 def test_a_sum_whose_terms_are_left_for_others_stays_before_these() -> None:
-    feed = Feed([Body(NEG, 0.0, 1, [("term", 1)], out=2)], [1, 2], 0, -1)
+    feed = Feed([Body(NEG, 0.0, 1, [("term", 0)], out=1)], [1, 2], 0, -1)
     pieces = [Piece(-1, -1, STRIDES, TERMS, feed), Piece(0, -1, STRIDES, TERMS), Piece(1, -1, STRIDES, TERMS)]
     columns = [Column("group", 0, MEMBERS), Column("group", 1, MEMBERS), Column("sum", -1, MEMBERS)]
     listed = Body(OPCODE["sum"], 0.0, 3, [], [pieces], np.zeros(len(MEMBERS), dtype=int))
@@ -91,8 +91,8 @@ def test_a_long_sum_of_some_groups_of_a_holder_waits_for_those_alone() -> None:
     a, one, other, third = makes(0), adds(1, 0, holder=9), adds(2, 9, of=(5,)), adds(3, 9, of=(1, 5))
     order = chains_together([a, one, other, third])
     assert [id(k) for k in order] == [id(k) for k in (a, one, other, third)]
-    assert go_together([one], [other])
-    assert not go_together([one, other], [third])
+    assert go_together([one], other)
+    assert not go_together([one, other], third)
 
 
 def test_what_goes_on_with_a_sequence_stays_where_it_is() -> None:

@@ -113,6 +113,23 @@ static void vg_put_in_order(const VgSegment *s, const int32_t *group, int32_t *x
     *y = other;
 }
 
+/* What an instruction does, a product as a dot and an addition as a sum: the first parts of its key, and how many. */
+static int32_t vg_begin_key(const VgSegment *s, int32_t i, int32_t *key) {
+    const uint16_t op = s->op[i];
+    const double number = vg_what_number(s, i);
+    key[0] = op == VG_OP_mul ? VG_OP_dot : op == VG_OP_add ? VG_OP_sum : op;
+    memcpy(key + 1, &number, sizeof number);
+    return 3;
+}
+
+/* Room for the key of any instruction; NULL without memory. */
+static int32_t *vg_room_for_key(const VgSegment *s) {
+    int32_t widest = 0;
+    for (int32_t i = 0; i < s->count; i++)
+        if (s->start[i + 1] - s->start[i] > widest) widest = s->start[i + 1] - s->start[i];
+    return (int32_t *)malloc(((size_t)widest * 2 + 9) * sizeof(int32_t));
+}
+
 /* The key of instruction i, whose operands come in the order of their groups where they commute; `label`: 0, or what it
  * must have in common with others. */
 static int32_t vg_key_of(const VgSegment *s, const int32_t *group, int32_t i, int32_t label, int32_t *operand,
@@ -122,10 +139,7 @@ static int32_t vg_key_of(const VgSegment *s, const int32_t *group, int32_t i, in
     const int is_dot = op == VG_OP_dot || op == VG_OP_mul, is_sum = op == VG_OP_sum || op == VG_OP_add;
     const int is_list = is_sum || op == VG_OP_prod || op == VG_OP_maximum || op == VG_OP_minimum || op == VG_OP_norm ||
                         op == VG_OP_gather;
-    const double number = vg_what_number(s, i);
-    int32_t parts = 3;
-    key[0] = is_dot ? VG_OP_dot : is_sum ? VG_OP_sum : op;
-    memcpy(key + 1, &number, sizeof number);
+    int32_t parts = vg_begin_key(s, i, key);
     if (vg_commutes(op, n)) vg_put_in_order(s, group, operand, operand + 1);
     for (int32_t k = 0; k < (is_dot ? half : n); k++) {
         if (is_dot) vg_put_in_order(s, group, operand + k, operand + k + half);
@@ -328,10 +342,7 @@ static int vg_group_periodic(const VgSegment *s, VgGrouping *g, int32_t *operand
 static int32_t vg_group_all(const VgSegment *s, const int32_t *label, int32_t *operand, int32_t *group, VgPeriodic *run,
                             int32_t found, int32_t longest, int32_t most, int rounds, int32_t *runs, int32_t *straight) {
     VgGrouping g;
-    int32_t widest = 0, result = -1;
-    for (int32_t i = 0; i < s->count; i++)
-        if (s->start[i + 1] - s->start[i] > widest) widest = s->start[i + 1] - s->start[i];
-    int32_t *const key = (int32_t *)malloc(((size_t)widest * 2 + 9) * sizeof *key);
+    int32_t *const key = vg_room_for_key(s), result = -1;
     *runs = *straight = 0;
     if (vg_begin_grouping(&g) < 0 || key == NULL) goto done;
     memcpy(operand, s->operand, (size_t)s->start[s->count] * sizeof *operand);

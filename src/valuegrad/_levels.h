@@ -35,31 +35,20 @@ static int32_t vg_levels_of(const VgSegment *s, int late, int32_t *level) {
     return count;
 }
 
-/* The key of an instruction's class. */
-static int32_t vg_class_key(const VgSegment *s, int32_t i, int32_t level, int32_t *key) {
-    const uint16_t op = s->op[i];
-    const double number = vg_what_number(s, i);
-    key[0] = op == VG_OP_mul ? VG_OP_dot : op == VG_OP_add ? VG_OP_sum : op; /* as in vg_key_of */
-    memcpy(key + 1, &number, sizeof number);
-    key[3] = level;
-    return 4;
-}
-
 /* The classes and groups by given levels, groups in order of their levels.  class_of: for each instruction its class, then
  * for each group.  How many groups; -1 without memory. */
 static int32_t vg_group_levels(const VgSegment *s, const int32_t *level, int32_t levels, int32_t *operand, int32_t *group,
                                int32_t *class_of) {
     VgGrouping classes, groups;
-    int32_t widest = 0, result = -1;
-    for (int32_t i = 0; i < s->count; i++)
-        if (s->start[i + 1] - s->start[i] > widest) widest = s->start[i + 1] - s->start[i];
-    int32_t *const key = (int32_t *)malloc(((size_t)widest * 2 + 9) * sizeof *key);
+    int32_t *const key = vg_room_for_key(s), result = -1;
     int32_t *const begin = (int32_t *)calloc((size_t)levels + 2, sizeof *begin), *number = NULL, *first = NULL;
     const int begun = vg_begin_grouping(&classes) == 0;
     if (vg_begin_grouping(&groups) < 0 || !begun || key == NULL || begin == NULL) goto done;
     memcpy(operand, s->operand, (size_t)s->start[s->count] * sizeof *operand);
     for (int32_t i = 0; i < s->count; i++) {
-        class_of[i] = vg_group_with(&classes, key, vg_class_key(s, i, level[i], key));
+        const int32_t parts = vg_begin_key(s, i, key);
+        key[parts] = level[i];
+        class_of[i] = vg_group_with(&classes, key, parts + 1);
         if (class_of[i] < 0) goto done;
         group[i] = vg_group_with(&groups, key, vg_key_of(s, class_of, i, level[i] + 1, operand + s->start[i], key));
         if (group[i] < 0) goto done;

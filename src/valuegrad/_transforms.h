@@ -137,7 +137,7 @@ enum { VG_LEAST_DOT = 8 }; /* terms of a sum of products that is a dot at once: 
  * is finite, or nan as one of them is. */
 static int vg_is_scaled(const VgGraph *g, int32_t e, int32_t largest, int32_t k) {
     const int32_t difference = g->op[e] == VG_OP_exp ? vg_operands_of(g, e)[0] : -1;
-    if (difference < 0 || k < 0 || g->op[difference] != VG_OP_sub) return 0;
+    if (difference < 0 || g->op[difference] != VG_OP_sub) return 0;
     const int32_t *const o = vg_operands_of(g, difference);
     return o[0] == vg_operands_of(g, largest)[k] && o[1] == largest;
 }

@@ -12,8 +12,9 @@ Where to start reading: ``array_call``.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -33,7 +34,6 @@ __all__ = ["ArrayCall", "array_call"]
 
 Shape = tuple[int, ...]
 FLOATS_AND_ARRAYS = frozenset((float, np.ndarray))
-UNKNOWN = "unknown"
 LANES: Shape = ()
 """In place of a leaf's shape: it has a number for each lane."""
 
@@ -162,7 +162,7 @@ class ArrayCall:
         self.nests, self.dtype = nests, dtype
         self.floats = sum(count_of(nest.sketch) for nest in nests if nest.shapes is None)
         self.only_floats = all(nest.shapes is None for nest in nests)
-        self.result: Hashable = UNKNOWN  # the sketch of what is built
+        self.numbers: Callable[[Any], Any] = self._first_numbers  # builds a result that is floats alone
         self.run, self.threads = lowered.run, paths.options.threads
         self.parts = [(*part, part.start + prod(part.shape or ())) for part in parts]
         self.only_numbers = not any(part.has_lanes or part.shape is not None for part in parts)
@@ -186,7 +186,7 @@ class ArrayCall:
         if self.means:
             own[len(own) - self.means :] /= n
         if self.only_numbers:
-            return self._numbers(own)
+            return self.numbers(own)
         leaves: list[Any] = []
         for is_own, start, wanted, has_lanes, end in self.parts:
             if has_lanes:
@@ -196,13 +196,15 @@ class ArrayCall:
         return self.build(leaves)
 
     def _numbers(self, own: Any) -> Any:
-        """A result that is floats alone."""
-        if self.result is not UNKNOWN:
-            return nested(self.result, own)
-        result = self.build(own.tolist())
+        return self.build(own.tolist())
+
+    def _first_numbers(self, own: Any) -> Any:
+        """A result that is floats alone; it says how the next ones are built."""
+        result = self._numbers(own)
+        self.numbers = self._numbers
         if self.dtype.itemsize == 8:
             with suppress(Unknown):
-                self.result = sketch(result, [], FLOATS)
+                self.numbers = partial(nested, sketch(result, [], FLOATS))
         return result
 
     def _taken(self, args: tuple[Any, ...], lanes: list[Any]) -> Any:

@@ -11,7 +11,7 @@ Where to start reading: ``alike``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,9 @@ from valuegrad.roll.nests import Nest
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Alike", "alike"]
+    from valuegrad.lower.sharing import Space
 
-Space = Callable[[str, int], tuple[str, int, int]]
-"""As ``Loops.space``: of a column's space the memory, how many bytes its elements are apart, where it begins."""
+__all__ = ["Alike", "alike"]
 
 
 @dataclass
@@ -34,7 +33,7 @@ class Alike:
 
     Args:
         nest: the boxes of all of them.
-        begins: of each nest its first box, and how many there are in all.
+        begins: of each nest its first box, and how many there are in all; none of a nest that is alone.
         which: the nests.
     """
 
@@ -73,11 +72,10 @@ def _kind(nest: Nest, places: list[tuple[str, int, int]]) -> Any:
 
 def _together(nests: Sequence[Nest], which: list[int], space: Space) -> Alike:
     """Some nests as one, whose columns begin where those of the first one do."""
-    some = [nests[k] for k in which]
+    first, *others = some = [nests[k] for k in which]
+    if not others:
+        return Alike(first, (), which)
     begins = np.cumsum([0, *[len(nest.bases) for nest in some]])
-    first = some[0]
-    if len(some) == 1:
-        return Alike(first, tuple(begins.tolist()), which)
     bases = []
     for nest in some:
         moved = nest.bases.copy()

@@ -125,16 +125,15 @@ def emit_segment(
             calls += _rounds(loops, f"{name}_{i}", in_place.applied_to_all(kernel), sharing)
         elif isinstance(kernel, Chain):
             beside.append(kernel)
-            if sharing is not None or not go_together(beside, kernels[i + 1 : i + 2]):
+            if sharing is not None or not go_together(beside, kernels[i + 1] if i + 1 < len(kernels) else None):
                 calls += _ordered(loops, f"{name}_{i}", beside, sharing)
                 beside = []
         else:
             calls += _ordered(loops, f"{name}_{i}", kernel, sharing)
     for k, several in enumerate(alike([nest for _, nest in waiting], loops.space)):
-        begins = several.begins if len(several.which) > 1 else ()
-        loops.function(f"{name}_l{k}", several.nest, begins, is_shared=False)
+        loops.function(f"{name}_l{k}", several.nest, several.begins, is_shared=False)
         for part, which in enumerate(several.which):
-            arguments = f"{SHARED}, i64 {part}, i64 {part + 1}" if begins else SHARED
+            arguments = f"{SHARED}, i64 {part}, i64 {part + 1}" if several.begins else SHARED
             calls[waiting[which][0]] = f"  call void @{name}_l{k}({arguments})"
     if sharing is None:
         head, rooms = [f"define void @{name}({ARGUMENTS}) #0 {{"], 1
@@ -198,11 +197,13 @@ def _on_one(name: str, calls: list[str], kernel: Sequence | list[Chain] | Rounds
     """Calls, on one thread."""
     if sharing is None:
         return calls
+    cycles = 1.0
     if isinstance(kernel, Rounds):
-        cycles = sum(float(cycles_of(nest).sum()) for one in kernel.kernels for nest in nests_of(one))
-    else:
-        cycles = float(len(kernel.bodies)) if isinstance(kernel, Sequence) else 1.0
-    sharing.whole(cycles if isinstance(kernel, list) else kernel.members * cycles)
+        nests = [nest for one in kernel.kernels for nest in nests_of(one)]
+        cycles = kernel.members * sum(float(cycles_of(nest).sum()) for nest in nests)
+    elif isinstance(kernel, Sequence):
+        cycles = float(kernel.members * len(kernel.bodies))
+    sharing.whole(cycles)
     is_mine = f"%mine_{name} = icmp eq i64 %first, 0"
     branch = f"br i1 %mine_{name}, label %do_{name}, label %done_{name}"
     return [MEETS, f"  {is_mine}", f"  {branch}", f"do_{name}:", *calls, f"  br label %done_{name}", f"done_{name}:"]

@@ -84,8 +84,7 @@ class Loops(Vectors):
             is_shared: threads run the parts.
         """
         self.nest, self.kernel = nest, nest.kernel
-        self.begin(is_shared=bool(begins) and is_shared, is_round=is_round)
-        self.is_cut = bool(begins)
+        self.begin(is_cut=bool(begins), is_shared=bool(begins) and is_shared, is_round=is_round)
         found = [self.space(column.space, column.group) for column in self.kernel.columns]
         self.units = [unit for _, unit, _ in found]
         moves = [column.move * unit for column, unit in zip(self.kernel.columns, self.units)]
@@ -124,9 +123,9 @@ class Loops(Vectors):
         self.tables.append(f"@{name} = private unnamed_addr constant {kind} [{entries}], align {BLOCK}")
         return f"@{name}"
 
-    def begin(self, *, is_shared: bool = False, is_round: bool = False) -> None:
+    def begin(self, *, is_cut: bool = False, is_shared: bool = False, is_round: bool = False) -> None:
         """Begin a function."""
-        self.is_shared, self.is_round, self.is_cut = is_shared, is_round, is_shared
+        self.is_cut, self.is_shared, self.is_round = is_cut, is_shared, is_round
         self.moving: dict[tuple[str, int], str] = {}
         self.w = Writer()
         self.w.at("body")

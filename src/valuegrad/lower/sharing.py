@@ -33,7 +33,7 @@ from valuegrad.roll.pieces import far_from_first
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Share", "Sharing", "cycles_of"]
+__all__ = ["Share", "Sharing", "Space", "cycles_of"]
 
 TERM, BODY, CALL = 0.75, 1.5, 25.0
 """Cycles, roughly, for a vector: a term of a list, another operation, one that is a function."""

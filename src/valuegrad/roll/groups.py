@@ -104,6 +104,12 @@ class Segment:
         counts: NDArray[np.int32] = self.starts[members + 1] - self.starts[members]
         return counts
 
+    def flat(self, members: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """All operands of some instructions, one after the other: which of these each is of, and where it stands."""
+        count = self.count(members).astype(np.int64)
+        owner = np.repeat(np.arange(len(members)), count)
+        return owner, np.arange(len(owner)) + (self.starts[members] - np.cumsum(count) + count)[owner]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -317,10 +323,8 @@ def _root(stretch: NDArray[np.int64], k: int) -> int:
 def _follow_in_lists(s: Segment) -> NDArray[np.int64]:
     """Pairs of classes of the same operation, for each list that has many of them all in a row."""
     lists = np.flatnonzero(is_long(s))
-    count = s.count(lists).astype(np.int64)
-    owner = np.repeat(np.arange(len(lists)), count)
-    flat = np.arange(len(owner)) + (s.starts[lists] - np.cumsum(count) + count)[owner]
-    half = (s.starts[lists] + count // 2)[owner]
+    owner, flat = s.flat(lists)
+    half = (s.starts[lists] + s.count(lists) // 2)[owner]
     is_dot = np.isin(s.ops[lists], FACTORS)[owner]
     operands = s.operands[flat]
     mine = operands >= 0
@@ -329,7 +333,8 @@ def _follow_in_lists(s: Segment) -> NDArray[np.int64]:
     rows = np.unique(np.stack([side, s.ops[node], s.classes[s.group[node]]], 1), axis=0)
     follow = (rows[1:, :2] == rows[:-1, :2]).all(1)
     begins = np.concatenate([[0], np.flatnonzero(~follow) + 1]) if len(rows) else np.zeros(0, dtype=np.int64)
-    many = np.repeat(np.diff(begins, append=len(rows)) >= MIXED_CLASSES, np.diff(begins, append=len(rows)))
+    sizes = np.diff(begins, append=len(rows))
+    many = np.repeat(sizes >= MIXED_CLASSES, sizes)
     pairs: NDArray[np.int64] = np.stack([rows[:-1, 2], rows[1:, 2]], 1)[follow & many[1:]]
     return pairs
 

@@ -32,17 +32,7 @@ from valuegrad.roll.pieces import pieces_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = [
-    "MOST_BODIES",
-    "WHOLE",
-    "Body",
-    "Column",
-    "Feed",
-    "Kernel",
-    "Piece",
-    "body_of",
-    "joined_kernels",
-]
+__all__ = ["MOST_BODIES", "WHOLE", "Body", "Column", "Feed", "Kernel", "Piece", "body_of", "joined_kernels"]
 
 DOT, SUM, GATHER = OPCODE["dot"], OPCODE["sum"], OPCODE["gather"]
 SAME = {OPCODE["mul"]: DOT, OPCODE["add"]: SUM}
@@ -207,7 +197,7 @@ def joined_kernels(
 
 def _groups(column: Any) -> tuple[int, ...]:
     """The groups whose results a column reads."""
-    return getattr(column, "of", ()) or ((column.group,) if column.group >= 0 else ())
+    return column.of or ((column.group,) if column.group >= 0 else ())
 
 
 def column_of(groups: Groups, references: NDArray[Any]) -> Column:
@@ -230,8 +220,7 @@ def body_of(groups: Groups, g: int, members: NDArray[Any]) -> tuple[Body, list[C
     columns: list[Column] = []
     if op == GATHER or (op in LISTS and not _is_written_out(groups, members)):
         body.variant, found = pieces_of(groups, members, op)
-        all_of = np.repeat(first - np.cumsum(count) + count, count) + np.arange(int(count.sum()))
-        held = groups.held(s.operands[all_of])
+        held = groups.held(s.operands[s.flat(members)[1]]) if groups.has_levels else {}
         for mine, pieces in found:
             body.variants.append([])
             for x, y, strides, length in pieces:

@@ -21,6 +21,8 @@ from valuegrad.roll.sequences import Chain, Sequence
 
 if TYPE_CHECKING:
     from valuegrad.roll.found import Loop
+    from valuegrad.roll.kernels import Column
+    from valuegrad.roll.sequences import Track
 
 __all__ = ["chains_together", "go_together", "summed_early"]
 
@@ -64,16 +66,9 @@ def chains_together(kernels: list[Loop]) -> list[Loop]:
     if sum(map(_is_chain, kernels)) < 2:
         return kernels
     wave: list[int] = []
-    writers: dict[
-        int, list[tuple[int, int]]
-    ] = {}  # of each group, or holder of some, what leaves it, or that one of it
+    writers: dict[int, list[tuple[int, int]]] = {}  # by where it lies: which kernels leave which groups there
     for i, kernel in enumerate(kernels):
-        needs = {
-            w
-            for column in kernel.columns
-            for w, group in writers.get(column.group, ())
-            if not column.of or group in column.of
-        }
+        needs = {w for column in kernel.columns for w, g in writers.get(column.group, ()) if _reads(column, g)}
         wave.append(max((wave[w] + _is_chain(kernels[w]) for w in needs), default=0))
         for at, group in _left(kernel):
             writers.setdefault(at, []).append((i, group))
@@ -100,28 +95,21 @@ def _left(kernel: Loop) -> set[tuple[int, int]]:
     return {(kernel.columns[out].group, group) for out, group in outs if out >= 0 and kernel.columns[out].group >= 0}
 
 
-def go_together(chains: list[Chain], others: list[Loop]) -> bool:
+def _reads(column: Column | Track, group: int) -> bool:
+    """Whether a column of what lies where a group does reads that group."""
+    return not column.of or group in column.of
+
+
+def go_together(chains: list[Chain], other: Loop | None) -> bool:
     """Whether some chains and what follows them, if anything does, can be added up side by side."""
-    return len(chains) < BESIDE and any(
-        isinstance(other, Chain)
-        and len(other.sections) <= FEW_SECTIONS
-        and len(chains[-1].sections) <= FEW_SECTIONS
-        and not any(_reads(other, chain) for chain in chains)
-        for other in others
-    )
-
-
-def _reads(kernel: Loop, chain: Chain) -> bool:
-    """Whether a kernel reads, or goes on with, what a chain leaves."""
-    step = chain.bodies[0]
-    out = chain.columns[step.out].group if step.out >= 0 else -1
-    return any(column.group == out and (not column.of or step.group in column.of) for column in kernel.columns)
+    if not isinstance(other, Chain) or len(chains) == BESIDE:
+        return False
+    left = [one for chain in chains for one in _left(chain)]
+    needs = any(column.group == at and _reads(column, g) for column in other.columns for at, g in left)
+    return not needs and max(len(chains[-1].sections), len(other.sections)) <= FEW_SECTIONS
 
 
 def _only_sums(kernel: Kernel) -> bool:
     """Whether others read nothing of what a kernel leaves, be it what computes the terms of a list."""
     left = [body for body in kernel.bodies if body.out >= 0]
-    feeds = [piece.feed for body in kernel.bodies for pieces in body.variants for piece in pieces if piece.feed]
-    if any(body.out >= 0 for feed in feeds for body in feed.bodies):
-        return False
-    return bool(left) and all(body.op == REDUCE for body in left) and not any(map(kernel.keeps, left))
+    return bool(left) and all(body.op == REDUCE for body in left) and not _left(kernel)
