@@ -138,7 +138,7 @@ def test_an_update_on_the_arrays_themselves_is_the_same_to_the_last_bit(dtype: s
     case.descent().run(*copied.values(), 1)
     rows = case.state[:, :2]
     assert stream(code_of(case.update, rows[0], rows[0], rows[1], 1.0, 1.0, 1.0, 1.0), strict=False)
-    for threads in (1, 3):
+    for threads in (1, 2, 3):
         arguments = case.arguments()
         assert case.descent().run(*arguments.values(), threads) == case.steps
         assert arguments["state"].tobytes() == copied["state"].tobytes()
@@ -218,7 +218,7 @@ def test_programs_with_sums_guards_or_an_input_that_goes_out_keep_their_blocks()
 def test_steps_end_before_one_whose_loss_is_not_finite(step: int, number: float) -> None:
     case = Case("float64", seed=3)
     case.blocks[step][-1][1][0, -1] = number
-    for threads in (1, 3):
+    for threads in (1, 2, 3):
         arguments = case.arguments()
         done = case.descent().run(*arguments.values(), threads)
         assert done == step

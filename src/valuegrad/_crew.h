@@ -2,7 +2,7 @@
  *
  * Why: a step of a small network, or a loop of a block of lanes, takes less time than a thread takes to wake up.
  *
- * How: vg_do hands out a ticket, which says how many items there are and how many of them were taken; whoever is awake
+ * How: vg_offer hands out a ticket, which says how many items there are and how many of them were taken; whoever is awake
  * takes one after the other.  Items that wait for each other, the parts of a shared block, must each have a thread:
  * vg_has_crew.  They meet (VgMeeting): each says in a line of its own how often it has come, and waits for the others.
  *
@@ -10,7 +10,7 @@
  *   VgCrew     the thread that leads, and those that have come to help.
  *   VgMeeting  where threads of a shared block wait for each other.
  *
- * Where to start reading: vg_do, then vg_take_items. */
+ * Where to start reading: vg_do, vg_offer, then vg_take_items. */
 #ifndef VALUEGRAD_CREW_H
 #define VALUEGRAD_CREW_H
 
@@ -160,24 +160,43 @@ static void vg_await_crew(const VgCrew *crew, int threads, int64_t most) {
 #endif
 }
 
+/* Have threads that are awake begin with item(argument, which, thread) for each; vg_finish does the rest. */
+static void vg_offer(VgCrew *crew, ptrdiff_t items, VgItem item, void *argument) {
+    const uint64_t phase = (crew->ticket >> 32) + 1;
+    crew->item = item;
+    crew->argument = argument;
+    crew->finished = 0;
+    __atomic_store_n(&crew->ticket, phase << 32 | (uint64_t)items << 16, __ATOMIC_RELEASE);
+}
+
+/* Take items too, and wait until all that were offered are done. */
+static void vg_finish(VgCrew *crew) {
+    const int32_t items = (int32_t)(crew->ticket >> 16 & 0xffff);
+#if VG_HAS_THREADS
+    int64_t looks = 0;
+    vg_take_items(crew, 0);
+    while (__atomic_load_n(&crew->finished, __ATOMIC_ACQUIRE) < items) vg_pause(&looks);
+#else
+    for (int32_t i = 0; i < items; i++) crew->item(crew->argument, i, 0);
+#endif
+}
+
 /* Call item(argument, which, thread) for each, on all threads of the crew (NULL: on this one). */
 static void vg_do(VgCrew *crew, ptrdiff_t items, VgItem item, void *argument) {
-#if VG_HAS_THREADS
     if (crew != NULL) {
-        const uint64_t phase = (crew->ticket >> 32) + 1;
-        int64_t looks = 0;
-        crew->item = item;
-        crew->argument = argument;
-        crew->finished = 0;
-        __atomic_store_n(&crew->ticket, phase << 32 | (uint64_t)items << 16, __ATOMIC_RELEASE);
-        vg_take_items(crew, 0);
-        while (__atomic_load_n(&crew->finished, __ATOMIC_ACQUIRE) < items) vg_pause(&looks);
-        return;
-    }
+        vg_offer(crew, items, item, argument);
+        vg_finish(crew);
+    } else
+        for (ptrdiff_t i = 0; i < items; i++) item(argument, i, 0);
+}
+
+/* Wait until a number that another thread of the crew counts up has come so far. */
+static void vg_await(const int64_t *number, int64_t value) {
+#if VG_HAS_THREADS
+    for (int64_t looks = 0; __atomic_load_n(number, __ATOMIC_ACQUIRE) < value;) vg_pause(&looks);
 #else
-    (void)crew;
+    (void)number, (void)value;
 #endif
-    for (ptrdiff_t i = 0; i < items; i++) item(argument, i, 0);
 }
 
 /* --------------------------------------------------------------------------------------------------- meetings */

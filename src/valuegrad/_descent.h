@@ -17,12 +17,17 @@
  *
  * What threads write is their own, as a line that two of them write goes back and forth between their caches: each has
  * its workspace of each program, and the blocks' sums are added where the update reads them, not onto those of a block.
+ * Of two threads, if there is room in their caches, that goes further ("apart"): each has the state to itself and does
+ * all of the update, at the beginning of its next block.  For that it reads the other's sums, and that is all it reads of
+ * what the other wrote: the parameters, written by one and read by the other, cost more than the second update.  As a line
+ * is written quickly by who was the last to read it, the rows of sums go from thread to thread.
  *
  * A frame is what a program writes most of.  Programs of all lengths run on the same one, the thread's own, which so
  * stays in the second cache.  Where they are too large for that each keeps its own.
  *
  * Data structures
  *   VgBlock    a program, so many lanes, their numbers.
+ *   VgOwn      what a thread has to itself where each does all of the update.
  *   VgDescent  the steps: state, blocks, what the update gets at each step; and what the threads share.
  *
  * Where to start reading: vg_descend, then vg_block and vg_range, the two kinds of items. */
@@ -38,7 +43,8 @@ enum {
     VG_MOST_EXTRAS = 2048, /* inputs of a lane: 16 KB of pointers to them are on the stack */
     VG_MOST_BLOCKS = 1024, /* of a step */
     VG_LEAST_RANGE = 256,  /* parameters, so that a range is worth a program's beginning */
-    VG_SECOND_CACHE = 1 << 20 /* bytes; frames up to that are shared */
+    VG_SECOND_CACHE = 1 << 20, /* bytes; frames up to that are shared, and states and sums that each thread has */
+    VG_APART = 2 /* threads that each do all of the update: of more, each would do the others' share too often */
 };
 
 typedef struct VgBlock {
@@ -48,6 +54,13 @@ typedef struct VgBlock {
     int32_t extras;   /* how many inputs there are after the parameters */
     int32_t is_alone; /* the program is for one lane only: all its inputs count as the same for all lanes */
 } VgBlock;
+
+typedef struct VgOwn {
+    char *state;
+    char *sum;       /* of all blocks' gradients */
+    int64_t updates; /* so many are done to the state */
+    char line[VG_LINE - 2 * sizeof(char *) - sizeof(int64_t)];
+} VgOwn;
 
 typedef struct VgDescent {
     VgCode **program; /* those of blocks; then those that `update` and `clip` are */
@@ -66,25 +79,38 @@ typedef struct VgDescent {
     /* found by vg_descend */
     char *gradients; /* parameters + 1 numbers for each block of a step: sums of the gradient, of the loss; then for all */
     size_t row;      /* bytes of these */
+    ptrdiff_t sums;  /* how many rows there are */
     ptrdiff_t most;  /* blocks of a step */
     int threads;
     VgWorkspace **workspace; /* of each program one for each thread, as soon as it has it */
     char *frames;            /* of `frame` bytes for each thread; 0: each program has its own */
     size_t frame;
+    int is_apart; /* each thread does all of the update; otherwise they share it, and the state */
+    VgOwn own[VG_APART];
     int error;
     /* for the items at hand */
     const VgBlock *blocks;
-    int32_t summed; /* so many blocks' gradients are still to be added */
+    ptrdiff_t step;
+    /* for the update */
+    const VgBlock *added; /* the blocks whose gradients it gets, and their step */
+    ptrdiff_t added_step;
+    int32_t summed; /* so many of these are still to be added */
     char *sum;      /* the gradient of all, when they are */
     ptrdiff_t range;
     double numbers[VG_UPDATE_NUMBERS];
+    int64_t updates; /* so many may be done */
 } VgDescent;
 
-static char *vg_gradient(const VgDescent *d, ptrdiff_t block) {
-    return d->gradients + (size_t)block * d->row;
-}
-
 static VgCode *vg_update(const VgDescent *d) { return d->program[d->update]; }
+
+static ptrdiff_t vg_even(ptrdiff_t n) { return n + (n & 1); }
+
+/* Where a block's sums go.  Apart there are rows for the steps with an even number and others for those with an odd one,
+ * as one thread may be in the next step before the other has read this one's; each time two neighbours are swapped. */
+static char *vg_gradient(const VgDescent *d, ptrdiff_t step, ptrdiff_t block) {
+    const ptrdiff_t row = d->is_apart ? (step & 1) * vg_even(d->most) + (block ^ (step >> 1 & 1)) : block;
+    return d->gradients + (size_t)row * d->row;
+}
 
 /* A thread's workspace of a program, NULL without memory. */
 static VgWorkspace *vg_own_workspace(const VgDescent *d, int32_t program, int32_t thread) {
@@ -114,66 +140,52 @@ static void vg_run_job(VgDescent *d, VgJob *job, int32_t program, int32_t thread
     if (error) d->error = error;
 }
 
-/* A block's sums of gradient and loss; the crew, if there is one, may share it. */
-static void vg_block(VgDescent *d, ptrdiff_t which, int32_t thread, VgCrew *crew) {
-    const VgBlock *const b = &d->blocks[which];
-    const size_t item = vg_update(d)->item;
-    const char *inputs[VG_MOST_EXTRAS];
-    VgJob job;
-    memset(&job, 0, sizeof job);
-    job.n = b->lanes;
-    job.crew = crew;
-    job.inputs = inputs;
-    job.packed = d->state;
-    job.packed_out = vg_gradient(d, which);
-    if (b->is_alone)
-        memcpy(d->state + (size_t)d->parameters * item, b->numbers, (size_t)b->extras * item);
-    else
-        for (int32_t i = 0; i < b->extras; i++) inputs[i] = b->numbers + (size_t)i * (size_t)b->lanes * item;
-    vg_run_job(d, &job, b->program, thread);
-}
-
 /* Whether a block and the next one, if there is one, are halves of one: then they have no more lanes than that together. */
 static int vg_are_halves(const VgDescent *d, ptrdiff_t block) {
-    return block + 1 < d->summed && d->blocks[block].lanes + d->blocks[block + 1].lanes <= vg_update(d)->vector;
+    return block + 1 < d->summed && d->added[block].lanes + d->added[block + 1].lanes <= vg_update(d)->vector;
 }
 
-static void vg_sum_blocks(const VgDescent *d, ptrdiff_t from, ptrdiff_t count) {
+static char *vg_added(const VgDescent *d, ptrdiff_t block) { return vg_gradient(d, d->added_step, block); }
+
+/* The sum of a range of the blocks' gradients, where they still are to be added. */
+static void vg_sum_blocks(const VgDescent *d, char *sum, ptrdiff_t from, ptrdiff_t count) {
     const size_t at = (size_t)from * vg_update(d)->item;
-    for (ptrdiff_t b = 0, next; d->summed > 1 && b < d->summed; b = next) {
+    VgRow row[VG_MOST_BLOCKS];
+    ptrdiff_t rows = 0;
+    if (d->summed < 2) return;
+    for (ptrdiff_t b = 0; b < d->summed; b++, rows++) {
         const int are_halves = vg_are_halves(d, b);
-        next = b + 1 + are_halves;
-        vg_add_rows(vg_update(d)->is_float32, d->sum + at, b > 0, vg_gradient(d, b) + at,
-                    are_halves ? vg_gradient(d, b + 1) + at : NULL, count);
+        row[rows].first = vg_added(d, b) + at;
+        row[rows].second = are_halves ? vg_added(d, ++b) + at : NULL;
     }
+    vg_add_rows(vg_update(d)->is_float32, sum + at, row, rows, count);
 }
 
 /* The sum of the losses of all lanes. */
 static double vg_loss(const VgDescent *d) {
     double loss = 0.0;
     for (ptrdiff_t b = 0, next; b < d->summed; b = next) {
-        double sum = vg_get(vg_update(d), vg_gradient(d, b), d->parameters);
+        double sum = vg_get(vg_update(d), vg_added(d, b), d->parameters);
         next = b + 1;
-        if (vg_are_halves(d, b)) sum += vg_get(vg_update(d), vg_gradient(d, next++), d->parameters);
+        if (vg_are_halves(d, b)) sum += vg_get(vg_update(d), vg_added(d, next++), d->parameters);
         loss += vg_update(d)->is_float32 ? (float)sum : sum;
     }
     return loss;
 }
 
-/* Update a range of the parameters. */
-static void vg_range(VgDescent *d, ptrdiff_t which, int32_t thread) {
+/* Update so many parameters of a state; `sum`: where the gradient's sum is, or goes. */
+static void vg_update_range(VgDescent *d, char *state, char *sum, ptrdiff_t from, ptrdiff_t count, int32_t thread) {
     VgCode *const code = vg_update(d);
-    const ptrdiff_t from = which * d->range, left = d->parameters - from, count = left < d->range ? left : d->range;
     const char *inputs[VG_MOST_ARRAYS + 1];
     char *outputs[VG_MOST_ARRAYS];
     double packed[VG_UPDATE_NUMBERS];
     VgJob job;
-    vg_sum_blocks(d, from, count);
+    vg_sum_blocks(d, sum, from, count);
     for (int32_t i = 0; i < d->arrays; i++) {
-        outputs[i] = d->state + i * d->stride + (size_t)from * code->item;
+        outputs[i] = state + i * d->stride + (size_t)from * code->item;
         inputs[i + (i > 0)] = outputs[i];
     }
-    inputs[1] = d->sum + (size_t)from * code->item;
+    inputs[1] = sum + (size_t)from * code->item;
     for (int i = 0; i < VG_UPDATE_NUMBERS; i++) vg_put(code, packed, i, d->numbers[i]);
     memset(&job, 0, sizeof job);
     job.n = count;
@@ -182,6 +194,47 @@ static void vg_range(VgDescent *d, ptrdiff_t which, int32_t thread) {
     job.packed = (const char *)packed;
     job.packed_out = (char *)packed; /* nothing goes there */
     vg_run_job(d, &job, d->update, thread);
+}
+
+/* Update a range of the parameters that all threads share. */
+static void vg_range(VgDescent *d, ptrdiff_t which, int32_t thread) {
+    const ptrdiff_t from = which * d->range, left = d->parameters - from;
+    vg_update_range(d, d->state, d->sum, from, left < d->range ? left : d->range, thread);
+}
+
+/* Do what is still to be done to a thread's own state.  Whoever had no block in a step has missed its sums, and takes
+ * the state of the thread that leads, which misses none. */
+static void vg_catch_up(VgDescent *d, int32_t thread) {
+    VgOwn *const own = &d->own[thread];
+    if (own->updates == d->updates) return;
+    if (own->updates == d->updates - 1)
+        vg_update_range(d, own->state, d->summed > 1 ? own->sum : d->sum, 0, d->parameters, thread);
+    else {
+        vg_await(&d->own[0].updates, d->updates);
+        memcpy(own->state, d->state, (size_t)d->arrays * (size_t)d->stride);
+    }
+    __atomic_store_n(&own->updates, d->updates, __ATOMIC_RELEASE);
+}
+
+/* A block's sums of gradient and loss; the crew, if there is one, may share it. */
+static void vg_block(VgDescent *d, ptrdiff_t which, int32_t thread, VgCrew *crew) {
+    const VgBlock *const b = &d->blocks[which];
+    const size_t item = vg_update(d)->item;
+    const char *inputs[VG_MOST_EXTRAS];
+    char *const state = d->is_apart ? d->own[thread].state : d->state;
+    VgJob job;
+    if (d->is_apart) vg_catch_up(d, thread);
+    memset(&job, 0, sizeof job);
+    job.n = b->lanes;
+    job.crew = crew;
+    job.inputs = inputs;
+    job.packed = state;
+    job.packed_out = vg_gradient(d, d->step, which);
+    if (b->is_alone)
+        memcpy(state + (size_t)d->parameters * item, b->numbers, (size_t)b->extras * item);
+    else
+        for (int32_t i = 0; i < b->extras; i++) inputs[i] = b->numbers + (size_t)i * (size_t)b->lanes * item;
+    vg_run_job(d, &job, b->program, thread);
 }
 
 /* By what the gradient is multiplied so that it is not too long.  It must have been summed. */
@@ -217,23 +270,33 @@ static int vg_descend_step(VgDescent *d, ptrdiff_t step, VgCrew *crew) {
     const ptrdiff_t blocks = (ptrdiff_t)(d->first[step + 1] - d->first[step]);
     const double *const row = d->rows + 3 * step;
     d->blocks = d->block + d->first[step];
-    if (vg_shares(d, blocks, crew))
+    d->step = step;
+    const int share = vg_shares(d, blocks, crew);
+    if (share)
         for (ptrdiff_t b = 0; b < blocks; b++) vg_block(d, b, 0, crew);
-    else
+    else if (d->is_apart) {
+        vg_offer(crew, blocks, vg_do_block, d);
+        vg_catch_up(d, 0); /* in any case, also if the others take all blocks */
+        vg_finish(crew);
+    } else
         vg_do(crew, blocks, vg_do_block, d);
     if (d->error) return 0;
+    d->added = d->blocks;
+    d->added_step = step;
     d->summed = (int32_t)blocks;
-    d->sum = vg_gradient(d, blocks > 1 ? d->most : 0);
+    d->sum = blocks > 1 ? d->gradients + (size_t)(d->sums - 1) * d->row : vg_added(d, 0);
     d->losses[step] = vg_loss(d) / row[2];
     if (!isfinite(d->losses[step])) return 0;
     d->numbers[0] = row[0];
     d->numbers[1] = row[1];
     d->numbers[2] = 1.0 / row[2];
     if (d->clip >= 0) {
-        vg_sum_blocks(d, 0, d->parameters);
+        vg_sum_blocks(d, d->sum, 0, d->parameters);
         d->summed = 1;
     }
     d->numbers[3] = vg_scale(d);
+    d->updates++;
+    if (d->is_apart) return !d->error; /* each thread does it when it needs the parameters */
     d->range = d->parameters;
     if (d->threads > 1) { /* one each: more would go from thread to thread, and with them their lines */
         d->range = (d->parameters / d->threads + 63) & ~(ptrdiff_t)63;
@@ -253,13 +316,19 @@ static size_t vg_largest_frame(const VgDescent *d) {
 
 /* Memory for gradients and frames, in *memory, and for lists of workspaces; both are vg_end_descent's.  VG_NO_MEMORY, or 0. */
 static int vg_begin_descent(VgDescent *d, void **memory) {
-    const size_t rows = (size_t)(d->most + 1) * d->row;
+    const size_t rows = (size_t)d->sums * d->row, state = vg_aligned((size_t)d->arrays * (size_t)d->stride);
+    const size_t own = d->is_apart ? (size_t)d->threads * (state + d->row) : 0;
     d->workspace = (VgWorkspace **)calloc((size_t)d->programs * (size_t)d->threads, sizeof *d->workspace);
     d->frame = vg_largest_frame(d);
-    *memory = vg_room(rows + (size_t)d->threads * d->frame + 64);
+    *memory = vg_room(rows + (size_t)d->threads * d->frame + own + 64);
     if (d->workspace == NULL || *memory == NULL) return VG_NO_MEMORY;
     d->gradients = (char *)vg_aligned((size_t)(uintptr_t)*memory);
     d->frames = d->gradients + rows;
+    for (int t = 0; d->is_apart && t < d->threads; t++) {
+        d->own[t].sum = d->frames + (size_t)d->threads * d->frame + (size_t)t * (state + d->row);
+        d->own[t].state = t == 0 ? d->state : d->own[t].sum + d->row;
+        d->own[t].updates = t == 0 ? 0 : -2; /* not the state before the first update either */
+    }
     return 0;
 }
 
@@ -285,6 +354,11 @@ static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
     if (d->most == 1 && d->program[d->block[0].program]->shared == NULL) threads = 1;
     if (threads > VG_MOST_THREADS) threads = VG_MOST_THREADS;
     d->threads = threads;
+    d->updates = 0;
+    d->sums = 2 * vg_even(d->most) + 1;
+    d->is_apart = threads == VG_APART && d->most >= threads &&
+                  (size_t)d->sums * d->row + (size_t)d->arrays * (size_t)d->stride <= VG_SECOND_CACHE;
+    if (!d->is_apart) d->sums = d->most + 1;
     d->error = vg_begin_descent(d, &memory);
     VgCrew crew, *const others = threads > 1 ? &crew : NULL;
     if (others) {
@@ -293,6 +367,7 @@ static int vg_descend(VgDescent *d, int threads, ptrdiff_t *done) {
     }
     const unsigned before = vg_flush_subnormals();
     while (!d->error && *done < d->steps && vg_descend_step(d, *done, others)) ++*done;
+    if (d->is_apart && !d->error) vg_catch_up(d, 0);
     vg_keep_subnormals(before);
     if (others) vg_end_crew(others);
     vg_end_descent(d, memory);

@@ -6,15 +6,19 @@
  * How: neighbours first, ((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7)), and of 16 lanes the sum of both halves.  That order
  * is part of what a program computes: whichever way it is done, totals are the same to the last bit.
  *
- * Data structures: none; `accumulators` has V numbers for each sum.
+ * Data structures: `accumulators` has V numbers for each sum; a VgRow is one of several rows of totals.
  *
- * Where to start reading: vg_totals. */
+ * Where to start reading: vg_totals; vg_add_rows, by which the totals of several blocks of lanes become one. */
 #ifndef VALUEGRAD_SUMS_H
 #define VALUEGRAD_SUMS_H
 
 #include <stddef.h>
 #include <string.h>
 #include "_interpreter.h"
+
+typedef struct VgRow {
+    const char *first, *second; /* a row is the sum of both; second may be NULL */
+} VgRow;
 
 /* The sums from `from` on, one by one.  They are cleared for the next chunk, while they are at hand: to -0.0, which
  * leaves what is added to it as it is. */
@@ -121,6 +125,7 @@ static void vg_add_numbers(int is_float32, void *VG_RESTRICT to, const void *VG_
         for (ptrdiff_t i = 0; i < count; i++) ((double *)to)[i] += ((const double *)from)[i];
 }
 
+/* ------------------------------------------------------------------------------------------------ sums of rows */
 #define VG_ADD_TWO(T)                                                                                                 \
     static void vg_add_two_##T(T *VG_RESTRICT to, int adds, const T *a, const T *b, ptrdiff_t count) {                \
         if (adds)                                                                                                     \
@@ -132,11 +137,47 @@ VG_ADD_TWO(float)
 VG_ADD_TWO(double)
 
 /* The sum of a row and of another one, unless that is NULL; or of what is there already, and these. */
-static void vg_add_rows(int is_float32, void *to, int adds, const void *a, const void *b, ptrdiff_t count) {
+static void vg_add_row(int is_float32, void *to, int adds, const void *a, const void *b, ptrdiff_t count) {
     if (b == NULL && adds) vg_add_numbers(is_float32, to, a, count);
     else if (b == NULL) memcpy(to, a, (size_t)count * (is_float32 ? sizeof(float) : sizeof(double)));
     else if (is_float32) vg_add_two_float((float *)to, adds, (const float *)a, (const float *)b, count);
     else vg_add_two_double((double *)to, adds, (const double *)a, (const double *)b, count);
+}
+
+/* All rows in one pass, four registers at a time: from row to row the sum would go through memory. */
+#ifdef VG_TURNED_SUMS
+#define VG_ALL_ROWS(T, V)                                                                                             \
+    VG_TARGET_AVX512 static ptrdiff_t vg_all_rows_##T(T *to, const VgRow *row, ptrdiff_t rows, ptrdiff_t count) {     \
+        enum { LANES = sizeof(V) / sizeof(T), TOGETHER = 4 };                                                         \
+        ptrdiff_t i = 0;                                                                                              \
+        for (; i + TOGETHER * LANES <= count; i += TOGETHER * LANES) {                                                \
+            V sum[TOGETHER];                                                                                          \
+            for (ptrdiff_t k = 0; k < rows; k++)                                                                      \
+                for (int v = 0; v < TOGETHER; v++) {                                                                  \
+                    V x = *(const V *)((const T *)row[k].first + i + v * LANES);                                      \
+                    if (row[k].second) x += *(const V *)((const T *)row[k].second + i + v * LANES);                   \
+                    if (k) sum[v] += x;                                                                               \
+                    else sum[v] = x;                                                                                  \
+                }                                                                                                     \
+            for (int v = 0; v < TOGETHER; v++) *(V *)(to + i + v * LANES) = sum[v];                                   \
+        }                                                                                                             \
+        return i;                                                                                                     \
+    }
+VG_ALL_ROWS(float, VgFloats)
+VG_ALL_ROWS(double, VgDoubles)
+#endif
+
+/* to = ((row 0 + row 1) + row 2) + row 3: so many rows of so many numbers. */
+static void vg_add_rows(int is_float32, char *to, const VgRow *row, ptrdiff_t rows, ptrdiff_t count) {
+    ptrdiff_t done = 0;
+#ifdef VG_TURNED_SUMS
+    if (vg_processor_level() == VG_AVX512)
+        done = is_float32 ? vg_all_rows_float((float *)to, row, rows, count)
+                          : vg_all_rows_double((double *)to, row, rows, count);
+#endif
+    const size_t at = (size_t)done * (is_float32 ? sizeof(float) : sizeof(double));
+    for (ptrdiff_t k = 0; k < rows && done < count; k++)
+        vg_add_row(is_float32, to + at, k > 0, row[k].first + at, row[k].second ? row[k].second + at : NULL, count - done);
 }
 
 #endif
