@@ -29,7 +29,6 @@ LONG_ENOUGH = 0.05  # seconds a measurement lasts at least
 
 
 def prepare(name: str, settings: dict[str, Any]) -> tuple[str, harness.Measure]:
-    os.environ["VALUEGRAD_CACHE"] = "off"
     os.environ["VALUEGRAD_ROLL"] = "off" if name == "straight-line code" else "auto"
     function, arguments = PROGRAMS[settings["program"]]()
     differentiated = vg.value_and_grad(function)

@@ -151,7 +151,9 @@ class Process:
 
     def __init__(self, script: Path, contestant: str, settings: dict[str, Any], limited: bool = False) -> None:
         command = [sys.executable, str(script), "--contestant", contestant, "--settings", json.dumps(settings)]
-        environment = {**os.environ, "PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1"}  # its threads wait busily
+        environment = {**os.environ, "PYTHONHASHSEED": "0"}
+        environment["OPENBLAS_NUM_THREADS"] = "1"  # its threads wait busily
+        environment["VALUEGRAD_CACHE"] = "off"  # where we would find what an earlier run compiled
         pipe = subprocess.PIPE
         self.contestant = contestant
         self.process = subprocess.Popen(

@@ -308,3 +308,20 @@ def test_both_pages_have_their_markers(monkeypatch):
     run_all = module("run_all")
     for page in (run_all.TABLES, run_all.FRONT):
         assert "the tables" in run_all.filled_in(page, "the tables")
+
+
+def test_a_benchmark_that_fails_costs_the_tables_but_no_other_report(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    run_all, harness = module("run_all"), module("harness")
+    found = harness.Report("a chain", {}, {}, [], {})
+
+    def fails():
+        raise SystemExit("the contestant gave up")
+
+    monkeypatch.setattr(run_all, "benchmarks", lambda quick: {"gpt": fails, "chain": lambda: found})
+    monkeypatch.setattr(run_all, "write", pytest.fail)
+    monkeypatch.setattr("sys.argv", ["run_all.py", "--json", str(tmp_path / "samples.json")])
+    with pytest.raises(SystemExit, match="gpt: the contestant gave up"):
+        run_all.main()
+    assert "gpt: the contestant gave up" in capsys.readouterr().err
+    assert "a chain" in (tmp_path / "samples.json").read_text()
