@@ -30,11 +30,12 @@ LAYERS = [
     ["differentiating"],
     ["functional", "recorder"],  # functional and custom find the recorder through modes
     ["record"],
-    ["calls", "derivation", "iteration", "lower", "outputs"],  # what a program is made of
-    ["trie"],
+    ["calls", "iteration", "lower", "outputs"],  # what a program is made of
+    ["derivation", "trie"],
     ["paths"],
     ["overview", "quick", "saving"],
     ["program"],
+    ["compiling"],
     ["inspect", "nn", "optim", "sparse"],
     ["gpt"],
     ["playground"],

@@ -34,7 +34,7 @@ _LAZY = {
     "batch_mean": "valuegrad.batch",
     "batch_sum": "valuegrad.batch",
     "check_gradients": "valuegrad.inspect.check",
-    "compile": "valuegrad.program",
+    "compile": "valuegrad.compiling",
     "load": "valuegrad.program",
     "grad": "valuegrad.functional",
     "hessian": "valuegrad.functional",

@@ -72,6 +72,7 @@ from valuegrad._native import trunc as trunc
 from valuegrad._native import where as where
 from valuegrad.batch import batch_mean as batch_mean
 from valuegrad.batch import batch_sum as batch_sum
+from valuegrad.compiling import compile as compile
 from valuegrad.custom import primitive as primitive
 from valuegrad.errors import CheckpointError as CheckpointError
 from valuegrad.errors import ComputedValueError as ComputedValueError
@@ -107,7 +108,6 @@ from valuegrad.modes import no_grad as no_grad
 from valuegrad.modes import remember_lines as remember_lines
 from valuegrad.modes import strict as strict
 from valuegrad.program import Program as Program
-from valuegrad.program import compile as compile
 from valuegrad.program import load as load
 from valuegrad.sparse import sparse_hessian as sparse_hessian
 from valuegrad.sparse import sparse_jacobian as sparse_jacobian

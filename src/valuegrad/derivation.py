@@ -12,10 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+import optree
+
 from valuegrad import functional
+from valuegrad.calls import Call
 from valuegrad.differentiating import argument_positions
 
-__all__ = ["DIRECTIONAL", "ArgNums", "Derivative", "Recorded", "every_gradient", "in_direction"]
+__all__ = ["DIRECTIONAL", "ArgNums", "Derivative", "Recorded", "every_gradient", "gradient_leaves", "in_direction"]
 
 ArgNums = int | tuple[int, ...] | None
 DIRECTIONAL = "directional"  # how a file names jvp, hvp and vjp
@@ -90,3 +94,23 @@ class Recorded(Derivative):
     def of(self, positions: tuple[int, ...], count: int) -> Callable[..., Any]:
         """What was recorded."""
         return self.function
+
+
+def gradient_leaves(call: Call, positions: tuple[int, ...]) -> tuple[int, ...]:
+    """For each number in the arguments at these positions to which leaf it belongs; -1 if to none."""
+    leaves = [_Input(leaf) for leaf in range(len(call.leaves))]
+    args, _ = call.build([x for leaf, size in zip(leaves, call.sizes()) for x in [leaf] * size])
+    found: list[int] = []
+    differentiated: Any = tuple(args[position] for position in positions)
+    for entry in optree.tree_leaves(differentiated):
+        if isinstance(entry, np.ndarray):  # all of it is one leaf, or static
+            one = entry.flat[0] if entry.size else None
+            found += [one.leaf if type(one) is _Input else -1] * entry.size
+        else:
+            found.append(entry.leaf if type(entry) is _Input else -1)
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class _Input:
+    leaf: int

@@ -223,7 +223,7 @@ class _Loop:
     def _follow(self, path: Any) -> None:
         """Take the code of a path."""
         self.path = path
-        self.lowered = self.paths.lower(path, self.call)
+        self.lowered = self.paths.lower(path, self.call, waits=False)
 
     def _with_captured(self, uniform: Any) -> Any:
         """All that is the same for all lanes: the arguments' inputs, and what the path's function closes over."""

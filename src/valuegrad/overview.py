@@ -101,7 +101,7 @@ class Overview:
     def memory(self) -> dict[str, int]:
         """Bytes: of the graphs, of the code, and of the largest frame, which each thread has."""
         arrays = [(g.ops, g.starts, g.operands, g.numbers, g.outputs) for g in self.graphs]
-        codes = [lowered.code for path in self.paths for lowered in path.lowered.values()]
+        codes = [lowered.made.code for path in self.paths for lowered in path.lowered.values()]
         return {
             "graphs": sum(array.nbytes for graph in arrays for array in graph),
             "code": sum(code.code_bytes for code in codes),

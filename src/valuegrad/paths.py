@@ -25,7 +25,6 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
-import optree
 
 from valuegrad import arguments
 from valuegrad.batch import one_lane_of_many
@@ -174,8 +173,14 @@ class Paths:
                     path.branches[k] = found
         return found
 
-    def lower(self, path: Path, call: Call) -> Lowered:
-        """A path's code for the layout of a call: which leaves are the same for all lanes."""
+    def lower(self, path: Path, call: Call, waits: bool = True) -> Lowered:
+        """A path's code for the layout of a call: which leaves are the same for all lanes.
+
+        Args:
+            path: one of these.
+            call: a call that takes it.
+            waits: whether its loops may be made when they pay, and not at once.
+        """
         sums = self.sums(call)
         key = (call.uniform, sums is not None)
         found = path.lowered.get(key)
@@ -187,7 +192,7 @@ class Paths:
                     uniform += b"\1" * len(path.captured)
                     summed = () if sums is None else np.flatnonzero(sums).tolist()
                     options = self.options
-                    found = lower(path.graph, uniform, summed, options.dtype, options.strict, options.cache)
+                    found = lower(path.graph, uniform, summed, options.dtype, options.strict, options.cache, waits)
                     path.lowered[key] = found
         return found
 
@@ -219,7 +224,7 @@ class Paths:
         if call.shape is None and not call.vectors:  # those are quicker as arrays than number by number
             path = self.latest or root
             args = (*map(float, call.lane(0)), *[value.data for value in path.captured])
-            numbers = self.lower(path, call).code.call(args)
+            numbers = self.lower(path, call).call(args)
             if numbers is not None:
                 assert self.build is not None
                 self.check_integers(path, call, None)
@@ -477,23 +482,3 @@ class _Batch:
         whole = {i: np.full(self.call.lanes, self.totals[i]) for i in range(start, end) if self.is_total[i]}
         columns = [whole[i] if i in whole else self.lanes[i] for i in range(start, end)]
         return np.stack(columns, axis=-1).reshape((*(self.call.shape or ()), *shape))
-
-
-def gradient_leaves(call: Call, positions: tuple[int, ...]) -> tuple[int, ...]:
-    """For each number in the arguments at these positions to which leaf it belongs; -1 if to none."""
-    leaves = [_Input(leaf) for leaf in range(len(call.leaves))]
-    args, _ = call.build([x for leaf, size in zip(leaves, call.sizes()) for x in [leaf] * size])
-    found: list[int] = []
-    differentiated: Any = tuple(args[position] for position in positions)
-    for entry in optree.tree_leaves(differentiated):
-        if isinstance(entry, np.ndarray):  # all of it is one leaf, or static
-            one = entry.flat[0] if entry.size else None
-            found += [one.leaf if type(one) is _Input else -1] * entry.size
-        else:
-            found.append(entry.leaf if type(entry) is _Input else -1)
-    return tuple(found)
-
-
-@dataclass(frozen=True)
-class _Input:
-    leaf: int

@@ -98,7 +98,7 @@ def array_call(paths: Paths, path: Path, call: Call, args: tuple[Any, ...]) -> A
     if done != len(call.leaves) or not args or (call.shape is not None and call.lanes < 2):
         return None
     lowered = paths.lower(path, call)
-    if lowered.code.calls:  # Python functions want NumPy to be silent, which takes its time
+    if lowered.made.code.calls:  # Python functions want NumPy to be silent, which takes its time
         return None
     parts = _parts(paths, path, call, lowered)
     return None if parts is None else ArrayCall(nests, lowered, parts, paths, dtype)

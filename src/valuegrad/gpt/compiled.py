@@ -215,7 +215,7 @@ def _native(program: Program, example: tuple[Any, ...]) -> Any:
     found = program.taken_apart(example)
     assert found is not None, "there are no Values among them"
     paths, call = found
-    return paths.lower(paths.first(call), call).code
+    return paths.lower(paths.first(call), call, waits=False).code
 
 
 def _check_entry_by_entry(optimizer: Optimizer) -> None:

@@ -40,10 +40,12 @@ if TYPE_CHECKING:
     from valuegrad.lower.segments import Segments
     from valuegrad.roll.describe import Loop
 
-__all__ = ["Rolled", "rolled_code", "stream", "why_not"]
+__all__ = ["Rolled", "can_wait", "is_known", "rolled_code", "stream", "why_not"]
 
 ALL = "on", "levels"  # wishes
+AROUND: tuple[What, int, tuple[int, ...]] = ("one lane", 1, (PRE, POST, LAST))  # functions that each program has
 LONG = 4000  # operations of a recording that may be worth it
+MOST_WAITING = 500_000  # operations of one that straight-line code stands in for at first: of more that takes too long
 SHARED = 40000  # instructions of a program whose block of lanes threads may share
 
 
@@ -61,6 +63,30 @@ def why_not(operations: int) -> str:
     if wish not in ALL and operations < LONG:
         return f"{operations:,} operations are too few for loops to pay (with VALUEGRAD_ROLL=on all are rolled)"
     return ""
+
+
+def can_wait(operations: int) -> bool:
+    """Whether straight-line code may stand in for the loops of such a recording until calls have taken some time."""
+    return os.environ.get("VALUEGRAD_ROLL", "auto") not in ALL and operations < MOST_WAITING
+
+
+def is_known(entry: Entry | None) -> bool:
+    """Whether what was made of a program's loops, or why there are none, is in the disk cache.
+
+    Args:
+        entry: the program's place there; None: there is none.
+    """
+    return entry is not None and (_refused(entry).get() is not None or _functions(entry, *AROUND).get() is not None)
+
+
+def _refused(entry: Entry) -> Entry:
+    """The place of why there are no loops."""
+    return entry.part(f"why not, VALUEGRAD_ROLL={os.environ.get('VALUEGRAD_ROLL', 'auto')}")
+
+
+def _functions(entry: Entry, what: What, parts: int, segments: tuple[int, ...]) -> Entry:
+    """The place of some functions."""
+    return entry.part(f"{what} {parts} {segments}")
 
 
 class Rolled:
@@ -105,7 +131,7 @@ class Rolled:
         if what == "shared block" and self._wish not in ALL and sum(code.instructions[0]) < SHARED:
             code.refuse_parts()
             return
-        entry = None if self.entry is None else self.entry.part(f"{what} {parts} {segments}")
+        entry = None if self.entry is None else _functions(self.entry, what, parts, segments)
         try:
             install(code, segments, write, what=what, strict=self.strict, entry=entry)
         except NotImplementedError:
@@ -135,16 +161,14 @@ def rolled_code(make: Callable[..., Any], strict: bool, entry: Entry | None = No
         strict: whether it is to be exact.
         entry: the program's place in the disk cache; None: there is none.
     """
-    refused = (
-        None if entry is None else entry.part(f"why not, VALUEGRAD_ROLL={os.environ.get('VALUEGRAD_ROLL', 'auto')}")
-    )
+    refused = None if entry is None else _refused(entry)
     known = None if refused is None else refused.get()
     if known:
         return known.decode(errors="replace")
     code = make(backend="rolled")
     rolled = Rolled(strict, entry)
     try:
-        rolled.build(code, "one lane", (PRE, POST, LAST))
+        rolled.build(code, AROUND[0], AROUND[2])
     except NotImplementedError as error:
         why = f"loops do not know {error}" if str(error) in OPS else str(error)
         if refused is not None:
