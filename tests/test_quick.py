@@ -1,5 +1,7 @@
 """Calls on arrays and lists that are like the one before: quicker, and otherwise the same."""
 
+from contextlib import suppress
+
 import numpy as np
 import optree
 import pytest
@@ -305,8 +307,23 @@ def test_nestings_are_taken_apart_as_optree_does(tree):
 
 
 ENTRIES = st.floats(allow_nan=False) | st.sampled_from([1, True, "1.0", None, np.float64(2.0), vg.Value(1.0), X])
-TREES = st.recursive(st.floats(allow_nan=False), lambda inner: st.lists(inner) | st.lists(inner).map(tuple))
-ANYTHING = st.recursive(ENTRIES, lambda inner: st.lists(inner, max_size=4) | st.lists(inner, max_size=4).map(tuple))
+KEYS = st.sampled_from(["b", "a", "ab", "", "z"])
+
+
+def nestings(entries, keys):
+    """Lists, tuples and dicts of entries, and of such."""
+    return st.recursive(
+        entries,
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.lists(inner, max_size=4).map(tuple)
+            | st.dictionaries(keys, inner, max_size=4)
+        ),
+    )
+
+
+TREES = nestings(st.floats(allow_nan=False), KEYS)
+ANYTHING = nestings(ENTRIES, KEYS | st.sampled_from([1, None, ("a",)]))
 
 
 @given(x=TREES, other=ANYTHING, room=st.integers(-1, 3), at=st.integers(-1, 3))
@@ -347,3 +364,50 @@ def test_a_list_that_holds_itself_is_another_one():
     x = [1.0, 2.0]
     x.append(x)
     assert _replay.floats_of(x, (list, (None, None, (list, 3))), np.zeros(9), 0) == -1
+
+
+def test_a_dict_with_its_keys_in_another_order_is_another_one():
+    which = flattening.sketch({"b": 1.0, "a": 2.0}, [])
+    for function in (flattening.floats_of, _replay.floats_of):
+        assert function({"a": 2.0, "b": 1.0}, which, np.zeros(2), 0) == -1
+
+
+def test_leaves_of_a_dict_come_in_the_order_of_its_keys_as_optree_has_them():
+    tree = {"b": [1.0, 2.0], "a": 3.0, "c": {"y": 4.0, "x": 5.0}}
+    leaves, to = [], np.zeros(5)
+    which = flattening.sketch(tree, leaves)
+    assert _replay.floats_of(tree, which, to, 0) == 5
+    assert leaves == to.tolist() == optree.tree_leaves(tree)
+
+
+def test_a_dict_whose_keys_are_no_text_is_not_recognised():
+    with pytest.raises(flattening.Unknown):
+        flattening.sketch({1: 2.0}, [])
+
+
+NO_SKETCHES = [
+    (dict,),
+    (dict, (None,), ("a",)),
+    (dict, (None,), ("a",), ("b", "c")),
+    (dict, 1, 2, 3),
+    (list, 1, (), ()),
+]
+
+
+@pytest.mark.parametrize("which", NO_SKETCHES)
+def test_what_is_no_sketch_of_a_dict_is_refused(which):
+    with pytest.raises((TypeError, ValueError, KeyError)):
+        _replay.nested(which, np.ones(4))
+    with suppress(TypeError, ValueError):
+        assert _replay.floats_of({"a": 1.0}, which, np.ones(4), 0) == -1
+
+
+@pytest.mark.parametrize("of", [float, np.float64])
+def test_calls_on_dicts_of_numbers_are_quick_and_give_gradients_in_their_shape(of, monkeypatch):
+    program = vg.compile(lambda net, scale: scale * vg.dot(net["w"][0], net["w"][1]) + net["b"]).value_and_grad
+    net = {"w": [[of(1.0), of(2.0)], [of(3.0), of(4.0)]], "b": of(0.5)}
+    first = program(net, of(2.0))
+    monkeypatch.setattr(program, "_evaluate", pytest.fail)
+    again = program(net, of(2.0))
+    assert again == first == (22.5, ({"w": [[6.0, 8.0], [2.0, 4.0]], "b": 1.0}, 11.0))
+    assert list(again[1][0]) == list(first[1][0]) == ["w", "b"]

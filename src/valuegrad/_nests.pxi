@@ -1,13 +1,15 @@
-# Floats in nestings of lists and tuples, to an array and back.  A part of _replay.pyx.
+# Floats in nestings of lists, tuples and dicts, to an array and back.  A part of _replay.pyx.
 #
 # Why: a program that is called on lists again and again takes a microsecond for some hundred of its operations; to go
 # through the lists in Python, and to build the result's, took longer than all of them.
 #
 # Data structures: what a nesting is like, as flattening.sketch says it: None for a number; (list or tuple, how many
-# numbers); (list or tuple, what its entries are like).
+# numbers); (list or tuple, what its entries are like); (dict, what its entries are like, its keys, and these in the order
+# of the entries).
 #
 # Where to start reading: floats_of.
 
+from cpython.dict cimport PyDict_GetItem, PyDict_Next, PyDict_Size
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact, PyFloat_FromDouble
 from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.object cimport PyObject
@@ -17,6 +19,14 @@ from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 cdef extern from "Python.h":
     PyObject **PySequence_Fast_ITEMS(object sequence)
     Py_ssize_t PySequence_Fast_GET_SIZE(object sequence)
+    int PyUnicode_CheckExact(object x)
+
+cdef object NUMPY_FLOAT = numpy.float64
+
+
+cdef inline bint is_float(object x):
+    """NumPy's type is a subclass of Python's: its numbers lie in the same place."""
+    return PyFloat_CheckExact(x) or type(x) is NUMPY_FLOAT
 
 
 def floats_of(x, which, double[::1] to not None, Py_ssize_t at):
@@ -40,11 +50,13 @@ cdef Py_ssize_t fill(object x, object which, double *to, Py_ssize_t at, Py_ssize
     cdef Py_ssize_t i, n
     cdef PyObject **entries
     if which is None:
-        if at >= end or not PyFloat_CheckExact(x):
+        if at >= end or not is_float(x):
             return -1
         to[at] = PyFloat_AS_DOUBLE(x)
         return at + 1
-    kind, inner = <tuple?>which
+    if len(<tuple?>which) == 4:
+        return fill_dict(x, which, to, at, end)
+    kind, inner = <tuple>which
     if type(x) is not kind or not (kind is list or kind is tuple):
         return -1
     entries, n = PySequence_Fast_ITEMS(x), PySequence_Fast_GET_SIZE(x)
@@ -52,7 +64,7 @@ cdef Py_ssize_t fill(object x, object which, double *to, Py_ssize_t at, Py_ssize
         if n != <Py_ssize_t>inner or n > end - at:
             return -1
         for i in range(n):
-            if not PyFloat_CheckExact(<object>entries[i]):
+            if not is_float(<object>entries[i]):
                 return -1
             to[at + i] = PyFloat_AS_DOUBLE(<object>entries[i])
         return at + n
@@ -60,6 +72,30 @@ cdef Py_ssize_t fill(object x, object which, double *to, Py_ssize_t at, Py_ssize
         return -1
     for i in range(n):
         at = fill(<object>entries[i], (<tuple>inner)[i], to, at, end)
+        if at < 0:
+            return -1
+    return at
+
+
+cdef Py_ssize_t fill_dict(object x, object which, double *to, Py_ssize_t at, Py_ssize_t end) except? -2:
+    """The same for a dict: its keys are text, in the same order."""
+    cdef Py_ssize_t place = 0, i = 0
+    cdef PyObject *key
+    cdef PyObject *entry
+    kind, inner, keys, order = <tuple>which
+    if kind is not dict or type(x) is not dict or at > end:
+        return -1
+    if not PyDict_Size(x) == len(<tuple?>keys) == len(<tuple?>order) == len(<tuple?>inner):
+        return -1
+    while PyDict_Next(x, &place, &key, NULL):
+        if not PyUnicode_CheckExact(<object>key) or <object>key != (<tuple>keys)[i]:
+            return -1
+        i += 1
+    for i in range(len(<tuple>order)):
+        entry = PyDict_GetItem(x, (<tuple>order)[i])
+        if entry == NULL:
+            return -1
+        at = fill(<object>entry, (<tuple>inner)[i], to, at, end)
         if at < 0:
             return -1
     return at
@@ -83,7 +119,13 @@ cdef object build(object which, const double[::1] numbers, Py_ssize_t *at):
             raise ShapeError(f"nested() got {numbers.shape[0]} numbers; expected more")
         at[0] += 1
         return PyFloat_FromDouble(numbers[at[0] - 1])
-    kind, inner = <tuple?>which
+    if len(<tuple?>which) == 4:
+        kind, inner, keys, order = <tuple>which
+        if kind is not dict:
+            raise ValueTypeError(f"nested() got {kind!r} with keys; expected dict")
+        found = {key: build(one, numbers, at) for key, one in zip(order, inner)}
+        return {key: found[key] for key in keys}
+    kind, inner = <tuple>which
     if kind is not list and kind is not tuple:
         raise ValueTypeError(f"nested() got {kind!r}; expected list or tuple")
     n = inner if type(inner) is int else len(<tuple?>inner)

@@ -146,19 +146,21 @@ static void vg_add_row(int is_float32, void *to, int adds, const void *a, const 
 
 /* All rows in one pass, four registers at a time: from row to row the sum would go through memory. */
 #ifdef VG_TURNED_SUMS
+#define VG_OF_ROW(sum, ASSIGN, T, V, row, at)                                                                         \
+    {                                                                                                                 \
+        V x = *(const V *)((const T *)(row).first + (at));                                                            \
+        if ((row).second) x += *(const V *)((const T *)(row).second + (at));                                          \
+        sum ASSIGN x;                                                                                                 \
+    }
 #define VG_ALL_ROWS(T, V)                                                                                             \
     VG_TARGET_AVX512 static ptrdiff_t vg_all_rows_##T(T *to, const VgRow *row, ptrdiff_t rows, ptrdiff_t count) {     \
         enum { LANES = sizeof(V) / sizeof(T), TOGETHER = 4 };                                                         \
         ptrdiff_t i = 0;                                                                                              \
         for (; i + TOGETHER * LANES <= count; i += TOGETHER * LANES) {                                                \
             V sum[TOGETHER];                                                                                          \
-            for (ptrdiff_t k = 0; k < rows; k++)                                                                      \
-                for (int v = 0; v < TOGETHER; v++) {                                                                  \
-                    V x = *(const V *)((const T *)row[k].first + i + v * LANES);                                      \
-                    if (row[k].second) x += *(const V *)((const T *)row[k].second + i + v * LANES);                   \
-                    if (k) sum[v] += x;                                                                               \
-                    else sum[v] = x;                                                                                  \
-                }                                                                                                     \
+            for (int v = 0; v < TOGETHER; v++) VG_OF_ROW(sum[v], =, T, V, row[0], i + v * LANES)                      \
+            for (ptrdiff_t k = 1; k < rows; k++)                                                                      \
+                for (int v = 0; v < TOGETHER; v++) VG_OF_ROW(sum[v], +=, T, V, row[k], i + v * LANES)                 \
             for (int v = 0; v < TOGETHER; v++) *(V *)(to + i + v * LANES) = sum[v];                                   \
         }                                                                                                             \
         return i;                                                                                                     \

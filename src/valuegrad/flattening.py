@@ -4,7 +4,8 @@ Why: optree walks a nesting in half a microsecond to a whole one a leaf.  A list
 of that, by the set of its entries' types; and what optree would say of the whole nesting is known from the last time.
 
 Data structures: a *sketch* is what says that two nestings are the same but for their leaves: None for a leaf, and
-(list or tuple, its length) or (list or tuple, the sketches of its entries).
+(list or tuple, its length) or (list or tuple, the sketches of its entries); (dict, the sketches of its entries in the
+order of their keys, its keys, these in order), where keys are text.
 
 Where to start reading: ``sketch``, then ``Definitions``.
 """
@@ -24,14 +25,16 @@ __all__ = ["FLOATS", "Definitions", "Names", "count_of", "floats_of", "nested", 
 LEAVES = frozenset((float, int, bool, str, Value, np.ndarray, np.float64, np.float32, np.int64, np.bool_))
 """Types of which optree, too, makes leaves."""
 
-FLOATS = frozenset((float,))
+FLOATS = frozenset((float, np.float64))
+
+TEXT = frozenset((str,))
 
 MOST = 1000
 """So many descriptions are kept."""
 
 
 class Unknown(Exception):
-    """A nesting has something else in it than lists, tuples and leaves."""
+    """A nesting has something else in it than lists, tuples, dicts with keys that are text, and leaves."""
 
 
 def sketch(x: Any, leaves: list[Any], known: frozenset[type] = LEAVES) -> Hashable:
@@ -43,7 +46,7 @@ def sketch(x: Any, leaves: list[Any], known: frozenset[type] = LEAVES) -> Hashab
         known: the types of leaves.
 
     Raises:
-        Unknown: something in it is neither a list nor a tuple, and of another type.
+        Unknown: something in it is no list, tuple or dict with text for keys, and of another type.
 
     Example:
         >>> found = []
@@ -56,6 +59,9 @@ def sketch(x: Any, leaves: list[Any], known: frozenset[type] = LEAVES) -> Hashab
     if kind in known:
         leaves.append(x)
         return None
+    if kind is dict and TEXT.issuperset(map(type, x)):
+        order = tuple(sorted(x))  # that of the leaves, as optree has it
+        return kind, tuple([sketch(x[key], leaves, known) for key in order]), tuple(x), order
     if kind is not list and kind is not tuple:
         raise Unknown
     if known.issuperset(map(type, x)):
@@ -98,7 +104,10 @@ def nested(which: Any, numbers: Any) -> Any:
 def _nested(which: Any, numbers: Iterator[float]) -> Any:
     if which is None:
         return next(numbers)
-    kind, inner = which
+    kind, inner, *keys = which
+    if kind is dict:
+        found = dict(zip(keys[1], [_nested(one, numbers) for one in inner]))
+        return {key: found[key] for key in keys[0]}
     return kind([_nested(one, numbers) for one in ([None] * inner if isinstance(inner, int) else inner)])
 
 

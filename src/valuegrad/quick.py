@@ -33,7 +33,7 @@ except ImportError:  # it was not built
 __all__ = ["ArrayCall", "array_call"]
 
 Shape = tuple[int, ...]
-FLOATS_AND_ARRAYS = frozenset((float, np.ndarray))
+FLOATS_AND_ARRAYS = FLOATS | {np.ndarray}
 LANES: Shape = ()
 """In place of a leaf's shape: it has a number for each lane."""
 
@@ -86,7 +86,7 @@ def array_call(paths: Paths, path: Path, call: Call, args: tuple[Any, ...]) -> A
             return None
         leaves = call.leaves[done : done + len(found)]
         done += len(found)
-        if set(map(type, found)) <= FLOATS and set(map(type, leaves)) <= FLOATS:
+        if FLOATS.issuperset(map(type, found)) and FLOATS.issuperset(map(type, leaves)):
             nests.append(Nest(which, None))
             continue
         if len(leaves) != len(found) or not all(_is_known(*pair, call, dtype) for pair in zip(found, leaves)):
@@ -107,7 +107,7 @@ def array_call(paths: Paths, path: Path, call: Call, args: tuple[Any, ...]) -> A
 def _is_known(given: Any, leaf: Any, call: Call, dtype: Any) -> bool:
     """Whether an argument's leaf was used as it is."""
     if type(leaf) is float:
-        return leaf is given
+        return type(given) in FLOATS
     array = leaf.array if type(leaf) is Vector else leaf
     return array is given and array.dtype is dtype and (array is not leaf or leaf.shape == call.shape)
 
@@ -228,7 +228,7 @@ class ArrayCall:
             except Unknown:
                 return None
             for leaf, wanted in zip(found, nest.shapes):
-                if type(leaf) is float:
+                if type(leaf) in FLOATS:
                     if wanted is not None:
                         return None
                     pieces.append([leaf])
