@@ -440,6 +440,26 @@ def test_any_body_is_the_same_to_the_bit(body, dtype, strict, uniform, n):
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_two_kinds_of_terms_of_each_step_of_many_paths_are_a_loop(dtype, kernels):
+    """At a step within a path their places are apart as far as elsewhere, between paths not."""
+
+    def price(volatility, draws):
+        total = 0.0
+        for path in draws:
+            x = 0.1
+            for z in path:
+                x = x + volatility**2
+                x = x + volatility * z
+            total = total + vg.exp(x)
+        return total
+
+    draws = np.random.default_rng(0).normal(size=(30, 12)).tolist()
+    found = [results(price, (0.2, draws), wish, dtype=dtype) for wish in ("off", "on")]
+    np.testing.assert_array_equal(*found)
+    assert max(len(kernel.sections) for kernel in kernels if isinstance(kernel, Chain)) < 5
+
+
 # --------------------------------------------------------------------------------- two vectors of lanes in a loop
 needs_512_bits = pytest.mark.skipif(
     REGISTER != 8,

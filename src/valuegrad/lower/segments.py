@@ -31,7 +31,7 @@ __all__ = ["Segments"]
 
 RATIO = 6  # instructions that share a group, at least, on average
 RATIO_BY_LEVELS = 24  # likewise where groups are those of levels: fewer of one are in a loop with others
-MOST = 3000  # groups, as LLVM takes longer than in proportion; unless so many instructions share one:
+MOST = 6000  # groups, of which LLVM compiles two in a millisecond or fewer; unless so many instructions share one:
 MANY, MANY_BY_LEVELS = 100, 400
 MOST_WRITTEN = 5000  # operations of loops and pieces of their lists, in the same way: a few groups may be lists of many
 

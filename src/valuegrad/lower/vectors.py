@@ -45,6 +45,9 @@ BEGIN = {"dot": -0.0, "sum": -0.0, "prod": 1.0, "maximum": -float("inf"), "minim
 INLINE = frozenset((*COMPARE, *ARITHMETIC, *BEGIN, "and", "or", "not", "select", "neg", "abs", "sqrt", "gather"))
 """Operations that call no function."""
 
+QUICK = {"power": 1.0}
+"""Of which number a function is quick, where that is not 0."""
+
 LEAVES = frozenset((STORE, STORE_UNIFORM, REDUCE, GUARD))
 """What leaves the segment."""
 
@@ -326,7 +329,7 @@ class Vectors:
             return self._call_in_registers(function, size, numbers)
         if not function:
             raise NotImplementedError(f"{OPS[op]} in loops")
-        return self._call_through_memory(function, number, numbers)
+        return self._call_through_memory(function, number, numbers, QUICK.get(OPS[op], 0.0))
 
     def picked(self, first: str, second: str, places: str) -> str:
         """For each element that of two registers, one behind the other, which the lowest bits of its place say."""
@@ -343,17 +346,35 @@ class Vectors:
         """Whether a vector is half of a register."""
         return self.block < BLOCK
 
-    def _call_through_memory(self, function: str, number: float, numbers: list[str]) -> str:
-        """A function that takes V numbers from memory and leaves its results there."""
+    def _call_through_memory(self, function: str, number: float, numbers: list[str], rest: float) -> str:
+        """A function that takes V numbers from memory and leaves its results there.
+
+        In places that are left over is a number of which the function is quick: of what is anything there, some ask the
+        C library, number by number; and to repeat the first number costs those as much that go lane by lane.
+        """
         w, t = self.w, self.type()
         self.calls = True
         self.declared.add(f"declare void @{function}(ptr, ptr, ptr, double, i64)")
         align = BLOCK if self.width > 1 else self.item
         for room, x in zip("ab", numbers):
-            w.do(f"store {t} {x}, ptr %{room}, align {align}")
+            w.do(f"store {self._filled_up(x, rest)}, ptr %{room}, align {BLOCK}")
         second = "%b" if len(numbers) > 1 else "%a"
         w.do(f"call void @{function}(ptr %a, ptr {second}, ptr %out, double 0x{_bits(number):016X}, i64 1)")
         return w(f"load {t}, ptr %out, align {align}")
+
+    def _filled_up(self, x: str, rest: float) -> str:
+        """A whole register with its type: the numbers that are given, then others."""
+        w, n, t = self.w, self.width, f"<{self.width} x {self.scalar}>"
+        whole = BLOCK // self.item
+        if n == whole:
+            return f"{t} {x}"
+        full = f"<{whole} x {self.scalar}>"
+        if n == 1:
+            others = ", ".join([f"{self.scalar} {rest}"] * whole)
+            return f"{full} " + w(f"insertelement {full} <{others}>, {self.scalar} {x}, i64 0")
+        others = ", ".join([f"{self.scalar} {rest}"] * n)
+        mask = ", ".join(f"i32 {min(i, n)}" for i in range(whole))
+        return f"{full} " + w(f"shufflevector {t} {x}, {t} <{others}>, <{whole} x i32> <{mask}>")
 
     def _call_in_registers(self, function: str, size: int, numbers: list[str]) -> str:
         """A function that takes registers of so many numbers, and gives one.

@@ -260,11 +260,11 @@ def chain_of(groups: Groups, instruction: int, op: int, group: int) -> Chain | N
     kind = cx * (len(groups.sizes) + MEMBER) + cy
     held = groups.held(s.operands[begin:end])
     found = None
-    for by_tables in (False, True)[: 1 + groups.has_levels]:
+    for by_tables in (False, True):
         try:
             found = found or _sections_of(op, kind, (cx, x), (cy, y), held, by_tables=by_tables)
         except NotImplementedError:
-            if not groups.has_levels:  # where they are pieces then
+            if by_tables and not groups.has_levels:  # where they are pieces then
                 raise
     return Chain([Step(op, 0.0, group)], found[1], found[0]) if found else None
 
