@@ -271,6 +271,28 @@ def test_statements_with_the_same_indices_stand_under_one_head() -> None:
     ]
 
 
+def test_a_first_step_whose_factors_stand_the_other_way_round_is_one_like_the_others() -> None:
+    """What it begins with is the first argument, before what all steps read."""
+
+    def logistic(x: Any, rate: Any, draws: Any) -> Any:
+        for z in draws:
+            x = x + rate * x * (1.0 - x) * z
+        return x
+
+    program = vg.compile(logistic)
+    program(0.4, 0.1, np.linspace(-1.0, 1.0, 50).tolist())
+    head, body = [line.split("  50 members")[0].strip() for line in str(program.graph.loops).splitlines()[1:3]]
+    assert head == "for t in 0..49 in order, from a[-1] = x:"
+    assert body == "a[t] = a[t - 1] + draws[t]*rate*a[t - 1]*(1 - a[t - 1])"
+
+
+def test_a_constant_that_is_an_output_too_is_shown_as_a_number() -> None:
+    """The gradient by the level is 0."""
+    program = vg.compile(lambda xs, level: vg.sum([vg.where(x > level, vg.maximum(x, 0.0) * x, 0.0) for x in xs]))
+    program.value_and_grad([0.1 * i for i in range(8)], 0.3)
+    assert "maximum(xs[i], 0)" in str(program.value_and_grad.graph.loops)
+
+
 def test_a_step_that_is_too_long_to_read_is_counted() -> None:
     def many(x: Any, ws: Any) -> Any:
         for w in ws:
@@ -282,7 +304,7 @@ def test_a_step_that_is_too_long_to_read_is_counted() -> None:
     program(0.3, [0.01 * k for k in range(50)])
     (line,) = [line for line in lines(program) if "in order" in line]
     assert line.startswith("for t in ")
-    assert "numbers carried on by " in line
+    assert "1 number carried on by " in line
 
 
 def test_a_step_may_be_a_chain_of_any_depth() -> None:
@@ -294,7 +316,7 @@ def test_a_step_may_be_a_chain_of_any_depth() -> None:
 
     program = vg.compile(deep)
     program(0.3, [0.01 * k for k in range(12)])
-    assert "numbers carried on by " in str(program.graph.loops)
+    assert "1 number carried on by " in str(program.graph.loops)
 
 
 def test_arguments_of_a_derivative_are_called_as_its_function_calls_them() -> None:

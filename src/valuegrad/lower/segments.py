@@ -156,7 +156,7 @@ class Segments:
         Args:
             names: of the inputs (``roll.describe.loops_of``).
         """
-        return loops_of([kernels for kernels, _ in self.kernels], self.layout, self.totals, names)
+        return loops_of([kernels for kernels, _ in self.kernels], self.layout, self.totals, names, self.constants)
 
 
 def _are_too_many(written: int, instructions: int, most: int, many: int = MANY) -> bool:

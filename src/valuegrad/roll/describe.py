@@ -144,6 +144,7 @@ def loops_of(
     layout: Layout,
     totals: NDArray[Any],
     names: Sequence[tuple[str, tuple[int, ...] | None]],
+    is_constant: NDArray[np.bool_],
 ) -> list[Loop]:
     """The loops of a program, in the order in which they run.
 
@@ -152,15 +153,20 @@ def loops_of(
         layout: what the numbers in memory are.
         totals: for each sum over the lanes the scalar that its total goes to.
         names: of the inputs, in order: how the user would write it, and the shape of an array.
+        is_constant: for each scalar whether nothing writes it: an output that is one is a number like others.
     """
-    return _Describer(layout, totals, names).all(kernels)
+    return _Describer(layout, totals, names, is_constant).all(kernels)
 
 
 class _Describer:
     """The names of a program's numbers while its loops are read."""
 
     def __init__(
-        self, layout: Layout, totals: NDArray[Any], names: Sequence[tuple[str, tuple[int, ...] | None]]
+        self,
+        layout: Layout,
+        totals: NDArray[Any],
+        names: Sequence[tuple[str, tuple[int, ...] | None]],
+        is_constant: NDArray[np.bool_],
     ) -> None:
         slots = [
             places[own == 0]
@@ -175,6 +181,8 @@ class _Describer:
         numbers = np.arange(len(layout.outputs))[:, None][:, : 0 if single else 1]
         for own, memory in ((1, self.scalars), (0, self.slots)):
             mine = layout.own_outputs == own
+            if own:
+                mine[mine] = ~is_constant[layout.outputs[mine]]
             memory.enter("output", layout.outputs[mine], numbers[mine])
         if layout.lanes >= 0:
             self.scalars.enter("lanes", np.array([layout.lanes]), np.zeros((1, 0), np.int64))

@@ -87,7 +87,8 @@ def recurrence(names: Names, loop: Sequence) -> tuple[tuple[str, ...], str]:
     what = ", ".join(f"{times} {name}" for name, times in kinds.most_common(5))
     states = len({step for step, _, _ in loop.carried})
     more = ", ..." if len(kinds) > 5 else ""
-    return (head,), f"{states} numbers carried on by {len(loop.bodies)} operations ({what}{more})"
+    numbers = "1 number" if states == 1 else f"{states} numbers"
+    return (head,), f"{numbers} carried on by {len(loop.bodies)} operations ({what}{more})"
 
 
 def _is_readable(texts: list[str]) -> bool:

@@ -45,6 +45,7 @@ __all__ = [
 ]
 
 DOT, SUM = OPCODE["dot"], OPCODE["sum"]
+COMMUTATIVE = frozenset((OPCODE["add"], OPCODE["mul"]))
 WITHOUT_LOOPS = frozenset(OPCODE[op] for op in ("norm", "call", "gather"))
 CYCLIC = 24  # terms from which on a list is looked at for periods
 NOTHING: Mapping[int, tuple[int, ...]] = MappingProxyType({})
@@ -170,6 +171,7 @@ def sequence_of(groups: Groups, run: Run) -> Sequence:
     numbers = s.numbers[first : first + period * count].reshape(count, period)
     last = operands[-1]
     own = last >= first
+    operands = _turned(operands, own, (starts[:-1] - starts[0]).tolist(), s.ops[first : first + period].tolist())
     tracks = _Tracks()
     whole = _from_outside(groups, np.where(own, operands[-1:], operands), np.flatnonzero(~own), tracks)
     bodies: list[Step] = []
@@ -214,6 +216,23 @@ def sequence_of(groups: Groups, run: Run) -> Sequence:
             step.out = tracks.add(track)
         bodies.append(step)
     return Sequence(count, run.group, run.groups, bodies, tracks.all, carried)
+
+
+def _turned(operands: NDArray[Any], own: NDArray[Any], starts: list[int], ops: list[int]) -> NDArray[Any]:
+    """The operands with those of sums and products in the order in which later iterations have them.
+
+    Operands stand in the order of their numbers: what the first iteration begins with may come before what all of them
+    read, where the results of the iterations before come after it.
+    """
+    found = operands
+    for op, a in zip(ops, starts):
+        if op in COMMUTATIVE and own[a] != own[a + 1]:
+            outside, inside = (a + 1, a) if own[a] else (a, a + 1)
+            same = operands[-1, outside]
+            if operands[0, outside] != same and operands[0, inside] == same == operands[1, outside]:
+                found = found.copy() if found is operands else found
+                found[0, [outside, inside]] = operands[0, [inside, outside]]
+    return found
 
 
 def _from_outside(groups: Groups, operands: NDArray[Any], which: NDArray[Any], tracks: _Tracks) -> dict[int, int]:
