@@ -275,6 +275,12 @@ def test_text_booleans_and_none_are_static() -> None:
     assert len(option.graph.paths) == 4
 
 
+def test_the_gradient_by_text_is_none() -> None:
+    f = vg.compile(lambda x, kind: 2.0 * x if kind == "call" else -x)
+    assert f.value_and_grad(3.0, "call") == (6.0, (2.0, None))
+    assert f.value_and_grad(3.0, "put") == (-3.0, (-1.0, None))
+
+
 @pytest.mark.parametrize("static", ["n", ("n",), 1, [1]])
 def test_static_arguments_may_steer_python(static: object) -> None:
     f = vg.compile(lambda x, n: vg.sum([x**i for i in range(n)]), static=static)

@@ -160,7 +160,10 @@ class Program:
         call = signature.call(args, kwargs)
         if call is None:
             return None
-        positions = derivative.positions(given, len(args), signature.static) if derivative else ()
+        text = (
+            {i for i, x in enumerate(args) if type(x) is str} if derivative else set()
+        )  # static, though nobody said so
+        positions = derivative.positions(given, len(args), signature.static | text) if derivative else ()
         key = (call.key, positions)
         paths = self._paths.get(key)
         if paths is None:
