@@ -306,7 +306,9 @@ def test_nestings_are_taken_apart_as_optree_does(tree):
         assert definition == other
 
 
-ENTRIES = st.floats(allow_nan=False) | st.sampled_from([1, True, "1.0", None, np.float64(2.0), vg.Value(1.0), X])
+ENTRIES = st.floats(allow_nan=False) | st.sampled_from(
+    [1, -1, 10**400, True, "1.0", None, np.float64(2.0), vg.Value(1.0), X]
+)
 KEYS = st.sampled_from(["b", "a", "ab", "", "z"])
 
 
@@ -326,8 +328,8 @@ TREES = nestings(st.floats(allow_nan=False), KEYS)
 ANYTHING = nestings(ENTRIES, KEYS | st.sampled_from([1, None, ("a",)]))
 
 
-@given(x=TREES, other=ANYTHING, room=st.integers(-1, 3), at=st.integers(-1, 3))
-def test_floats_are_taken_from_a_nesting_as_in_python(x, other, room, at):
+@given(x=TREES, other=ANYTHING, room=st.integers(-1, 3), at=st.integers(-1, 3), integers=st.booleans())
+def test_floats_are_taken_from_a_nesting_as_in_python(x, other, room, at, integers):
     leaves = []
     which = flattening.sketch(x, leaves)
     assert flattening.count_of(which) == len(leaves)
@@ -335,7 +337,7 @@ def test_floats_are_taken_from_a_nesting_as_in_python(x, other, room, at):
         found = []
         for function in (flattening.floats_of, _replay.floats_of):
             to = np.full(max(at + len(leaves) + room, 0), -7.0)
-            found.append((function(tree, which, to, at), to))
+            found.append((function(tree, which, to, at, integers), to))
         (one, numbers), (two, others) = found
         assert one == two
         assert one < 0 or numbers.tolist() == others.tolist()  # what is written of another nesting is not used
@@ -411,3 +413,70 @@ def test_calls_on_dicts_of_numbers_are_quick_and_give_gradients_in_their_shape(o
     again = program(net, of(2.0))
     assert again == first == (22.5, ({"w": [[6.0, 8.0], [2.0, 4.0]], "b": 1.0}, 11.0))
     assert list(again[1][0]) == list(first[1][0]) == ["w", "b"]
+
+
+def test_calls_with_keywords_are_quick_and_take_them_by_name(monkeypatch):
+    program = vg.compile(lambda xs, low, high=2.0, sign=None: vg.sum(xs) * low - high)
+    assert program([1.0, 2.0], high=5.0, low=3.0) == 4.0
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "_evaluate", pytest.fail)
+        assert program([1.0, 2.0], low=3.0, high=7.0) == 2.0
+        assert program([2.0, 2.0], high=7.0, low=1.0) == -3.0
+    assert program([1.0, 2.0], low=3.0) == 7.0
+    assert program([1.0, 2.0], 3.0, 7.0) == 2.0
+    assert program(xs=[1.0, 2.0], low=3.0) == 7.0
+    for _ in range(2):
+        assert program.value_and_grad([1.0, 2.0], low=3.0, high=7.0) == (2.0, ([3.0, 3.0], 3.0, -1.0, None))
+
+
+def test_integers_among_the_floats_are_numbers_like_others(monkeypatch):
+    program = vg.compile(lambda xs, k: vg.sum([x * x for x in xs]) * k).value_and_grad
+    first = program([1, 2.5, -3], 2)
+    assert first == (32.5, ([4.0, 10.0, -12.0], 16.25))
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "_evaluate", pytest.fail)
+        assert program([1, 2.5, -3], 2) == program([1.0, 2.5, -3.0], 2.0) == first
+        assert program([2**53 + 1, 0, 0], 1)[0] == float(2**53 + 1) ** 2
+    assert program([1, 2.5, -3], True)[0] == 16.25
+    with pytest.raises(vg.ValueTypeError):
+        program([1, "2.5", -3], 2)
+
+
+def test_integers_that_choose_are_checked_at_every_call():
+    program = vg.compile(lambda xs, i: vg.take(xs, i) * 2.0)
+    assert [program([1.0, 2.0, 3.0], i) for i in (0, 1, 2, -1)] == [2.0, 4.0, 6.0, 6.0]
+    with pytest.raises(vg.IndexRangeError):
+        program([1.0, 2.0, 3.0], 3)
+
+
+def test_calls_with_text_or_a_condition_are_quick_and_tell_them_apart(monkeypatch):
+    def payoff(spots, strike, kind, digital=False, weight=None):
+        gains = [spot - strike if kind == "call" else strike - spot for spot in spots]
+        return vg.sum([vg.where(g > 0, 1.0, 0.0) if digital else vg.relu(g) for g in gains])
+
+    program = vg.compile(payoff)
+    first = program([90.0, 100.0, 120.0], 95.0, "call")
+    with monkeypatch.context() as patched:
+        patched.setattr(program, "_evaluate", pytest.fail)
+        assert program([90.0, 100.0, 120.0], 95.0, "call") == first == 30.0
+    assert program([90.0, 100.0, 120.0], 95.0, "put") == 5.0
+    assert program([90.0, 100.0, 120.0], 95.0, "put", True) == 1.0
+    assert program([90.0, 100.0, 120.0], 95.0, "put", False) == 5.0
+    assert program([90.0, 100.0, 120.0], 95.0, "call", True, None) == 2.0
+    assert program([90.0, 100.0, 120.0], 95.0, "call", 1.0, None) == 2.0
+    spots = np.array([90.0, 100.0, 120.0])
+    for kind in ("call", "put", "put", "call"):
+        gains = spots - 95.0 if kind == "call" else 95.0 - spots
+        assert program([spots], 95.0, kind).tolist() == np.maximum(gains, 0.0).tolist()
+
+
+def test_keywords_that_do_not_fit_are_refused_after_quick_calls():
+    program = vg.compile(lambda xs, low: vg.sum(xs) * low)
+    assert program([1.0], low=3.0) == program([1.0], low=3.0) == 3.0
+    for args, kwargs in [
+        (([1.0],), {"high": 3.0}),
+        (([1.0], 2.0), {"low": 3.0}),
+        (([1.0],), {"low": 3.0, "xs": [1.0]}),
+    ]:
+        with pytest.raises(vg.ValueTypeError, match="arguments that do not fit"):
+            program(*args, **kwargs)

@@ -10,8 +10,10 @@
 # Where to start reading: floats_of.
 
 from cpython.dict cimport PyDict_GetItem, PyDict_Next, PyDict_Size
+from cpython.exc cimport PyErr_Clear, PyErr_Occurred
 from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_CheckExact, PyFloat_FromDouble
 from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.long cimport PyLong_AsDouble, PyLong_CheckExact
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
@@ -24,12 +26,21 @@ cdef extern from "Python.h":
 cdef object NUMPY_FLOAT = numpy.float64
 
 
-cdef inline bint is_float(object x):
-    """NumPy's type is a subclass of Python's: its numbers lie in the same place."""
-    return PyFloat_CheckExact(x) or type(x) is NUMPY_FLOAT
+cdef inline bint take(object x, double *to, bint integers):
+    """Write a number; whether it is one."""
+    if PyFloat_CheckExact(x) or type(x) is NUMPY_FLOAT:  # a subclass of Python's, whose numbers lie in the same place
+        to[0] = PyFloat_AS_DOUBLE(x)
+        return True
+    if not integers or not PyLong_CheckExact(x):
+        return False
+    to[0] = PyLong_AsDouble(x)
+    if to[0] == -1.0 and PyErr_Occurred():  # it is too large
+        PyErr_Clear()
+        return False
+    return True
 
 
-def floats_of(x, which, double[::1] to not None, Py_ssize_t at):
+def floats_of(x, which, double[::1] to not None, Py_ssize_t at, bint integers=False):
     """Write the floats of a nesting into an array.
 
     Args:
@@ -37,25 +48,23 @@ def floats_of(x, which, double[::1] to not None, Py_ssize_t at):
         which: what it must be like.
         to: float64[n].
         at: where the first one goes.
+        integers: whether there may be integers among them.
 
     Returns:
         Where the next one would go; -1 if the nesting is another one, or has something else than floats, or there is no
         room.
     """
-    return fill(x, which, &to[0] if to.shape[0] else NULL, at, to.shape[0]) if at >= 0 else -1
+    return fill(x, which, &to[0] if to.shape[0] else NULL, at, to.shape[0], integers) if at >= 0 else -1
 
 
-cdef Py_ssize_t fill(object x, object which, double *to, Py_ssize_t at, Py_ssize_t end) except? -2:
+cdef Py_ssize_t fill(object x, object which, double *to, Py_ssize_t at, Py_ssize_t end, bint integers) except? -2:
     """No Python code runs meanwhile, as all types are exactly those: so nobody changes a list."""
     cdef Py_ssize_t i, n
     cdef PyObject **entries
     if which is None:
-        if at >= end or not is_float(x):
-            return -1
-        to[at] = PyFloat_AS_DOUBLE(x)
-        return at + 1
+        return at + 1 if at < end and take(x, to + at, integers) else -1
     if len(<tuple?>which) == 4:
-        return fill_dict(x, which, to, at, end)
+        return fill_dict(x, which, to, at, end, integers)
     kind, inner = <tuple>which
     if type(x) is not kind or not (kind is list or kind is tuple):
         return -1
@@ -64,20 +73,19 @@ cdef Py_ssize_t fill(object x, object which, double *to, Py_ssize_t at, Py_ssize
         if n != <Py_ssize_t>inner or n > end - at:
             return -1
         for i in range(n):
-            if not is_float(<object>entries[i]):
+            if not take(<object>entries[i], to + at + i, integers):
                 return -1
-            to[at + i] = PyFloat_AS_DOUBLE(<object>entries[i])
         return at + n
     if n != len(<tuple?>inner):
         return -1
     for i in range(n):
-        at = fill(<object>entries[i], (<tuple>inner)[i], to, at, end)
+        at = fill(<object>entries[i], (<tuple>inner)[i], to, at, end, integers)
         if at < 0:
             return -1
     return at
 
 
-cdef Py_ssize_t fill_dict(object x, object which, double *to, Py_ssize_t at, Py_ssize_t end) except? -2:
+cdef Py_ssize_t fill_dict(object x, object which, double *to, Py_ssize_t at, Py_ssize_t end, bint integers) except? -2:
     """The same for a dict: its keys are text, in the same order."""
     cdef Py_ssize_t place = 0, i = 0
     cdef PyObject *key
@@ -95,7 +103,7 @@ cdef Py_ssize_t fill_dict(object x, object which, double *to, Py_ssize_t at, Py_
         entry = PyDict_GetItem(x, (<tuple>order)[i])
         if entry == NULL:
             return -1
-        at = fill(<object>entry, (<tuple>inner)[i], to, at, end)
+        at = fill(<object>entry, (<tuple>inner)[i], to, at, end, integers)
         if at < 0:
             return -1
     return at

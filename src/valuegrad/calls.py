@@ -360,6 +360,11 @@ class Signature:
         bound.apply_defaults()
         return bound.args, bound.kwargs
 
+    def following(self, given: int, kwargs: dict[str, Any]) -> tuple[str, ...] | None:
+        """The names of keyword arguments in the order in which they follow positional ones; None if they do not."""
+        names = tuple(self.names[given : given + len(kwargs)])
+        return names if self._simple and kwargs.keys() == set(names) else None
+
     def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
         """A call taken apart; None if there are Values among the arguments.
 

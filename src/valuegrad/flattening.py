@@ -20,12 +20,13 @@ import optree
 
 from valuegrad.value import Value
 
-__all__ = ["FLOATS", "Definitions", "Names", "count_of", "floats_of", "nested", "sketch"]
+__all__ = ["FLOATS", "NUMBERS", "Definitions", "Names", "count_of", "floats_of", "nested", "sketch"]
 
 LEAVES = frozenset((float, int, bool, str, Value, np.ndarray, np.float64, np.float32, np.int64, np.bool_))
 """Types of which optree, too, makes leaves."""
 
 FLOATS = frozenset((float, np.float64))
+NUMBERS = FLOATS | {int}
 
 TEXT = frozenset((str,))
 
@@ -84,15 +85,16 @@ def count_of(which: Hashable) -> int:
     return count
 
 
-def floats_of(x: Any, which: Hashable, to: Any, at: int) -> int:
+def floats_of(x: Any, which: Hashable, to: Any, at: int, integers: bool = False) -> int:
     """What ``floats_of`` of ``_nests.pxi`` does, in Python."""
     found: list[Any] = []
     try:
-        if sketch(x, found, FLOATS) != which or not 0 <= at <= len(to) - len(found):
+        if sketch(x, found, NUMBERS if integers else FLOATS) != which or not 0 <= at <= len(to) - len(found):
             return -1
-    except Unknown:
+        numbers = np.fromiter(found, np.float64, len(found))  # else NumPy finds out what is in the list
+    except (Unknown, OverflowError):
         return -1
-    to[at : at + len(found)] = np.fromiter(found, np.float64, len(found))  # else NumPy finds out what is in the list
+    to[at : at + len(found)] = numbers
     return at + len(found)
 
 

@@ -112,7 +112,7 @@ class Program:
             if numbers is not None:
                 return fast[1](numbers)
         arrays = self._arrays
-        found = arrays(args) if arrays is not None and not kwargs and not _mode() else None
+        found = arrays(args, kwargs) if arrays is not None and not _mode() else None
         return self._evaluate(args, kwargs) if found is None else found
 
     def _evaluate(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -125,8 +125,9 @@ class Program:
         if modes.current() & modes.STRICT:
             return paths.uncompiled(call)  # on Values, lane by lane: each operation looks at its numbers
         result = paths.evaluate(call)
-        if not kwargs:
-            self._remember(paths, call, args)
+        keywords = self._signature.following(len(args), kwargs) if kwargs else ()
+        if keywords is not None:
+            self._remember(paths, call, (*args, *[kwargs[name] for name in keywords]), keywords)
         return result
 
     def warm_up(self, *args: Any, **kwargs: Any) -> Any:
@@ -185,16 +186,23 @@ class Program:
         """Whether the plain function gives numbers for numbers: a derivative does."""
         return self._derivative is not None
 
-    def _remember(self, paths: Paths, call: Call, args: tuple[Any, ...]) -> None:
-        """Make the next call like this one quick: positional floats, or arrays, nothing else."""
+    def _remember(self, paths: Paths, call: Call, args: tuple[Any, ...], keywords: tuple[str, ...]) -> None:
+        """Make the next call like this one quick: positional floats, or arrays, and nestings of both, nothing else.
+
+        Args:
+            paths: of its structure.
+            call: it.
+            args: its arguments, those given by keywords last.
+            keywords: these.
+        """
         path = paths.latest if call.shape is None else None
         path = path or paths.root
         if path is None or path.captured:
             return
-        if set(map(type, args)) == {float} and len(args) == len(call.leaves):
+        if set(map(type, args)) == {float} and len(args) == len(call.leaves) and not keywords:
             self._fast = (paths.lower(path, call).call, paths.build, len(args))
         elif call.shape is None or not paths.have_parted:  # else many a call would be run twice
-            self._arrays = array_call(paths, path, call, args)
+            self._arrays = array_call(paths, path, call, args, keywords)
         else:
             self._arrays = None
 

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from valuegrad.calls import Call, Vector
-from valuegrad.flattening import FLOATS, Unknown, count_of, sketch
+from valuegrad.flattening import FLOATS, NUMBERS, Unknown, count_of, sketch
 from valuegrad.lower.lowering import Lowered
 from valuegrad.paths import Path, Paths
 
@@ -38,16 +38,24 @@ LANES: Shape = ()
 """In place of a leaf's shape: it has a number for each lane."""
 
 
+FIXED = frozenset((str, bool, type(None)))
+"""Types of arguments that are static, whatever is said of them."""
+
+
 class Nest(NamedTuple):
     """What an argument is like.
 
     Args:
         sketch: of its nesting.
         shapes: for each leaf that of a vector, LANES, or None for a float; None: all are floats.
+        thing: what it is, if it is static.
+        is_fixed: whether it is.
     """
 
     sketch: Hashable
     shapes: list[Shape | None] | None
+    thing: Any = None
+    is_fixed: bool = False
 
 
 class Part(NamedTuple):
@@ -66,33 +74,40 @@ class Part(NamedTuple):
     has_lanes: bool
 
 
-def array_call(paths: Paths, path: Path, call: Call, args: tuple[Any, ...]) -> ArrayCall | None:
+def array_call(
+    paths: Paths, path: Path, call: Call, args: tuple[Any, ...], keywords: tuple[str, ...] = ()
+) -> ArrayCall | None:
     """What makes calls like this one quick; None where it has other arguments than arrays, and nestings of floats.
 
     Args:
         paths: of the program.
         path: the one that lanes start on, or that the call has taken; it reads no Values from outside.
         call: the one that was made.
-        args: as they were handed over.
+        args: as they were handed over, those given by keywords last.
+        keywords: these.
     """
     dtype = np.dtype(paths.options.dtype)
     nests: list[Nest] = []
     done = 0  # so many leaves
+    numbers = FLOATS if path.integer_uses else NUMBERS  # where no integer is an index, it is a number like others
     for x in args:
         found: list[Any] = []
+        if type(x) in FIXED:
+            nests.append(Nest((tuple, 0), None, x, True))
+            continue
         try:
-            which = sketch(x, found, FLOATS_AND_ARRAYS)
+            which = sketch(x, found, numbers | {np.ndarray})
         except Unknown:
             return None
         leaves = call.leaves[done : done + len(found)]
         done += len(found)
-        if FLOATS.issuperset(map(type, found)) and FLOATS.issuperset(map(type, leaves)):
+        if numbers.issuperset(map(type, found)) and numbers.issuperset(map(type, leaves)):
             nests.append(Nest(which, None))
             continue
         if len(leaves) != len(found) or not all(_is_known(*pair, call, dtype) for pair in zip(found, leaves)):
             return None
         nests.append(Nest(which, [_shape(leaf) for leaf in leaves]))
-    has_floats = any(nest.shapes is None or None in nest.shapes for nest in nests)
+    has_floats = any(not nest.is_fixed and (nest.shapes is None or None in nest.shapes) for nest in nests)
     if has_floats and dtype.itemsize < 8:  # to which NumPy converts with warnings
         return None
     if done != len(call.leaves) or not args or (call.shape is not None and call.lanes < 2):
@@ -101,13 +116,15 @@ def array_call(paths: Paths, path: Path, call: Call, args: tuple[Any, ...]) -> A
     if lowered.made.code.calls:  # Python functions want NumPy to be silent, which takes its time
         return None
     parts = _parts(paths, path, call, lowered)
-    return None if parts is None else ArrayCall(nests, lowered, parts, paths, dtype)
+    return None if parts is None else ArrayCall(nests, keywords, numbers is NUMBERS, lowered, parts, paths, dtype)
 
 
 def _is_known(given: Any, leaf: Any, call: Call, dtype: Any) -> bool:
     """Whether an argument's leaf was used as it is."""
     if type(leaf) is float:
         return type(given) in FLOATS
+    if type(leaf) is int:
+        return False
     array = leaf.array if type(leaf) is Vector else leaf
     return array is given and array.dtype is dtype and (array is not leaf or leaf.shape == call.shape)
 
@@ -151,15 +168,26 @@ class ArrayCall:
 
     Args:
         nests: what the arguments are like.
+        keywords: those of the last ones.
+        integers: whether there may be integers among the floats.
         lowered: the path's code.
         parts: where the result's leaves are.
         paths: of the program.
         dtype: of the arrays.
     """
 
-    def __init__(self, nests: list[Nest], lowered: Lowered, parts: list[Part], paths: Paths, dtype: Any) -> None:
+    def __init__(
+        self,
+        nests: list[Nest],
+        keywords: tuple[str, ...],
+        integers: bool,
+        lowered: Lowered,
+        parts: list[Part],
+        paths: Paths,
+        dtype: Any,
+    ) -> None:
         assert paths.structure is not None
-        self.nests, self.dtype = nests, dtype
+        self.nests, self.keywords, self.integers, self.dtype = nests, keywords, integers, dtype
         self.floats = sum(count_of(nest.sketch) for nest in nests if nest.shapes is None)
         self.only_floats = all(nest.shapes is None for nest in nests)
         self.numbers: Callable[[Any], Any] = self._first_numbers  # builds a result that is floats alone
@@ -170,8 +198,14 @@ class ArrayCall:
         gradients = len(paths.gradients) if paths.options.reduce == "mean" else 0
         self.means = int(lowered.same[len(lowered.same) - gradients :].sum())  # the last ones of its own
 
-    def __call__(self, args: tuple[Any, ...]) -> Any:
+    def __call__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """The result; None where the call is another one, or takes another path."""
+        if len(kwargs) != len(self.keywords):
+            return None
+        if kwargs:
+            if not all(map(kwargs.__contains__, self.keywords)):
+                return None
+            args = (*args, *map(kwargs.__getitem__, self.keywords))
         lanes: list[Any] = []
         uniform = self._taken(args, lanes)
         if uniform is None:
@@ -215,34 +249,43 @@ class ArrayCall:
         floats, at = np.empty(self.floats), 0
         pieces: list[Any] = []
         for x, nest in zip(args, self.nests):
-            if nest.shapes is None:
-                begin, at = at, floats_of(x, nest.sketch, floats, at)
+            if nest.is_fixed:
+                if type(x) is not type(nest.thing) or x != nest.thing:
+                    return None
+            elif nest.shapes is None:
+                begin, at = at, floats_of(x, nest.sketch, floats, at, self.integers)
                 if at < 0:
                     return None
                 pieces.append(floats[begin:at])
-                continue
-            found: list[Any] = []
-            try:
-                if sketch(x, found, FLOATS_AND_ARRAYS) != nest.sketch:
-                    return None
-            except Unknown:
+            elif not self._pieces(x, nest, pieces, lanes):
                 return None
-            for leaf, wanted in zip(found, nest.shapes):
-                if type(leaf) in FLOATS:
-                    if wanted is not None:
-                        return None
-                    pieces.append([leaf])
-                elif leaf.dtype is not self.dtype:
-                    return None
-                elif wanted == LANES:
-                    lanes.append(leaf)
-                    if leaf.shape != lanes[0].shape:
-                        return None
-                elif leaf.shape != wanted:
-                    return None
-                else:
-                    pieces.append(leaf)
         return floats if self.only_floats else self._joined(pieces)
+
+    def _pieces(self, x: Any, nest: Nest, pieces: list[Any], lanes: list[Any]) -> bool:
+        """Take the numbers of one argument that has arrays; whether it is like the one before."""
+        assert nest.shapes is not None
+        found: list[Any] = []
+        try:
+            if sketch(x, found, FLOATS_AND_ARRAYS) != nest.sketch:
+                return False
+        except Unknown:
+            return False
+        for leaf, wanted in zip(found, nest.shapes):
+            if type(leaf) in FLOATS:
+                if wanted is not None:
+                    return False
+                pieces.append([leaf])
+            elif leaf.dtype is not self.dtype:
+                return False
+            elif wanted == LANES:
+                lanes.append(leaf)
+                if leaf.shape != lanes[0].shape:
+                    return False
+            elif leaf.shape != wanted:
+                return False
+            else:
+                pieces.append(leaf)
+        return True
 
     def _joined(self, pieces: Sequence[Any]) -> Any:
         """Arrays and lists of floats as one array.
