@@ -23,7 +23,9 @@ METRICS = {
     "compile_fg": "compile both, s",
     "memory": "peak memory with Greeks, MB",
 }
-CONTESTANTS = [name for name in compilers.COMPILERS if name not in ("JAX, scan", "Numba, unrolled")]
+CONTESTANTS = [
+    name for name in compilers.COMPILERS if name not in ("JAX, scan", "Numba, unrolled", "C by hand", "C++ tape")
+]
 
 
 def black_scholes(dialect: compilers.Dialect) -> compilers.Function:

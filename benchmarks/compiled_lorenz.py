@@ -3,7 +3,8 @@
 The Lorenz system's three equations with its three parameters, integrated by the classical Runge-Kutta method of
 fourth order: 71 operations a step, so 14, 141, 1,408 and 14,084 steps are 994, 10,011, 99,968 and 999,964 operations
 (and two more add the state up).  Everything is unrolled, as a recorded graph is; Numba, and JAX where it says "scan",
-keep the loop and stand there for information.  Six inputs a lane; value (f), and value with all six derivatives (fg).
+keep the loop and stand there for information, and so does what was written by hand (``yardsticks/lorenz.c``,
+``lorenz.cpp``).  Six inputs a lane; value (f), and value with all six derivatives (fg).
 
 - f, fg: microseconds of processor time a lane, on one thread, in float64.
 - compile: seconds of processor time from the Python function to the results of 8 lanes.  The library is loaded and has
@@ -34,7 +35,7 @@ OPERATIONS_A_STEP = 71
 EXPONENT = 0.906
 """Lyapunov's, of this system: a rounding grows by e within 1 / 0.906 units of time (J. C. Sprott, Chaos and Time-Series
 Analysis, 2003).  Who contracts a * b + c to one rounding ends elsewhere."""
-MANY_LANES = ("valuegrad", "valuegrad, strict", "Dr.Jit LLVM")
+MANY_LANES = ("valuegrad", "valuegrad, strict", "Dr.Jit LLVM", "C by hand")
 CONTESTANTS = [name for name in compilers.COMPILERS if name != "NumPy"]
 
 
@@ -65,6 +66,7 @@ def lorenz(steps: int) -> compilers.Function:
 
         return f
 
+    make.native = "lorenz", steps  # what C by hand takes
     return make
 
 

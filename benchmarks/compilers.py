@@ -14,6 +14,7 @@ is timed, so that nobody pays for another's arrays.
 Where to start reading: ``Compiled``, then ``Numpy``, the simplest; ``compile`` picks one by name.
 """
 
+import ctypes
 import math
 import os
 import shutil
@@ -28,6 +29,7 @@ from typing import Any
 
 import harness
 import numpy as np
+from yardsticks import C_FLAGS, CPP_FLAGS, FOLDER, library
 
 Function = Callable[..., Any]
 LONG_ENOUGH = 0.1  # seconds a measurement lasts at least
@@ -370,6 +372,35 @@ class Torch(Compiled):
         return [value.detach(), *self.torch.autograd.grad(value.sum(), inputs)]
 
 
+class ByHand(Compiled):
+    """C that was written for this function, with its gradient: ``make.native`` says which, and how many steps."""
+
+    compiler, suffix, flags = "gcc", ".c", C_FLAGS
+
+    def build(self, make: Function) -> None:
+        native = getattr(make, "native", None)
+        if native is None:
+            raise ImportError("was not written for this")
+        name, self.steps = native
+        source = FOLDER / f"{name}{self.suffix}"
+        self.version = source.name
+        self.code = library(source, self.compiler, self.flags)
+
+    def run(self, inputs: Sequence[Any]) -> Any:
+        results = [np.empty(len(inputs[0])) for _ in range(1 + self.gradient * len(inputs))]
+        given, found = (
+            (ctypes.c_void_p * len(arrays))(*[x.ctypes.data for x in arrays]) for arrays in (inputs, results)
+        )
+        self.code.run(ctypes.c_long(len(inputs[0])), self.steps, given, found, int(self.gradient))
+        return results
+
+
+class Tape(ByHand):
+    """The plain function over the Value of ``yardsticks/tape.hpp``."""
+
+    compiler, suffix, flags = "g++", ".cpp", CPP_FLAGS
+
+
 COMPILERS: dict[str, type[Compiled]] = {
     "valuegrad": Valuegrad,
     "valuegrad, strict": ValuegradStrict,
@@ -382,6 +413,8 @@ COMPILERS: dict[str, type[Compiled]] = {
     "Numba, unrolled": NumbaUnrolled,
     "PyTorch": Torch,
     "NumPy": Numpy,
+    "C by hand": ByHand,
+    "C++ tape": Tape,
 }
 
 
