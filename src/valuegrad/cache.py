@@ -187,6 +187,10 @@ class Cache:
             os.utime(path)  # it was used now
         return body
 
+    def has(self, key: str) -> bool:
+        """Whether there is an entry; ``get`` says whether it can be trusted."""
+        return self.path is not None and os.path.isfile(self.path / f"{key}{SUFFIX}")  # False where it cannot be seen
+
     @staticmethod
     def _read(path: Path) -> bytes | None:
         """A file's content; None if somebody else may have written it."""

@@ -90,13 +90,14 @@ def array_call(
     nests: list[Nest] = []
     done = 0  # so many leaves
     numbers = FLOATS if path.integer_uses else NUMBERS  # where no integer is an index, it is a number like others
+    known = numbers | {np.ndarray}
     for x in args:
-        found: list[Any] = []
         if type(x) in FIXED:
             nests.append(Nest((tuple, 0), None, x, True))
             continue
+        found: list[Any] = []
         try:
-            which = sketch(x, found, numbers | {np.ndarray})
+            which = sketch(x, found, known)
         except Unknown:
             return None
         leaves = call.leaves[done : done + len(found)]

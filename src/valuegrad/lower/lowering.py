@@ -186,10 +186,12 @@ class Lowered:
         self, n: int, uniform: Any, lanes: Sequence[Any], own: Any, others: Sequence[Any], threads: int
     ) -> Any:
         """As ``run``, into arrays that are there."""
-        began = self._begins(n)
+        waits = self._roll is not None
+        began = self._begins(n) if waits else 0.0
         made = self.made
         failed = made.code.run_packed(n, uniform, list(lanes), own, list(others), threads)
-        self._spent += perf_counter() - began
+        if waits:
+            self._spent += perf_counter() - began
         return failed if failed is None or made.guards_are_all else made.guard_of[failed]
 
 

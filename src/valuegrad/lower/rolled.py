@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["Rolled", "can_wait", "is_known", "rolled_code", "stream", "why_not"]
 
 ALL = "on", "levels"  # wishes
-AROUND: tuple[What, int, tuple[int, ...]] = ("one lane", 1, (PRE, POST, LAST))  # functions that each program has
+AROUND = PRE, POST, LAST  # segments whose functions are made with the program, for one lane
 LONG = 4000  # operations of a recording that may be worth it
 MOST_WAITING = 500_000  # operations of one that straight-line code stands in for at first: of more that takes too long
 SHARED = 40000  # instructions of a program whose block of lanes threads may share
@@ -76,7 +76,7 @@ def is_known(entry: Entry | None) -> bool:
     Args:
         entry: the program's place there; None: there is none.
     """
-    return entry is not None and (_refused(entry).get() is not None or _functions(entry, *AROUND).get() is not None)
+    return entry is not None and (_refused(entry).is_there() or _functions(entry, "one lane", 1, AROUND).is_there())
 
 
 def _refused(entry: Entry) -> Entry:
@@ -168,7 +168,7 @@ def rolled_code(make: Callable[..., Any], strict: bool, entry: Entry | None = No
     code = make(backend="rolled")
     rolled = Rolled(strict, entry)
     try:
-        rolled.build(code, AROUND[0], AROUND[2])
+        rolled.build(code, "one lane", AROUND)
     except NotImplementedError as error:
         why = f"loops do not know {error}" if str(error) in OPS else str(error)
         if refused is not None:

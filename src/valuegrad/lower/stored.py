@@ -59,6 +59,10 @@ class Entry:
         """What was put there."""
         return self.cache.get(self.name)
 
+    def is_there(self) -> bool:
+        """Whether something was put there, which is not read."""
+        return self.cache.has(self.name)
+
     def put(self, data: bytes) -> None:
         """Keep something."""
         self.cache.put(self.name, data)
